@@ -1,0 +1,40 @@
+# `make up` and `make test` are all that a newcomer needs; both do their own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: up down test lint types check protos bench clean
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kubeling needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+up: $(STAMP)
+	$(BIN)/kubeling up
+
+down: $(STAMP)
+	$(BIN)/kubeling down
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/pytest -n auto --dist loadgroup
+
+bench: $(STAMP)
+	$(BIN)/python -m kubeling.bench
+
+protos: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing --grpc_python_out=.typing .typing/kubeling/proto/*.proto
+	rm -f proto/mvcc_pb2_grpc.py proto/auth_pb2_grpc.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
