@@ -1,0 +1,159 @@
+"""Who we are and where the apiservers are: kubeconfig files and the in-cluster service account.
+
+Beyond upstream's format a cluster may carry the extension ``kubeling.dev/servers`` with further URLs of the same cluster, to fail over to.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+IN_CLUSTER_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+SERVERS_EXTENSION = "kubeling.dev/servers"
+
+
+class KubeconfigError(Exception):
+    """The kubeconfig cannot be used; the text names the file, the entry and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """Everything that a connection needs. `servers` are base URLs of the same cluster; PEM material is held as text."""
+
+    servers: tuple[str, ...]
+    ca_pem: str = ""
+    cert_pem: str = ""
+    key_pem: str = ""
+    token: str = ""
+    #: Read again for every request where it is set: projected tokens are replaced while we run.
+    token_file: str = ""
+    basic: tuple[str, str] | None = None
+    insecure: bool = False
+    tls_server_name: str = ""
+    namespace: str = "default"
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """A context that trusts the cluster's CA and shows our certificate."""
+        try:
+            context = ssl.create_default_context(cadata=self.ca_pem or None)
+            if self.cert_pem:
+                _load_chain(context, self.cert_pem, self.key_pem)
+        except (ssl.SSLError, OSError) as error:
+            raise KubeconfigError(f"the certificates of {self.servers[0]} cannot be used: {error}") from error
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def _load_chain(context: ssl.SSLContext, cert: str, key: str) -> None:
+    # OpenSSL's binding reads a certificate from a file only; an anonymous one leaves nothing on disk.
+    with tempfile.TemporaryDirectory(prefix="kubeling-") as folder:
+        path = Path(folder) / "pair.pem"
+        path.touch(0o600)
+        path.write_text(cert + "\n" + key)
+        context.load_cert_chain(path)
+
+
+def default_path() -> Path:
+    """The file that kubectl would use: the first of $KUBECONFIG, else ~/.kube/config."""
+    listed = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    return Path(listed[0]) if listed else Path.home() / ".kube" / "config"
+
+
+def load(path: str | Path | None = None, context: str | None = None) -> ClientConfig:
+    """Read a kubeconfig (the default one where `path` is None, the service account's where that is missing and we are in a pod)."""
+    file = Path(path) if path is not None else default_path()
+    if path is None and not file.exists() and in_cluster_available():
+        return in_cluster()
+    try:
+        document = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise KubeconfigError(
+            f"cannot read the kubeconfig {file}: {error.strerror}. Is a cluster up? Try: kubeling up"
+        ) from error
+    except yaml.YAMLError as error:
+        raise KubeconfigError(f"the kubeconfig {file} is not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise KubeconfigError(f"the kubeconfig {file} is empty. Try: kubeling up")
+    return from_document(document, file, context)
+
+
+def from_document(document: dict[str, Any], file: Path, context: str | None = None) -> ClientConfig:
+    """Take the named (or current) context of a parsed kubeconfig; relative file names in it are relative to `file`."""
+    wanted = context or document.get("current-context") or ""
+    if not wanted:
+        raise KubeconfigError(f"{file} has no current-context. Name one with --context, or try: kubeling up")
+    chosen = _entry(document, "contexts", "context", wanted, file)
+    cluster = _entry(document, "clusters", "cluster", chosen.get("cluster", ""), file)
+    user = _entry(document, "users", "user", chosen["user"], file) if chosen.get("user") else {}
+    servers = [str(cluster.get("server", ""))]
+    if not servers[0]:
+        raise KubeconfigError(f"{file}: cluster {chosen.get('cluster')!r} has no server")
+    for extension in cluster.get("extensions") or []:
+        if extension.get("name") == SERVERS_EXTENSION:
+            servers += [url for url in extension.get("extension", {}).get("servers", []) if url not in servers]
+    password = (user["username"], user.get("password", "")) if user.get("username") else None
+    return ClientConfig(
+        servers=tuple(url.rstrip("/") for url in servers),
+        ca_pem=_pem(cluster, "certificate-authority", file),
+        cert_pem=_pem(user, "client-certificate", file),
+        key_pem=_pem(user, "client-key", file),
+        token=user.get("token", ""),
+        token_file=_relative(user["tokenFile"], file) if user.get("tokenFile") else "",
+        basic=password,
+        insecure=bool(cluster.get("insecure-skip-tls-verify")),
+        tls_server_name=cluster.get("tls-server-name", ""),
+        namespace=chosen.get("namespace") or "default",
+    )
+
+
+def in_cluster_available() -> bool:
+    """Whether a pod's service account is mounted here."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and (IN_CLUSTER_DIR / "token").exists()
+
+
+def in_cluster() -> ClientConfig:
+    """The configuration that a pod has: its projected token and the Service's address from the environment."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return ClientConfig(
+        servers=(f"https://{f'[{host}]' if ':' in host else host}:{port}",),
+        ca_pem=(IN_CLUSTER_DIR / "ca.crt").read_text(),
+        token_file=str(IN_CLUSTER_DIR / "token"),
+        namespace=(IN_CLUSTER_DIR / "namespace").read_text().strip() or "default",
+    )
+
+
+def _entry(document: dict[str, Any], plural: str, singular: str, name: str, file: Path) -> dict[str, Any]:
+    for each in document.get(plural) or []:
+        if each.get("name") == name:
+            found = each.get(singular) or {}
+            if isinstance(found, dict):
+                return found
+    have = ", ".join(str(each.get("name")) for each in document.get(plural) or []) or "none"
+    raise KubeconfigError(f"{file}: no {singular} named {name!r} (there: {have})")
+
+
+def _pem(entry: dict[str, Any], key: str, file: Path) -> str:
+    if data := entry.get(f"{key}-data"):
+        try:
+            return base64.b64decode(data, validate=True).decode()
+        except ValueError as error:
+            raise KubeconfigError(f"{file}: {key}-data is not base64 of PEM: {error}") from error
+    if path := entry.get(key):
+        try:
+            return Path(_relative(path, file)).read_text()
+        except OSError as error:
+            raise KubeconfigError(f"{file}: cannot read {key} {path}: {error.strerror}") from error
+    return ""
+
+
+def _relative(path: str, file: Path) -> str:
+    return str(file.parent / path)
