@@ -1,0 +1,1 @@
+"""The three patch formats that clients send: JSON patch, merge patch and strategic merge patch. None changes its input."""

@@ -1,0 +1,27 @@
+"""RFC 7386: objects merge, null deletes, everything else replaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubeling.api.errors import bad_request
+from kubeling.api.meta import copy_json
+
+
+def apply_merge_patch(document: dict[str, Any], patch: Any) -> dict[str, Any]:
+    """The patched document; parts that the patch does not touch are shared with the original. Raises ApiError 400 for a patch that is no object."""
+    if not isinstance(patch, dict):
+        raise bad_request("error decoding patch: a merge patch must be a JSON object")
+    return _merge(document, patch)
+
+
+def _merge(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            merged[key] = _merge(merged.get(key), value)
+        else:
+            merged[key] = copy_json(value)
+    return merged
