@@ -1,0 +1,301 @@
+"""The kinds' own steps on creation and update, called by :class:`kubeling.api.strategies.Strategy`. Each changes the new object in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from kubeling.api import pods, resources
+from kubeling.api.meta import Object, annotations_of, ensure, metadata_of, name_of, spec_of, status_of, uid_of
+from kubeling.api.resources import Resource
+from kubeling.api.times import format_time
+
+
+def spec_only(obj: Object) -> Any:
+    """What counts for the generation of most kinds."""
+    return obj.get("spec")
+
+
+def spec_and_annotations(obj: Object) -> Any:
+    """Deployments: annotations count too."""
+    return obj.get("spec"), annotations_of(obj)
+
+
+def all_but_metadata(obj: Object) -> Any:
+    """EndpointSlices: everything, labels included."""
+    return {**{key: value for key, value in obj.items() if key != "metadata"}, "labels": metadata_of(obj).get("labels") or {}}
+
+
+def all_but_status(obj: Object) -> Any:
+    """Custom resources."""
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status", "apiVersion", "kind")}
+
+
+def keep_metadata(new: Object, old: Object) -> None:
+    """A status update of a custom resource changes no metadata at all but managedFields and resourceVersion, which the server minds."""
+    after, before = metadata_of(new), metadata_of(old)
+    kept = {key: after[key] for key in ("managedFields", "resourceVersion", "uid") if key in after}
+    new["metadata"] = {**{key: value for key, value in before.items() if key != "managedFields"}, **kept}
+
+
+def pod_grace_period(pod: Object, requested: int | None) -> int:
+    """None of it where nothing runs; a negative wish means one second."""
+    if not pods.node_of(pod) or pods.is_terminal(pod):
+        return 0
+    period = requested if requested is not None else (spec_of(pod).get("terminationGracePeriodSeconds") or 0)
+    return 1 if period < 0 else int(period)
+
+
+def _create_pod(pod: Object, now: datetime) -> None:
+    status: dict[str, Any] = {"phase": "Pending", "qosClass": pods.qos_class(pod)}
+    if spec_of(pod).get("schedulingGates"):
+        status["conditions"] = [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "lastTransitionTime": format_time(now),
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }
+        ]
+    pod["status"] = status
+
+
+def _pod_status(new: Object, old: Object) -> None:
+    """Owners are not the kubelet's business; the class of service is settled at creation."""
+    before, after = metadata_of(old), new.setdefault("metadata", {})
+    if "ownerReferences" in before:
+        after["ownerReferences"] = before["ownerReferences"]
+    else:
+        after.pop("ownerReferences", None)
+    if status_of(old).get("qosClass"):
+        ensure(new, "status")["qosClass"] = status_of(old)["qosClass"]
+
+
+def _create_namespace(namespace: Object, now: datetime) -> None:
+    spec = ensure(namespace, "spec")
+    finalizers = spec.get("finalizers") or []
+    if "kubernetes" not in finalizers:
+        spec["finalizers"] = [*finalizers, "kubernetes"]
+    namespace["status"] = {"phase": "Active"}
+
+
+def _update_namespace(new: Object, old: Object) -> None:
+    """Finalizers change through /finalize only."""
+    if "spec" in old:
+        new["spec"] = old["spec"]
+
+
+def _phase_pending(obj: Object, now: datetime) -> None:
+    obj["status"] = {"phase": "Pending"}
+
+
+def _create_volume(obj: Object, now: datetime) -> None:
+    obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": format_time(now)}
+
+
+def _create_job(job: Object, now: datetime) -> None:
+    """A job without a manual selector finds its pods by its own uid."""
+    job["status"] = {}
+    spec = ensure(job, "spec")
+    if spec.get("manualSelector") or not uid_of(job):
+        return
+    uid, name = uid_of(job), name_of(job)
+    template = ensure(ensure(spec, "template"), "metadata")
+    template["labels"] = {
+        **(template.get("labels") or {}),
+        "batch.kubernetes.io/controller-uid": uid,
+        "batch.kubernetes.io/job-name": name,
+        "controller-uid": uid,
+        "job-name": name,
+    }
+    selector = ensure(spec, "selector")
+    selector["matchLabels"] = {**(selector.get("matchLabels") or {}), "batch.kubernetes.io/controller-uid": uid}
+
+
+def _empty_status(obj: Object, now: datetime) -> None:
+    obj["status"] = {}
+
+
+def _load_balancer_status(obj: Object, now: datetime) -> None:
+    obj["status"] = {"loadBalancer": {}}
+
+
+def _replica_status(obj: Object, now: datetime) -> None:
+    """The one member of these statuses that is always written."""
+    obj["status"] = {"replicas": 0}
+
+
+def _daemon_set_status(obj: Object, now: datetime) -> None:
+    names = ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady")
+    obj["status"] = dict.fromkeys(names, 0)
+
+
+def _budget_status(obj: Object, now: datetime) -> None:
+    obj["status"] = dict.fromkeys(("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"), 0)
+
+
+def _autoscaler_status(obj: Object, now: datetime) -> None:
+    obj["status"] = {"desiredReplicas": 0}
+
+
+def _update_service(new: Object, old: Object) -> None:
+    """Addresses and ports that were given out stay where the client says nothing about them, and go where the type has none."""
+    after, before = ensure(new, "spec"), spec_of(old)
+    if _has_cluster_ip(after) and _has_cluster_ip(before):
+        for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+            if not after.get(field) and before.get(field):
+                after[field] = before[field]
+    elif not _has_cluster_ip(after):
+        for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+            if after.get(field) == before.get(field):
+                after.pop(field, None)
+    _carry_node_ports(after, before)
+    if after.get("type") != "LoadBalancer" and before.get("type") == "LoadBalancer":
+        for field in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
+            if after.get(field) == before.get(field):
+                after.pop(field, None)
+        new["status"] = {"loadBalancer": {}}
+    if not _needs_health_port(after) and after.get("healthCheckNodePort") == before.get("healthCheckNodePort"):
+        after.pop("healthCheckNodePort", None)
+    elif _needs_health_port(after) and before.get("healthCheckNodePort") and not after.get("healthCheckNodePort"):
+        after["healthCheckNodePort"] = before["healthCheckNodePort"]
+    if not _is_external(after) and after.get("externalTrafficPolicy") == before.get("externalTrafficPolicy"):
+        after.pop("externalTrafficPolicy", None)
+
+
+def _carry_node_ports(after: dict[str, Any], before: dict[str, Any]) -> None:
+    held = {(each.get("protocol"), each.get("port")): each.get("nodePort") for each in before.get("ports") or ()}
+    keeps = after.get("type") in ("NodePort", "LoadBalancer")
+    wants = keeps and not (after.get("type") == "LoadBalancer" and after.get("allocateLoadBalancerNodePorts") is False)
+    taken = {each.get("nodePort") for each in after.get("ports") or ()}
+    for each in after.get("ports") or ():
+        former = held.get((each.get("protocol"), each.get("port")))
+        if wants and not each.get("nodePort") and former and former not in taken:
+            each["nodePort"] = former
+        elif not keeps and each.get("nodePort") == former:
+            each.pop("nodePort", None)
+
+
+def _has_cluster_ip(spec: dict[str, Any]) -> bool:
+    return spec.get("type") != "ExternalName"
+
+
+def _is_external(spec: dict[str, Any]) -> bool:
+    return spec.get("type") in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
+
+
+def _needs_health_port(spec: dict[str, Any]) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def _keep_labels(new: Object, old: Object) -> None:
+    """A Deployment's status update does not touch its labels."""
+    if "labels" in metadata_of(old):
+        new["metadata"]["labels"] = metadata_of(old)["labels"]
+    else:
+        new["metadata"].pop("labels", None)
+
+
+def _request_status(new: Object, old: Object) -> None:
+    """The signer writes certificate and failures; approval and denial have a door of their own."""
+    verdicts = ("Approved", "Denied")
+    written = [each for each in status_of(new).get("conditions") or () if each.get("type") not in verdicts]
+    kept = [each for each in status_of(old).get("conditions") or () if each.get("type") in verdicts]
+    if kept or written:
+        ensure(new, "status")["conditions"] = kept + written
+
+
+def _update_secret(new: Object, old: Object) -> None:
+    if not new.get("type") and old.get("type"):
+        new["type"] = old["type"]
+
+
+def _only(new: Object, old: Object, *spec_fields: str) -> None:
+    """Everything as it was, but these fields of the spec."""
+    wanted = spec_of(new)
+    for key in {*new, *old} - {"metadata", "spec"}:
+        if key in old:
+            new[key] = old[key]
+        else:
+            del new[key]
+    spec = dict(spec_of(old))
+    for field in spec_fields:
+        if field in wanted:
+            spec[field] = wanted[field]
+        else:
+            spec.pop(field, None)
+    new["spec"] = spec
+
+
+def _approval(new: Object, old: Object) -> None:
+    """/approval writes conditions and nothing else."""
+    conditions = status_of(new).get("conditions")
+    new["spec"] = old.get("spec")
+    status = dict(status_of(old))
+    if conditions is not None:
+        status["conditions"] = conditions
+    new["status"] = status
+
+
+def _finalize(new: Object, old: Object) -> None:
+    _only(new, old, "finalizers")
+
+
+def _ephemeral_containers(new: Object, old: Object) -> None:
+    _only(new, old, "ephemeralContainers")
+
+
+def _resize(new: Object, old: Object) -> None:
+    """Only the containers' resources and resize policies change."""
+    wanted = {
+        field: {each.get("name"): each for each in spec_of(new).get(field) or ()} for field in ("containers", "initContainers")
+    }
+    _only(new, old)
+    for field, by_name in wanted.items():
+        if field in new["spec"]:
+            new["spec"][field] = [_resized(each, by_name.get(each.get("name"), {})) for each in new["spec"][field]]
+
+
+def _resized(container: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    return {**container, **{field: wanted[field] for field in ("resources", "resizePolicy") if field in wanted}}
+
+
+SUBRESOURCES: dict[str, Callable[[Object, Object], None]] = {
+    "approval": _approval,
+    "finalize": _finalize,
+    "ephemeralcontainers": _ephemeral_containers,
+    "resize": _resize,
+}
+
+CREATE: dict[Resource, Callable[[Object, datetime], None]] = {
+    resources.PODS: _create_pod,
+    resources.NAMESPACES: _create_namespace,
+    resources.PERSISTENT_VOLUMES: _create_volume,
+    resources.PERSISTENT_VOLUME_CLAIMS: _phase_pending,
+    resources.JOBS: _create_job,
+    resources.CRON_JOBS: _empty_status,
+    resources.DEPLOYMENTS: _empty_status,
+    resources.REPLICA_SETS: _replica_status,
+    resources.REPLICATION_CONTROLLERS: _replica_status,
+    resources.STATEFUL_SETS: _replica_status,
+    resources.DAEMON_SETS: _daemon_set_status,
+    resources.SERVICES: _load_balancer_status,
+    resources.INGRESSES: _load_balancer_status,
+    resources.RESOURCE_QUOTAS: _empty_status,
+    resources.POD_DISRUPTION_BUDGETS: _budget_status,
+    resources.CERTIFICATE_SIGNING_REQUESTS: _empty_status,
+    resources.HORIZONTAL_POD_AUTOSCALERS: _autoscaler_status,
+    resources.HORIZONTAL_POD_AUTOSCALERS_V1: _autoscaler_status,
+}
+UPDATE: dict[Resource, Callable[[Object, Object], None]] = {
+    resources.NAMESPACES: _update_namespace,
+    resources.SERVICES: _update_service,
+    resources.SECRETS: _update_secret,
+}
+STATUS_UPDATE: dict[Resource, Callable[[Object, Object], None]] = {
+    resources.PODS: _pod_status,
+    resources.DEPLOYMENTS: _keep_labels,
+    resources.CERTIFICATE_SIGNING_REQUESTS: _request_status,
+}
