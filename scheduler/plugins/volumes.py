@@ -1,0 +1,77 @@
+"""Plugins about what must exist before a pod may be placed: lifted gates (KEP-3521) and bound claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kubeling.api.affinity import matches_node_selector
+from kubeling.scheduler.framework import Cycle, Plugin, Rejection
+from kubeling.scheduler.nodeinfo import NodeInfo, Obj
+
+
+class SchedulingGates(Plugin):
+    """A pod with scheduling gates is not tried."""
+
+    name = "SchedulingGates"
+    cured_by = frozenset()
+
+    def pre_enqueue(self, pod: Obj) -> Rejection | None:
+        gates = [gate.get("name", "") for gate in (pod.get("spec") or {}).get("schedulingGates") or []]
+        return Rejection.of(f"waiting for scheduling gates: [{' '.join(gates)}]") if gates else None
+
+
+class VolumeBinding(Plugin):
+    """Claims must be bound, or may wait for their first consumer; a bound volume may demand certain nodes."""
+
+    name = "VolumeBinding"
+    cured_by = frozenset({"nodes", "persistentvolumeclaims", "persistentvolumes", "storageclasses"})
+
+    def __init__(
+        self,
+        get_claim: Callable[[str, str], Obj | None],
+        get_volume: Callable[[str], Obj | None],
+        get_class: Callable[[str], Obj | None],
+    ) -> None:
+        self._get_claim, self._get_volume, self._get_class = get_claim, get_volume, get_class
+
+    def pre_filter(self, cycle: Cycle) -> Rejection | None:
+        selectors: list[Obj] = []
+        for volume in cycle.pod.spec.get("volumes") or []:
+            name = self._claim_name(cycle, volume)
+            if name is None:
+                continue
+            claim = self._get_claim(cycle.pod.namespace, name)
+            if claim is None:
+                return Rejection.of(f'persistentvolumeclaim "{name}" not found', unresolvable=True)
+            if claim["metadata"].get("deletionTimestamp"):
+                return Rejection.of(f'persistentvolumeclaim "{name}" is being deleted', unresolvable=True)
+            bound = (claim.get("spec") or {}).get("volumeName")
+            if not bound:
+                if self._waits_for_consumer(claim):
+                    continue
+                return Rejection.of("pod has unbound immediate PersistentVolumeClaims", unresolvable=True)
+            volume_object = self._get_volume(bound)
+            if volume_object is None:
+                return Rejection.of(f'persistentvolume "{bound}" not found', unresolvable=True)
+            required = ((volume_object.get("spec") or {}).get("nodeAffinity") or {}).get("required")
+            if required:
+                selectors.append(required)
+        cycle.state[self.name] = selectors
+        return None
+
+    def filter(self, cycle: Cycle, node: NodeInfo) -> Rejection | None:
+        if all(matches_node_selector(selector, node.node) for selector in cycle.state[self.name]):
+            return None
+        return Rejection.of("node(s) had volume node affinity conflict", unresolvable=True)
+
+    @staticmethod
+    def _claim_name(cycle: Cycle, volume: Obj) -> str | None:
+        if "ephemeral" in volume:
+            return f"{cycle.pod.name}-{volume['name']}"
+        named = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        return str(named) if named else None
+
+    def _waits_for_consumer(self, claim: Obj) -> bool:
+        name = (claim.get("spec") or {}).get("storageClassName")
+        found = self._get_class(name) if name else None
+        return found is not None and found.get("volumeBindingMode") == "WaitForFirstConsumer"
