@@ -13,7 +13,23 @@ from typing import Literal
 Type = Literal["object", "map", "list", "string", "integer", "number", "boolean", "any"]
 #: Refines `type`: how the value is spelled in JSON and on the protobuf wire.
 Format = Literal[
-    "", "int32", "int64", "double", "byte", "date-time", "micro-time", "duration", "quantity", "int-or-string", "fields-v1", "raw"
+    "",
+    "int32",
+    "int64",
+    "double",
+    "byte",
+    "date-time",
+    "micro-time",
+    "duration",
+    "quantity",
+    "int-or-string",
+    "fields-v1",
+    "raw",
+    #: A list of strings that is a message of its own in protobuf.
+    "boxed",
+    "schema-or-list",
+    "schema-or-bool",
+    "schema-or-strings",
 ]
 
 
@@ -34,6 +50,8 @@ class Schema:
     atomic: bool = False
     #: Of an object: keep keys that no field names (custom resources' x-kubernetes-preserve-unknown-fields).
     preserve_unknown: bool = False
+    #: Of an object: the nested messages that JSON shows flat, by their name. Their fields stand in `fields` with `inline_of` set to that name.
+    inlines: Mapping[str, Field] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -51,7 +69,7 @@ class Field:
     patch_strategy: frozenset[str] = frozenset()
     patch_merge_key: str = ""
     description: str = ""
-    #: Flattened in JSON, one nested message on the protobuf wire: the fields of the target stand in the parent's `fields` too, with `inline_of` set.
+    #: The entry of the parent's `inlines` that carries the field in protobuf; empty for the parent itself.
     inline_of: str = ""
 
     @property
