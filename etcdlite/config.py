@@ -1,0 +1,179 @@
+"""How a member is told what to be: etcd's flags, checked."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from kubeling.daemon.main import UsageError, boolean, parser
+
+DEFAULT_QUOTA = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """Files of one side's TLS: own certificate and key, and the CA that the other side's certificate has to come from."""
+
+    cert: str = ""
+    key: str = ""
+    ca: str = ""
+    client_auth: bool = False
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self.cert)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A member of the cluster; `id` is made from its peer URLs, as the cluster's own is from its members'."""
+
+    name: str
+    peer_urls: tuple[str, ...]
+
+    @property
+    def id(self) -> int:
+        return _digest("".join(sorted(self.peer_urls)))
+
+
+@dataclass(slots=True)
+class Config:
+    """Everything that a member needs to know. URLs are ``http://host:port``, ``https://host:port`` or (for clients) ``unix:///path``."""
+
+    name: str = "default"
+    data_dir: Path = Path("default.etcd")
+    listen_client_urls: tuple[str, ...] = ("http://localhost:2379",)
+    advertise_client_urls: tuple[str, ...] = ("http://localhost:2379",)
+    listen_peer_urls: tuple[str, ...] = ("http://localhost:2380",)
+    listen_metrics_urls: tuple[str, ...] = ()
+    members: tuple[Peer, ...] = (Peer("default", ("http://localhost:2380",)),)
+    token: str = "etcd-cluster"
+    client_tls: TLS = field(default_factory=TLS)
+    peer_tls: TLS = field(default_factory=TLS)
+    quota_bytes: int = DEFAULT_QUOTA
+    heartbeat_seconds: float = 0.1
+    election_seconds: float = 1.0
+    snapshot_bytes: int = 32 << 20
+
+    @property
+    def cluster_id(self) -> int:
+        return _digest(self.token + ",".join(f"{peer.id:016x}" for peer in sorted(self.members, key=lambda one: one.id)))
+
+    @property
+    def me(self) -> Peer:
+        return next(peer for peer in self.members if peer.name == self.name)
+
+    @property
+    def others(self) -> tuple[Peer, ...]:
+        return tuple(peer for peer in self.members if peer.name != self.name)
+
+
+def _digest(text: str) -> int:
+    # 63 bits, as some clients print the number as a signed one; never 0, which means "nobody".
+    return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1) | 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags of ``python -m kubeling.etcdlite``."""
+    flags = parser("etcdlite", "The store: etcd's v3 API, one member of a cluster of one or three.")
+    flags.add_argument("--name", default="default", help="this member's name, one of those in --initial-cluster")
+    flags.add_argument("--data-dir", default="", metavar="DIR", help="where the log and the snapshots live (default NAME.etcd)")
+    flags.add_argument("--listen-client-urls", default="http://localhost:2379", metavar="URLS")
+    flags.add_argument("--advertise-client-urls", default="", metavar="URLS")
+    flags.add_argument("--listen-peer-urls", default="http://localhost:2380", metavar="URLS")
+    flags.add_argument("--initial-advertise-peer-urls", default="", metavar="URLS")
+    flags.add_argument("--initial-cluster", default="", metavar="NAME=URL,…", help="all members (default: this one alone)")
+    flags.add_argument("--initial-cluster-state", choices=("new", "existing"), default="new")
+    flags.add_argument("--initial-cluster-token", default="etcd-cluster")
+    flags.add_argument("--listen-metrics-urls", default="", metavar="URLS", help="plain HTTP: /health, /readyz, /metrics")
+    for side, what in (("", "clients"), ("peer-", "other members")):
+        flags.add_argument(f"--{side}cert-file", default="", metavar="FILE", help=f"certificate shown to {what}")
+        flags.add_argument(f"--{side}key-file", default="", metavar="FILE")
+        flags.add_argument(f"--{side}trusted-ca-file", default="", metavar="FILE", help=f"CA of the certificates of {what}")
+        flags.add_argument(f"--{side}client-cert-auth", type=boolean, nargs="?", const=True, default=False)
+    flags.add_argument(
+        "--quota-backend-bytes", type=int, default=0, metavar="BYTES", help="size at which writes are refused (0: 2 GiB)"
+    )
+    flags.add_argument("--heartbeat-interval", type=int, default=100, metavar="MS")
+    flags.add_argument("--election-timeout", type=int, default=1000, metavar="MS")
+    flags.add_argument(
+        "--snapshot-log-bytes", type=int, default=32 << 20, metavar="BYTES", help="log size at which a snapshot is made"
+    )
+    return flags
+
+
+def from_args(args: argparse.Namespace) -> Config:
+    """The configuration that the flags describe. Raises UsageError."""
+    own_urls = args.initial_advertise_peer_urls or args.listen_peer_urls
+    members = _members(args.initial_cluster) if args.initial_cluster else (Peer(args.name, _urls("peer", own_urls)),)
+    config = Config(
+        name=args.name,
+        data_dir=Path(args.data_dir or f"{args.name}.etcd"),
+        listen_client_urls=_urls("--listen-client-urls", args.listen_client_urls),
+        advertise_client_urls=_urls("--advertise-client-urls", args.advertise_client_urls or args.listen_client_urls),
+        listen_peer_urls=_urls("--listen-peer-urls", args.listen_peer_urls),
+        listen_metrics_urls=_urls("--listen-metrics-urls", args.listen_metrics_urls) if args.listen_metrics_urls else (),
+        members=members,
+        token=args.initial_cluster_token,
+        client_tls=_tls("", args.cert_file, args.key_file, args.trusted_ca_file, args.client_cert_auth),
+        peer_tls=_tls(
+            "peer-", args.peer_cert_file, args.peer_key_file, args.peer_trusted_ca_file, bool(args.peer_trusted_ca_file)
+        ),
+        quota_bytes=args.quota_backend_bytes or DEFAULT_QUOTA,
+        heartbeat_seconds=args.heartbeat_interval / 1000,
+        election_seconds=args.election_timeout / 1000,
+        snapshot_bytes=args.snapshot_log_bytes,
+    )
+    if config.name not in {peer.name for peer in members}:
+        raise UsageError(f"--name {config.name} is not in --initial-cluster {args.initial_cluster}")
+    if len({peer.id for peer in members}) != len(members) or len({peer.name for peer in members}) != len(members):
+        raise UsageError("--initial-cluster names a member or a peer URL twice")
+    if config.election_seconds < 3 * config.heartbeat_seconds:
+        raise UsageError("--election-timeout must be at least three times --heartbeat-interval")
+    secure = [url for url in config.listen_client_urls if url.startswith("https:")]
+    if secure and not config.client_tls.enabled:
+        raise UsageError(f"{secure[0]} needs --cert-file and --key-file")
+    return config
+
+
+def host_port(url: str) -> tuple[str, int]:
+    """Host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 0
+
+
+def _urls(flag: str, text: str) -> tuple[str, ...]:
+    found = tuple(one.strip() for one in text.split(",") if one.strip())
+    for one in found:
+        try:
+            parts = urlsplit(one)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port is not None
+        except ValueError:
+            usable = False
+        if not usable and not one.startswith("unix://"):
+            raise UsageError(f"{flag}: {one!r} is not a URL with a port, like http://127.0.0.1:2379")
+    return found
+
+
+def _members(text: str) -> tuple[Peer, ...]:
+    urls: dict[str, list[str]] = {}
+    for one in text.split(","):
+        name, equals, url = one.strip().partition("=")
+        if not equals:
+            raise UsageError(f"--initial-cluster: {one!r} is not NAME=URL")
+        urls.setdefault(name, []).extend(_urls("--initial-cluster", url))
+    return tuple(Peer(name, tuple(found)) for name, found in urls.items())
+
+
+def _tls(side: str, cert: str, key: str, ca: str, client_auth: bool) -> TLS:
+    if bool(cert) != bool(key):
+        raise UsageError(f"--{side}cert-file and --{side}key-file go together")
+    if client_auth and not ca:
+        raise UsageError(f"--{side}client-cert-auth needs --{side}trusted-ca-file")
+    for path in (cert, key, ca):
+        if path and not Path(path).is_file():
+            raise UsageError(f"{path}: no such file")
+    return TLS(cert, key, ca, client_auth)

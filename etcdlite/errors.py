@@ -1,0 +1,45 @@
+"""The errors of the etcd v3 API: clients match on these very codes and texts.
+
+A plain exception with no gRPC in it, so that the pure core can raise it; the services turn `code` (the name of a gRPC status) into a status.
+"""
+
+from __future__ import annotations
+
+
+class EtcdError(Exception):
+    """An answer that is an error; one instance a kind, so raising costs nothing and identity can be compared."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+    def __repr__(self) -> str:
+        return f"{self.code}: {self.text}"
+
+
+EMPTY_KEY = EtcdError("INVALID_ARGUMENT", "etcdserver: key is not provided")
+KEY_NOT_FOUND = EtcdError("INVALID_ARGUMENT", "etcdserver: key not found")
+VALUE_PROVIDED = EtcdError("INVALID_ARGUMENT", "etcdserver: value is provided")
+LEASE_PROVIDED = EtcdError("INVALID_ARGUMENT", "etcdserver: lease is provided")
+TOO_MANY_OPS = EtcdError("INVALID_ARGUMENT", "etcdserver: too many operations in txn request")
+DUPLICATE_KEY = EtcdError("INVALID_ARGUMENT", "etcdserver: duplicate key given in txn request")
+INVALID_SORT = EtcdError("INVALID_ARGUMENT", "etcdserver: invalid sort option")
+INVALID_CLIENT_API = EtcdError("INVALID_ARGUMENT", "etcdserver: invalid client api version")
+COMPACTED = EtcdError("OUT_OF_RANGE", "etcdserver: mvcc: required revision has been compacted")
+FUTURE_REVISION = EtcdError("OUT_OF_RANGE", "etcdserver: mvcc: required revision is a future revision")
+NO_SPACE = EtcdError("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded")
+LEASE_NOT_FOUND = EtcdError("NOT_FOUND", "etcdserver: requested lease not found")
+LEASE_EXISTS = EtcdError("FAILED_PRECONDITION", "etcdserver: lease already exists")
+LEASE_TTL_TOO_LARGE = EtcdError("OUT_OF_RANGE", "etcdserver: too large lease TTL")
+REQUEST_TOO_LARGE = EtcdError("INVALID_ARGUMENT", "etcdserver: request is too large")
+TOO_MANY_REQUESTS = EtcdError("RESOURCE_EXHAUSTED", "etcdserver: too many requests")
+MEMBER_NOT_FOUND = EtcdError("NOT_FOUND", "etcdserver: member not found")
+NOT_LEADER = EtcdError("FAILED_PRECONDITION", "etcdserver: not leader")
+BAD_LEADER_TRANSFEREE = EtcdError("FAILED_PRECONDITION", "etcdserver: bad leader transferee")
+LEADER_TRANSFER_TIMEOUT = EtcdError("UNAVAILABLE", "etcdserver: request timed out, leader transfer took too long")
+NO_LEADER = EtcdError("UNAVAILABLE", "etcdserver: no leader")
+LEADER_CHANGED = EtcdError("UNAVAILABLE", "etcdserver: leader changed")
+TIMEOUT = EtcdError("UNAVAILABLE", "etcdserver: request timed out")
+STOPPED = EtcdError("UNAVAILABLE", "etcdserver: server stopped")
+CORRUPT = EtcdError("DATA_LOSS", "etcdserver: corrupt cluster")

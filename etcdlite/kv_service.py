@@ -1,0 +1,77 @@
+"""etcdserverpb.KV: the hot path. A write is one await on the proposer; a read is done in place, after a read barrier where there are other members."""
+
+from __future__ import annotations
+
+import grpc
+
+from kubeling.etcdlite import requests
+from kubeling.etcdlite.errors import NO_SPACE, REQUEST_TOO_LARGE
+from kubeling.etcdlite.member import Member
+from kubeling.etcdlite.ops import Kind
+from kubeling.etcdlite.rpc import Context, answer, service, unary
+from kubeling.proto import etcd_pb2 as pb
+
+MAX_REQUEST_BYTES = 1536 << 10
+
+
+def handler(member: Member) -> grpc.GenericRpcHandler:
+    """The KV service of `member`."""
+    kv = _KV(member)
+    methods = {
+        "Range": unary(kv.range),
+        "Put": unary(kv.put),
+        "DeleteRange": unary(kv.delete_range),
+        "Txn": unary(kv.txn),
+        "Compact": unary(kv.compact),
+    }
+    return service("etcdserverpb.KV", methods)
+
+
+class _KV:
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self._state = member.state
+        self._proposer = member.proposer
+
+    async def range(self, raw: bytes, context: Context) -> bytes:
+        request = pb.RangeRequest.FromString(raw)
+        requests.check_range(request)
+        if not request.serializable:
+            await self._proposer.barrier()
+        state = self._state
+        return state.header(state.store.revision) + state.evaluator.range(request)
+
+    async def put(self, raw: bytes, context: Context) -> bytes:
+        request = pb.PutRequest.FromString(raw)
+        requests.check_put(request)
+        self._check_room(raw)
+        return answer(await self._proposer.submit(Kind.PUT, raw, request))
+
+    async def delete_range(self, raw: bytes, context: Context) -> bytes:
+        request = pb.DeleteRangeRequest.FromString(raw)
+        requests.check_delete(request)
+        return answer(await self._proposer.submit(Kind.DELETE_RANGE, raw, request))
+
+    async def txn(self, raw: bytes, context: Context) -> bytes:
+        request = pb.TxnRequest.FromString(raw)
+        requests.check_txn(request)
+        if requests.is_write(request):
+            self._check_room(raw, requests.puts(request))
+            return answer(await self._proposer.submit(Kind.TXN, raw, request))
+        if not requests.is_serializable(request):
+            await self._proposer.barrier()
+        state = self._state
+        return state.header(state.store.revision) + state.evaluator.read_txn(request)
+
+    async def compact(self, raw: bytes, context: Context) -> bytes:
+        request = pb.CompactionRequest.FromString(raw)
+        result = answer(await self._proposer.submit(Kind.COMPACT, raw, request))
+        if request.physical:
+            await self._member.scrubbed.wait()
+        return result
+
+    def _check_room(self, raw: bytes, grows: bool = True) -> None:
+        if len(raw) > MAX_REQUEST_BYTES:
+            raise REQUEST_TOO_LARGE
+        if grows and self._member.over_quota(len(raw)):
+            raise NO_SPACE

@@ -1,0 +1,155 @@
+"""etcdserverpb.Maintenance, Cluster and the health service: what operators and load balancers ask of one member."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+
+import grpc
+
+from kubeling.etcdlite.errors import COMPACTED, FUTURE_REVISION, NO_LEADER
+from kubeling.etcdlite.member import Member
+from kubeling.etcdlite.ops import Kind
+from kubeling.etcdlite.rpc import Context, answer, server_stream, service, unary, unimplemented
+from kubeling.etcdlite.snapshot import encode
+from kubeling.etcdlite.state import alarm_body
+from kubeling.proto import etcd_pb2 as pb
+
+#: The etcd release whose API this is; clients look at it to decide what they may ask for.
+VERSION = "3.5.17"
+
+_AUTH = [
+    "AuthEnable",
+    "AuthDisable",
+    "Authenticate",
+    "UserAdd",
+    "UserGet",
+    "UserList",
+    "UserDelete",
+    "UserChangePassword",
+    "UserGrantRole",
+    "UserRevokeRole",
+    "RoleAdd",
+    "RoleGet",
+    "RoleList",
+    "RoleDelete",
+    "RoleGrantPermission",
+    "RoleRevokePermission",
+]
+
+
+def handlers(member: Member) -> list[grpc.GenericRpcHandler]:
+    """Maintenance, Cluster, Auth (only its status) and Health."""
+    own = _Maintenance(member)
+    maintenance = {
+        "Alarm": unary(own.alarm),
+        "Status": unary(own.status),
+        "Defragment": unary(own.defragment),
+        "Hash": unary(own.hash),
+        "HashKV": unary(own.hash_kv),
+        "Snapshot": server_stream(own.snapshot),
+        "MoveLeader": unary(own.move_leader),
+        "Downgrade": unimplemented("Downgrade"),
+    }
+    cluster = {"MemberList": unary(own.member_list)}
+    cluster |= {name: unimplemented(name) for name in ("MemberAdd", "MemberRemove", "MemberUpdate", "MemberPromote")}
+    auth = {"AuthStatus": unary(own.auth_status)} | {name: unimplemented(name) for name in _AUTH}
+    health = {"Check": unary(own.health), "Watch": server_stream(own.watch_health)}
+    return [
+        service("etcdserverpb.Maintenance", maintenance),
+        service("etcdserverpb.Cluster", cluster),
+        service("etcdserverpb.Auth", auth),
+        service("grpc.health.v1.Health", health),
+    ]
+
+
+class _Maintenance:
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self._state = member.state
+
+    def _header(self) -> bytes:
+        return self._member.header(self._state.store.revision)
+
+    async def alarm(self, raw: bytes, context: Context) -> bytes:
+        request = pb.AlarmRequest.FromString(raw)
+        if request.action != pb.AlarmRequest.GET:
+            return answer(await self._member.proposer.submit(Kind.ALARM, raw, request))
+        kinds = sorted(self._state.alarms)
+        return self._header() + alarm_body([one for one in kinds if request.alarm in (pb.NONE, one[1])])
+
+    async def status(self, raw: bytes, context: Context) -> bytes:
+        engine, store = self._member.engine, self._state.store
+        names: dict[int, str] = {pb.NOSPACE: "NOSPACE", pb.CORRUPT: "CORRUPT"}
+        errors = [
+            f"memberID:{member} alarm:{names[pb.AlarmType.ValueType(kind)]} " for member, kind in sorted(self._state.alarms)
+        ]
+        if not engine.leader_id:
+            errors.append(NO_LEADER.text)
+        response = pb.StatusResponse(
+            version=VERSION,
+            dbSize=store.size,
+            dbSizeInUse=store.size,
+            leader=engine.leader_id,
+            raftIndex=engine.last_index,
+            raftTerm=engine.term,
+            raftAppliedIndex=engine.applied_index,
+            errors=errors,
+            storageVersion="3.5",
+            dbSizeQuota=self._member.config.quota_bytes,
+        )
+        return self._header() + response.SerializeToString()
+
+    async def defragment(self, raw: bytes, context: Context) -> bytes:
+        # There are no holes in memory to close; what takes disk space is the log, and a snapshot shortens it.
+        await self._member.snapshot_and_wait()
+        return b""
+
+    async def hash(self, raw: bytes, context: Context) -> bytes:
+        return self._header() + pb.HashResponse(hash=self._state.store.hash_at(self._state.store.revision)).SerializeToString()
+
+    async def hash_kv(self, raw: bytes, context: Context) -> bytes:
+        store = self._state.store
+        revision = pb.HashKVRequest.FromString(raw).revision or store.revision
+        if revision > store.revision:
+            raise FUTURE_REVISION
+        if revision < store.compact_revision:
+            raise COMPACTED
+        response = pb.HashKVResponse(
+            hash=store.hash_at(revision), compact_revision=store.compact_revision or -1, hash_revision=revision
+        )
+        return self._header() + response.SerializeToString()
+
+    async def snapshot(self, raw: bytes, context: Context) -> AsyncIterator[bytes]:
+        """The bytes of a snapshot file, and after them their SHA-256, as etcdctl expects."""
+        meta, records = self._member.snapshot_meta(), self._state.store.records()
+        digest = hashlib.sha256()
+        loop = asyncio.get_running_loop()
+        pieces = await loop.run_in_executor(None, lambda: list(encode(meta, records)))
+        remaining = sum(map(len, pieces)) + digest.digest_size
+        header = self._header()
+        for piece in pieces:
+            digest.update(piece)
+            remaining -= len(piece)
+            yield header + pb.SnapshotResponse(remaining_bytes=remaining, blob=piece, version=VERSION).SerializeToString()
+        yield header + pb.SnapshotResponse(remaining_bytes=0, blob=digest.digest(), version=VERSION).SerializeToString()
+
+    async def move_leader(self, raw: bytes, context: Context) -> bytes:
+        await self._member.move_leader(pb.MoveLeaderRequest.FromString(raw).targetID)
+        return self._header()
+
+    async def member_list(self, raw: bytes, context: Context) -> bytes:
+        if pb.MemberListRequest.FromString(raw).linearizable:
+            await self._member.proposer.barrier()
+        return self._header() + pb.MemberListResponse(members=self._member.members()).SerializeToString()
+
+    async def auth_status(self, raw: bytes, context: Context) -> bytes:
+        return self._header()
+
+    async def health(self, raw: bytes, context: Context) -> bytes:
+        return b"\x08\x01" if self._member.problem() is None else b"\x08\x02"
+
+    async def watch_health(self, raw: bytes, context: Context) -> AsyncIterator[bytes]:
+        yield await self.health(raw, context)
+        await asyncio.get_running_loop().create_future()  # Nothing more to say until the client goes away.

@@ -1,0 +1,298 @@
+"""One member put together: state, log, engine, leases and watches, and the chores between them.
+
+Chores are driven by what happens and by single timers, never by polling: compacted records are freed in slices between requests, leases are
+revoked when the next one is due, a snapshot is made when the log has grown enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from kubeling.daemon.clock import Clock
+from kubeling.daemon.log import get_logger
+from kubeling.daemon.main import UsageError
+from kubeling.etcdlite.config import Config
+from kubeling.etcdlite.errors import BAD_LEADER_TRANSFEREE, EtcdError
+from kubeling.etcdlite.frames import CorruptLog
+from kubeling.etcdlite.histogram import Histogram
+from kubeling.etcdlite.journal import Entry, Journal
+from kubeling.etcdlite.mvcc import Record
+from kubeling.etcdlite.ops import Kind, decode_batch
+from kubeling.etcdlite.proposer import Proposer
+from kubeling.etcdlite.snapshot import Meta, SnapshotDirectory, encode
+from kubeling.etcdlite.solo import Solo
+from kubeling.etcdlite.state import State
+from kubeling.etcdlite.watch import Hub
+from kubeling.etcdlite.wire import HeaderMaker
+from kubeling.proto import etcd_pb2 as pb
+
+log = get_logger("etcdlite")
+
+_SCRUB_SLICE = 2000
+_SNAPSHOT_RETRY_SECONDS = 10.0
+_REVOKE_RETRY_SECONDS = 1.0
+
+
+class Member:
+    """Made and started by :func:`kubeling.etcdlite.server.run`; the services take what they need from its attributes."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        self.id = config.me.id
+        self.cluster_id = config.cluster_id
+        self.header = HeaderMaker(self.cluster_id, self.id)
+        self.state = State(self.header, clock.monotonic)
+        self.hub = Hub(self.state)
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.proposer = Proposer(self.state, self.id, self._publish)
+        self._loop = asyncio.get_running_loop()
+        self._disk = ThreadPoolExecutor(1, "disk")
+        self._snapshots = SnapshotDirectory(config.data_dir / "snap")
+        self.fsync_seconds = Histogram()
+        self.journal = Journal(
+            config.data_dir / "wal", self.cluster_id, self.id, observe=self.fsync_seconds.observe, now=clock.monotonic
+        )
+        self._lock = -1
+        #: Set while there is nothing compacted that is still to be freed.
+        self.scrubbed = asyncio.Event()
+        self.scrubbed.set()
+        self._snapshotting = False
+        self._snapshot_not_before = 0.0
+        self._lease_timer: asyncio.TimerHandle | None = None
+        self._lease_due = float("inf")
+        self._primary = False
+        self._alarm_pending = False
+        self._background: set[asyncio.Task[None]] = set()
+        self.engine: Solo
+
+    # Life.
+
+    async def start(self) -> None:
+        """Read what is on disk and take part in the cluster. Raises UsageError with what is wrong with the data directory."""
+        self._take_directory()
+        try:
+            snapshot_index, _ = self._load_snapshot()
+            entries = self.journal.open(snapshot_index)
+        except CorruptLog as error:
+            raise UsageError(f"{self.config.data_dir}: {error}") from None
+        self._start_solo(snapshot_index, entries)
+
+    def _start_solo(self, snapshot_index: int, entries: list[Entry]) -> None:
+        for entry in entries:
+            self.state.apply_all(decode_batch(entry.data))
+        self.state.take_events()
+        applied = entries[-1].index if entries else snapshot_index
+        self.engine = Solo(self.journal, self._disk, self.proposer, self.id, applied, self._fatal)
+        self.proposer.engine = self.engine
+        self.set_primary(True)
+        self.header.term = self.engine.term
+        log.info(
+            "started",
+            member=f"{self.id:x}",
+            revision=self.state.store.revision,
+            keys=len(self.state.store),
+            replayed=len(entries),
+        )
+
+    async def stop(self) -> None:
+        """Take no more requests, and let what is on its way to the disk get there."""
+        self.engine.stop()
+        if self._lease_timer is not None:
+            self._lease_timer.cancel()
+        for task in list(self._background):
+            with contextlib.suppress(Exception):
+                await task
+        await self._loop.run_in_executor(self._disk, self.journal.close)
+        self._disk.shutdown(wait=False)
+        if self._lock >= 0:
+            os.close(self._lock)
+
+    def _take_directory(self) -> None:
+        directory = self.config.data_dir
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{directory} is in use by another etcdlite: stop that one, or give another --data-dir") from None
+        except OSError as error:
+            raise UsageError(f"--data-dir {directory}: {error.strerror}") from None
+
+    def _load_snapshot(self) -> tuple[int, int]:
+        found = self._snapshots.load()
+        if found is None:
+            return 0, 0
+        meta, records = found
+        self.state.restore(meta.revision, meta.compact_revision, records, meta.leases, meta.alarms)
+        return meta.index, meta.term
+
+    def _fatal(self, error: BaseException) -> None:
+        log.error("the disk has failed", error=repr(error))
+        if not self.failure.done():
+            self.failure.set_exception(error)
+
+    # After each applied entry.
+
+    def _publish(self, records: list[Record]) -> None:
+        if records:
+            self.hub.publish(records)
+        if self.state.store.scrub_pending and self.scrubbed.is_set():
+            self.scrubbed.clear()
+            self._loop.call_soon(self._scrub)
+        if self.state.leases:
+            self._arm_leases()
+        if self.journal.bytes_written > self._snapshot_threshold and not self._snapshotting:
+            self._begin_snapshot()
+
+    def _scrub(self) -> None:
+        if self.state.store.scrub(_SCRUB_SLICE):
+            self._loop.call_soon(self._scrub)
+        else:
+            self.scrubbed.set()
+
+    # Leases.
+
+    def set_primary(self, primary: bool) -> None:
+        """This member counts the leases' time from now on, or no longer does."""
+        self._primary = primary
+        if primary:
+            self.state.leases.promote(self.clock.monotonic())
+        else:
+            self.state.leases.demote()
+        self._arm_leases()
+
+    def _arm_leases(self) -> None:
+        due = self.state.leases.next_deadline() if self._primary else None
+        if due is None or due >= self._lease_due:
+            return
+        if self._lease_timer is not None:
+            self._lease_timer.cancel()
+        self._lease_due = due
+        self._lease_timer = self._loop.call_later(max(0.0, due - self.clock.monotonic()), self._revoke_expired)
+
+    def _revoke_expired(self) -> None:
+        self._lease_timer, self._lease_due = None, float("inf")
+        if not self._primary:
+            return
+        for lease_id in self.state.leases.expired(self.clock.monotonic()):
+            self.proposer.counts.leases_expired += 1
+            request = pb.LeaseRevokeRequest(ID=lease_id)
+            revoked = self.proposer.submit(Kind.LEASE_REVOKE, request.SerializeToString(), request)
+            revoked.add_done_callback(lambda done, lease_id=lease_id: self._revoked(lease_id, done))  # type: ignore[misc]
+        self._arm_leases()
+
+    def _revoked(self, lease_id: int, done: asyncio.Future[bytes | EtcdError]) -> None:
+        if done.cancelled() or isinstance(done.result(), EtcdError):
+            self._loop.call_later(_REVOKE_RETRY_SECONDS, self._revoke_again, lease_id)
+
+    def _revoke_again(self, lease_id: int) -> None:
+        self.state.leases.revoke_failed(lease_id)
+        self._arm_leases()
+
+    async def renew_lease(self, lease_id: int) -> int:
+        """A keep-alive: the time to live in seconds, 0 where there is no such lease. Raises EtcdError where nobody can tell."""
+        try:
+            return self.state.leases.renew(lease_id, self.clock.monotonic())
+        except EtcdError:
+            return 0
+
+    async def lease_remaining(self, lease_id: int) -> int:
+        """Seconds left of a lease, -1 where there is no such lease."""
+        try:
+            return self.state.leases.remaining(lease_id, self.clock.monotonic())
+        except EtcdError:
+            return -1
+
+    # The cluster.
+
+    def members(self) -> list[pb.Member]:
+        """All members, as MemberList shows them."""
+        return [
+            pb.Member(
+                ID=peer.id,
+                name=peer.name,
+                peerURLs=peer.peer_urls,
+                clientURLs=self.config.advertise_client_urls if peer.id == self.id else (),
+            )
+            for peer in self.config.members
+        ]
+
+    async def move_leader(self, target: int) -> None:
+        """Hand leadership to `target`. Raises EtcdError."""
+        if target != self.id:
+            raise BAD_LEADER_TRANSFEREE
+
+    def problem(self) -> str | None:
+        """What keeps this member from answering, or None."""
+        if self.failure.done():
+            return "the disk has failed"
+        return None if self.engine.leader_id else "there is no leader"
+
+    # Space.
+
+    def over_quota(self, more: int) -> bool:
+        """Whether `more` bytes would be too many; raises the NOSPACE alarm if so."""
+        if self.state.store.size + more <= self.config.quota_bytes:
+            return False
+        alarm = (self.id, pb.NOSPACE)
+        if alarm not in self.state.alarms and not self._alarm_pending:
+            self._alarm_pending = True
+            log.warning("the quota is used up", quota=self.config.quota_bytes, size=self.state.store.size)
+            request = pb.AlarmRequest(action=pb.AlarmRequest.ACTIVATE, memberID=self.id, alarm=pb.NOSPACE)
+            raised = self.proposer.submit(Kind.ALARM, request.SerializeToString(), request)
+            raised.add_done_callback(lambda _: setattr(self, "_alarm_pending", False))
+        return True
+
+    # Snapshots.
+
+    @property
+    def _snapshot_threshold(self) -> int:
+        return max(self.config.snapshot_bytes, 2 * self.state.store.size)
+
+    def snapshot_meta(self) -> Meta:
+        """What a snapshot of this moment says beside the records."""
+        state = self.state
+        return Meta(
+            index=self.engine.applied_index,
+            term=self.engine.term,
+            revision=state.store.revision,
+            compact_revision=state.store.compact_revision,
+            leases=[(lease.id, lease.ttl) for lease in state.leases],
+            alarms=sorted(state.alarms),
+        )
+
+    def _begin_snapshot(self) -> None:
+        if self._loop.time() < self._snapshot_not_before:
+            return
+        self._snapshotting = True
+        # Right behind the entry that is being applied: then the state is that of a whole number of entries.
+        self._loop.call_soon(self._snapshot_now)
+
+    def _snapshot_now(self) -> None:
+        task = self._loop.create_task(self._make_snapshot())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def snapshot_and_wait(self) -> None:
+        """Make a snapshot now, unless one is being made."""
+        if not self._snapshotting:
+            self._snapshotting = True
+            await self._make_snapshot()
+
+    async def _make_snapshot(self) -> None:
+        meta, records = self.snapshot_meta(), self.state.store.records()
+        began = self._loop.time()
+        try:
+            await self._loop.run_in_executor(None, self._snapshots.save, meta.index, encode(meta, records))
+            await self._loop.run_in_executor(self._disk, self.journal.release, meta.index)
+            log.info("snapshot made", index=meta.index, records=meta.records, seconds=round(self._loop.time() - began, 3))
+        except OSError as error:
+            log.error("no snapshot could be made; the log stays as it is", error=str(error))
+            self._snapshot_not_before = self._loop.time() + _SNAPSHOT_RETRY_SECONDS
+        finally:
+            self._snapshotting = False

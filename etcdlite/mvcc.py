@@ -1,0 +1,273 @@
+"""The multi-version store: every key's past since the last compaction, in memory, without any I/O.
+
+Each write makes a :class:`Record` that links to the record that it replaced, so a key's history is a chain from the newest record back; the
+same records in the order in which they were made are the log that watchers read. Both views share one object a version, which holds the encoded
+``mvccpb.KeyValue`` that clients are sent. Reading at a revision walks the chain; compaction cuts chains and drops the front of the log, in
+slices (:meth:`Store.scrub`), while what was compacted is refused from the first moment.
+
+Writes of one transaction are staged by :meth:`Store.put` and :meth:`Store.delete_range` and get their one revision from :meth:`Store.commit`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+
+from kubeling.etcdlite import wire
+from kubeling.etcdlite.errors import COMPACTED, FUTURE_REVISION
+from kubeling.etcdlite.keys import SortedKeys
+from kubeling.proto import mvcc_pb2
+
+#: What a record costs beside its bytes (measured with tracemalloc), for the size that quotas look at.
+RECORD_OVERHEAD = 240
+
+#: The range_end that means "to the end of all keys".
+UNBOUNDED = b"\x00"
+
+
+class Record:
+    """One version of one key. `version` 0 is a tombstone. `prev` is the version before, as far as it is not compacted."""
+
+    __slots__ = ("create", "key", "lease", "mod", "prev", "version", "wire")
+
+    def __init__(self, key: bytes, encoded: bytes, create: int, mod: int, version: int, lease: int, prev: Record | None) -> None:
+        self.key = key
+        self.wire = encoded
+        self.create = create
+        self.mod = mod
+        self.version = version
+        self.lease = lease
+        self.prev = prev
+
+    @property
+    def value(self) -> bytes:
+        """The value, decoded from the wire form (seldom wanted: answers send the wire form as it is)."""
+        return mvcc_pb2.KeyValue.FromString(self.wire).value
+
+    @property
+    def live_prev(self) -> Record | None:
+        """The version before, unless it is compacted or a tombstone."""
+        prev = self.prev
+        return prev if prev is not None and prev.version else None
+
+    @classmethod
+    def decode(cls, encoded: bytes, prev: Record | None) -> Record:
+        """The record of an encoded ``mvccpb.KeyValue``."""
+        kv = mvcc_pb2.KeyValue.FromString(encoded)
+        key = prev.key if prev is not None else kv.key
+        return cls(key, encoded, kv.create_revision, kv.mod_revision, kv.version, kv.lease, prev)
+
+
+def _mod(record: Record) -> int:
+    return record.mod
+
+
+class Store:
+    """The key space. An empty store is at revision 1, as etcd's is."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Be empty."""
+        self.revision = 1
+        self.compact_revision = 0
+        self.size = 0
+        self._heads: dict[bytes, Record] = {}
+        self._keys = SortedKeys()
+        self._log: list[Record] = []
+        self._staged: list[Record] = []
+        self._scrubbed = 0
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    @property
+    def pending_revision(self) -> int:
+        """The revision at which what was done so far will be seen: the next one if anything is staged."""
+        return self.revision + 1 if self._staged else self.revision
+
+    # Reading.
+
+    def check_revision(self, revision: int) -> None:
+        """Raise where `revision` (0: the newest) is compacted or still to come."""
+        if revision > self.revision:
+            raise FUTURE_REVISION
+        if 0 < revision < self.compact_revision:
+            raise COMPACTED
+
+    def get(self, key: bytes) -> Record | None:
+        """The newest version of `key`, with what is staged; None where it does not exist."""
+        head = self._heads.get(key)
+        return head if head is not None and head.version else None
+
+    def get_at(self, key: bytes, revision: int) -> Record | None:
+        """`key` as it was at `revision`."""
+        record = self._heads.get(key)
+        while record is not None and record.mod > revision:
+            record = record.prev
+        return record if record is not None and record.version else None
+
+    def range(self, key: bytes, range_end: bytes, revision: int = 0) -> list[Record]:
+        """What exists in [key, range_end) at `revision` (0: now, with what is staged), in key order.
+
+        An empty range_end is the one key; ``b"\\0"`` is everything from `key` on. Raises COMPACTED and FUTURE_REVISION.
+        """
+        self.check_revision(revision)
+        past = 0 < revision < self.revision or (revision == self.revision and bool(self._staged))
+        if not range_end:
+            one = self.get_at(key, revision) if past else self.get(key)
+            return [] if one is None else [one]
+        heads = self._heads
+        keys = self._keys.between(key, None if range_end == UNBOUNDED else range_end)
+        if past:
+            return [record for each in keys if (record := self.get_at(each, revision)) is not None]
+        return [record for each in keys if (record := heads[each]).version]
+
+    def events_from(self, revision: int, limit: int) -> list[Record]:
+        """What was written at `revision` and later, oldest first: at least `limit` records where there are as many, and never a part of a revision."""
+        log = self._log
+        low = bisect_left(log, revision, key=_mod)
+        high = min(low + limit, len(log))
+        while 0 < high < len(log) and log[high].mod == log[high - 1].mod:
+            high += 1
+        return log[low:high]
+
+    # Writing.
+
+    def put(self, key: bytes, value: bytes, lease: int) -> Record:
+        """Stage a new version of `key`; its ``live_prev`` is what it replaces."""
+        mod = self.revision + 1
+        prev = self._heads.get(key)
+        if prev is not None and prev.version:
+            create, version = prev.create, prev.version + 1
+        else:
+            create, version = mod, 1
+        if prev is None:
+            self._keys.add(key)
+        else:
+            key = prev.key
+        record = Record(key, wire.key_value(key, create, mod, version, value, lease), create, mod, version, lease, prev)
+        self._heads[key] = record
+        self._staged.append(record)
+        return record
+
+    def delete_range(self, key: bytes, range_end: bytes) -> list[Record]:
+        """Stage the deletion of what exists in [key, range_end); returns what is deleted, in key order."""
+        gone = self.range(key, range_end)
+        mod = self.revision + 1
+        for old in gone:
+            tombstone = Record(old.key, wire.key_value(old.key, 0, mod, 0, b"", 0), 0, mod, 0, 0, old)
+            self._heads[old.key] = tombstone
+            self._staged.append(tombstone)
+        return gone
+
+    def commit(self) -> list[Record]:
+        """Give what is staged its revision; returns it (empty where nothing was written: the revision stays)."""
+        staged = self._staged
+        if staged:
+            self.revision += 1
+            self._log += staged
+            self.size += sum([len(record.wire) + RECORD_OVERHEAD for record in staged])
+            self._staged = []
+        return staged
+
+    # Compaction.
+
+    def compact(self, revision: int) -> None:
+        """From now on refuse to read before `revision`; :meth:`scrub` frees the memory. Raises COMPACTED and FUTURE_REVISION."""
+        if revision <= self.compact_revision:
+            raise COMPACTED
+        if revision > self.revision:
+            raise FUTURE_REVISION
+        self.compact_revision = revision
+
+    @property
+    def scrub_pending(self) -> bool:
+        """Whether compacted records are still to be freed."""
+        return self._scrubbed < len(self._log) and self._log[self._scrubbed].mod <= self.compact_revision
+
+    def scrub(self, budget: int) -> bool:
+        """Free up to `budget` records of what was compacted; True where more is left."""
+        log, boundary = self._log, self.compact_revision
+        at = self._scrubbed
+        stop = min(at + budget, bisect_right(log, boundary, key=_mod))
+        while at < stop:
+            record = log[at]
+            at += 1
+            older, record.prev = record.prev, None
+            while older is not None:
+                self.size -= len(older.wire) + RECORD_OVERHEAD
+                older = older.prev
+            if not record.version:
+                self._bury(record)
+        self._scrubbed = at
+        if stop < len(log) and log[stop].mod <= boundary:
+            return True
+        # What happened at the compacted revision itself may still be watched, so it stays in the log.
+        keep_from = bisect_left(log, boundary, key=_mod)
+        del log[:keep_from]
+        self._scrubbed = stop - keep_from
+        return False
+
+    def _bury(self, tombstone: Record) -> None:
+        """Forget a compacted tombstone, unless the key came back (then its next version's scrubbing frees it)."""
+        if self._heads.get(tombstone.key) is tombstone:
+            self.size -= len(tombstone.wire) + RECORD_OVERHEAD
+            del self._heads[tombstone.key]
+            self._keys.remove(tombstone.key)
+
+    # Snapshots and checks.
+
+    def records(self) -> list[Record]:
+        """Every record that a snapshot needs, in an order from which :meth:`restore` makes the same store."""
+        boundary = self.compact_revision
+        old: list[Record] = []
+        for record in self._heads.values():
+            older: Record | None = record
+            while older is not None and older.mod >= boundary:
+                older = older.prev
+            if older is not None and older.version:
+                old.append(older)
+        return old + self._log[bisect_left(self._log, boundary, key=_mod) :]
+
+    def restore(self, revision: int, compact_revision: int, encoded: Iterable[bytes]) -> None:
+        """Become the store whose :meth:`records` had these wire forms."""
+        self.clear()
+        self.revision, self.compact_revision = revision, compact_revision
+        heads, log = self._heads, self._log
+        for one in encoded:
+            record = Record.decode(one, None)
+            prev = heads.get(record.key)
+            if prev is not None:
+                record.key, record.prev = prev.key, prev
+            elif record.version:
+                self._keys.add(record.key)
+            if prev is not None or record.version:
+                heads[record.key] = record
+                self.size += len(one) + RECORD_OVERHEAD
+            if record.mod >= compact_revision:
+                log.append(record)
+        while self.scrub(100_000):
+            pass
+
+    def hash_at(self, revision: int) -> int:
+        """A checksum of all that can be read from the compacted revision to `revision`; equal on members that hold the same data."""
+        total = zlib.crc32(b"etcdlite")
+        for key in self._keys:
+            for record in self._visible(key, revision):
+                total = zlib.crc32(record.wire, total)
+        return total
+
+    def _visible(self, key: bytes, revision: int) -> Iterator[Record]:
+        record: Record | None = self._heads[key]
+        while record is not None:
+            if record.mod <= revision:
+                if record.mod > self.compact_revision:
+                    yield record
+                else:
+                    if record.version:
+                        yield record
+                    return
+            record = record.prev

@@ -1,0 +1,65 @@
+"""What stands in the replicated log: a batch of operations, each a kind and the client's own request bytes.
+
+A batch is: proposer (u64, the member that waits for the result), number (u64, its own counting), then for each operation kind (u8), length
+(u32) and the encoded request; all big-endian. A batch of no operations is a read barrier.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+from kubeling.proto import etcd_pb2 as pb
+
+_HEAD = struct.Struct(">QQ")
+_OP = struct.Struct(">BI")
+
+
+class Kind(IntEnum):
+    """The kinds of operations; the numbers are on disk and never change their meaning."""
+
+    PUT = 1
+    DELETE_RANGE = 2
+    TXN = 3
+    COMPACT = 4
+    LEASE_GRANT = 5
+    LEASE_REVOKE = 6
+    ALARM = 7
+
+
+REQUESTS: dict[int, Any] = {
+    Kind.PUT: pb.PutRequest,
+    Kind.DELETE_RANGE: pb.DeleteRangeRequest,
+    Kind.TXN: pb.TxnRequest,
+    Kind.COMPACT: pb.CompactionRequest,
+    Kind.LEASE_GRANT: pb.LeaseGrantRequest,
+    Kind.LEASE_REVOKE: pb.LeaseRevokeRequest,
+    Kind.ALARM: pb.AlarmRequest,
+}
+
+
+def encode_batch(proposer: int, number: int, operations: list[tuple[int, bytes]]) -> bytes:
+    """The log entry for `operations`, each a kind and the encoded request."""
+    parts = [_HEAD.pack(proposer, number)]
+    for kind, raw in operations:
+        parts.append(_OP.pack(kind, len(raw)))
+        parts.append(raw)
+    return b"".join(parts)
+
+
+def batch_id(data: bytes) -> tuple[int, int]:
+    """Who proposed the batch, and as which."""
+    proposer, number = _HEAD.unpack_from(data)
+    return proposer, number
+
+
+def decode_batch(data: bytes) -> Iterator[tuple[int, Any]]:
+    """The operations of a batch: kind and parsed request."""
+    at = _HEAD.size
+    while at < len(data):
+        kind, length = _OP.unpack_from(data, at)
+        at += _OP.size
+        yield kind, REQUESTS[kind].FromString(data[at : at + length])
+        at += length

@@ -1,0 +1,128 @@
+"""The replicated state machine: log entries in, answers and events out. No I/O; the same entries make the same state on every member.
+
+Each operation gives one answer: the encoded response with its header, or the error that the client is to see (an error is a result too,
+and the same everywhere). What was written since the last :meth:`State.take_events` is what watchers are to be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from kubeling.etcdlite import requests
+from kubeling.etcdlite.errors import NO_SPACE, EtcdError
+from kubeling.etcdlite.evaluate import Evaluator
+from kubeling.etcdlite.lease import Lessor
+from kubeling.etcdlite.mvcc import Record, Store
+from kubeling.etcdlite.ops import Kind
+from kubeling.etcdlite.wire import HeaderMaker
+from kubeling.proto import etcd_pb2 as pb
+
+Answer = bytes | EtcdError
+
+
+class State:
+    """Store, leases and alarms of one member. `clock` gives monotonic seconds (used by the primary's leases only)."""
+
+    def __init__(self, header: HeaderMaker, clock: Callable[[], float]) -> None:
+        self.store = Store()
+        self.leases = Lessor()
+        self.alarms: set[tuple[int, int]] = set()
+        self.header = header
+        self.evaluator = Evaluator(self.store, self.leases)
+        self._clock = clock
+        self._events: list[Record] = []
+        self._do: dict[int, Callable[[Any], bytes]] = {
+            Kind.PUT: self._put,
+            Kind.DELETE_RANGE: self.evaluator.delete_range,
+            Kind.TXN: self._txn,
+            Kind.COMPACT: self._compact,
+            Kind.LEASE_GRANT: self._grant,
+            Kind.LEASE_REVOKE: self._revoke,
+            Kind.ALARM: self._alarm,
+        }
+
+    def apply(self, kind: int, request: Any) -> Answer:
+        """Do one operation, whole or (answering an error) not at all."""
+        try:
+            body = self._do[kind](request)
+        except EtcdError as error:
+            return error
+        self._events += self.store.commit()
+        return self.header(self.store.revision) + body
+
+    def apply_all(self, operations: Iterable[tuple[int, Any]]) -> list[Answer]:
+        """Do the operations of a log entry."""
+        apply = self.apply
+        return [apply(kind, request) for kind, request in operations]
+
+    def take_events(self) -> list[Record]:
+        """What was written since the last call, oldest first."""
+        events, self._events = self._events, []
+        return events
+
+    def restore(
+        self,
+        revision: int,
+        compact_revision: int,
+        records: Iterable[bytes],
+        leases: Iterable[tuple[int, int]],
+        alarms: Iterable[tuple[int, int]],
+    ) -> None:
+        """Become what a snapshot says: `leases` are (id, ttl), `alarms` (member, kind); keys are attached as their records say."""
+        self.store.restore(revision, compact_revision, records)
+        self.leases.clear()
+        for lease_id, ttl in leases:
+            self.leases.grant(lease_id, ttl, self._clock())
+        for record in self.store.range(b"\x00", b"\x00"):
+            if record.lease:
+                self.leases.attach(record.lease, record.key)
+        self.alarms = set(alarms)
+        self._events = []
+
+    @property
+    def out_of_space(self) -> bool:
+        """Whether a NOSPACE alarm is on: then only what frees space is done."""
+        return any(alarm == pb.NOSPACE for _, alarm in self.alarms)
+
+    def _put(self, request: pb.PutRequest) -> bytes:
+        if self.alarms and self.out_of_space:
+            raise NO_SPACE
+        return self.evaluator.put(request)
+
+    def _txn(self, request: pb.TxnRequest) -> bytes:
+        if self.alarms and self.out_of_space and requests.puts(request):
+            raise NO_SPACE
+        return self.evaluator.txn(request)
+
+    def _compact(self, request: pb.CompactionRequest) -> bytes:
+        self.store.compact(request.revision)
+        return b""
+
+    def _grant(self, request: pb.LeaseGrantRequest) -> bytes:
+        if self.alarms and self.out_of_space:
+            raise NO_SPACE
+        lease = self.leases.grant(request.ID, request.TTL, self._clock())
+        return pb.LeaseGrantResponse(ID=lease.id, TTL=lease.ttl).SerializeToString()
+
+    def _revoke(self, request: pb.LeaseRevokeRequest) -> bytes:
+        for key in self.leases.revoke(request.ID):
+            self.store.delete_range(key, b"")
+        return b""
+
+    def _alarm(self, request: pb.AlarmRequest) -> bytes:
+        changed = []
+        alarm = (request.memberID, request.alarm)
+        if request.action == pb.AlarmRequest.ACTIVATE:
+            self.alarms.add(alarm)
+            changed = [alarm]
+        elif request.action == pb.AlarmRequest.DEACTIVATE and alarm in self.alarms:
+            self.alarms.discard(alarm)
+            changed = [alarm]
+        return alarm_body(changed)
+
+
+def alarm_body(alarms: Iterable[tuple[int, int]]) -> bytes:
+    """An ``AlarmResponse`` without its header."""
+    members = [pb.AlarmMember(memberID=member, alarm=alarm) for member, alarm in alarms]  # type: ignore[arg-type]
+    return pb.AlarmResponse(alarms=members).SerializeToString()
