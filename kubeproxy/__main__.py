@@ -1,0 +1,88 @@
+"""`python -m kubeling.kubeproxy`: flags, choice of the backend, health."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+
+from kubeling.daemon import main as daemon
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Upstream's flag names, and `--pod-routes`."""
+    flags = daemon.parser("kubeproxy", "Makes Services' addresses work on this node.")
+    flags.add_argument("--kubeconfig", required=True)
+    flags.add_argument("--hostname-override", default=os.uname().nodename, help="the name of this node's Node object")
+    flags.add_argument("--node-ip", default="", help="this node's address, on which node ports are opened")
+    flags.add_argument("--proxy-mode", choices=("auto", "nftables", "userspace"), default="auto")
+    flags.add_argument("--cluster-cidr", default="", help="the pods' range; what comes from elsewhere is masqueraded")
+    flags.add_argument("--pod-routes", type=daemon.boolean, default=False, help="keep the routes to the other nodes' pods")
+    flags.add_argument(
+        "--healthz-bind-address", default="127.0.0.1:10256", help="address:port of /healthz and /metrics; empty serves nothing"
+    )
+    flags.add_argument("--cleanup", action="store_true", help="take all rules of this proxy away and exit")
+    return flags.parse_args(argv)
+
+
+async def run(args: argparse.Namespace) -> None:
+    """Serve until cancelled."""
+    from kubeling.client import kubeconfig
+    from kubeling.client.informer import InformerFactory
+    from kubeling.client.rest import Client
+    from kubeling.daemon.serving import StatusServer, health_pages
+    from kubeling.daemon.tasks import Supervisor
+    from kubeling.kubeproxy.backend import Backend, NftBackend
+    from kubeling.kubeproxy.proxy import Proxy
+    from kubeling.kubeproxy.routes import RouteKeeper
+    from kubeling.kubeproxy.userspace import UserspaceBackend
+
+    mode = args.proxy_mode
+    if mode == "auto":
+        mode = "nftables" if shutil.which("nft") else "userspace"
+    if mode == "nftables" and not shutil.which("nft"):
+        raise daemon.UsageError(
+            "--proxy-mode=nftables needs the program nft: apt-get install nftables, or use --proxy-mode=userspace"
+        )
+    own = [args.node_ip] if args.node_ip else []
+    backend: Backend
+    if mode == "nftables":
+        nft = NftBackend(cluster_cidr=args.cluster_cidr, node_ips=[*own, "127.0.0.1"])
+        if args.cleanup:
+            await nft.cleanup()
+            return
+        backend = nft
+    else:
+        on_loopback = args.node_ip.startswith("127.")
+        backend = UserspaceBackend(
+            node_port_addresses=own if on_loopback else [*own, "127.0.0.1"],
+            manage_addresses=not on_loopback and os.geteuid() == 0,
+        )
+    try:
+        config = kubeconfig.load(args.kubeconfig)
+    except kubeconfig.KubeconfigError as error:
+        raise daemon.UsageError(str(error)) from error
+    async with Client(config, user_agent="kube-proxy") as client, Supervisor() as parts:
+        informers = InformerFactory(client)
+        routes = RouteKeeper() if args.pod_routes else None
+        proxy = Proxy(informers, backend, node=args.hostname_override, node_ip=args.node_ip, routes=routes)
+        informers.start(parts)
+        if args.healthz_bind_address:
+            host, _, port = args.healthz_bind_address.rpartition(":")
+            server = StatusServer(health_pages(lambda: proxy.problem))
+            parts.start("status server", lambda: server.run(host.strip("[]"), int(port)))
+        try:
+            await proxy.run()
+        finally:
+            await backend.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    return daemon.run(args, run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""Routes to the pods of the other nodes: each node's pod CIDR by way of that node's address.
+
+The nodes share one switch, so nothing more than a route is needed ("host gateway"). Ours carry a protocol number of their own in the kernel's table,
+by which a restart finds and corrects what an earlier run left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterable
+from typing import Any
+
+from kubeling.api.meta import name_of, spec_of
+from kubeling.daemon.log import get_logger
+from kubeling.linux.netns import CommandError, ip_batch
+
+log = get_logger("kubeproxy.routes")
+
+PROTOCOL = 73
+
+
+def wanted_routes(nodes: Iterable[dict[str, Any]], own_name: str, own_ip: str = "") -> dict[str, str]:
+    """Pod CIDR → address of its node, for every IPv4 node but our own."""
+    routes: dict[str, str] = {}
+    for node in nodes:
+        cidr = spec_of(node).get("podCIDR")
+        addresses = (node.get("status") or {}).get("addresses") or []
+        ip = next(
+            (each["address"] for each in addresses if each.get("type") == "InternalIP" and ":" not in each["address"]), None
+        )
+        if cidr and ip and name_of(node) != own_name and ip != own_ip and not ip.startswith("127."):
+            routes[cidr] = ip
+    return routes
+
+
+class RouteKeeper:
+    """Keeps the kernel's routes as wanted; knows what it applied, and reads the kernel's table once at the start."""
+
+    def __init__(self) -> None:
+        self._applied: dict[str, str] | None = None
+
+    async def sync(self, wanted: dict[str, str]) -> None:
+        """Make the routes exactly `wanted`. Raises CommandError where the kernel refuses; the next call starts from what is there."""
+        await asyncio.to_thread(self._sync, dict(wanted))
+
+    def _sync(self, wanted: dict[str, str]) -> None:
+        applied = _present() if self._applied is None else self._applied
+        if applied == wanted:
+            self._applied = wanted
+            return
+        self._applied = None
+        lines = [f"route del {cidr} via {ip} proto {PROTOCOL}" for cidr, ip in applied.items() if cidr not in wanted]
+        lines += [f"route replace {cidr} via {ip} proto {PROTOCOL}" for cidr, ip in wanted.items() if applied.get(cidr) != ip]
+        ip_batch(lines)
+        self._applied = wanted
+        log.info("pod routes changed", routes=len(wanted))
+
+
+def _present() -> dict[str, str]:
+    done = subprocess.run(["ip", "-j", "route", "show", "proto", str(PROTOCOL)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CommandError(done.returncode, f"ip route: {done.stderr.strip()}")
+    return {each["dst"]: each.get("gateway", "") for each in json.loads(done.stdout or "[]")}
