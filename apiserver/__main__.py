@@ -1,0 +1,97 @@
+"""``python -m kubeling.apiserver``: flags under upstream's names."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from ipaddress import ip_network
+
+from kubeling.apiserver.config import Config, Network
+from kubeling.daemon import main as daemon
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = daemon.parser("apiserver", "The Kubernetes API over an etcd v3 store.")
+    add = parser.add_argument
+    add("--etcd-servers", required=True, type=_strings, help="URLs of the store's members, separated by commas")
+    add("--etcd-cafile", default="", metavar="PEM")
+    add("--etcd-certfile", default="", metavar="PEM")
+    add("--etcd-keyfile", default="", metavar="PEM")
+    add("--bind-address", default="0.0.0.0", metavar="IP")
+    add("--secure-port", default=6443, type=int, help="0 takes any free port; -1 listens on --listen-fds only")
+    add("--advertise-address", default="", metavar="IP", help="where other members of the cluster reach this server")
+    add("--listen-fds", default=(), type=_numbers, metavar="N[,N]", help="inherited listening sockets to serve on as well")
+    add("--tls-cert-file", default="", metavar="PEM")
+    add("--tls-private-key-file", default="", metavar="PEM")
+    add("--client-ca-file", default="", metavar="PEM", help="the authority of client certificates")
+    add("--token-auth-file", default="", metavar="CSV", help="static bearer tokens")
+    add("--service-account-key-file", default=[], action="append", metavar="PEM", help="keys that verify service-account tokens")
+    add("--service-account-signing-key-file", default="", metavar="PEM", help="the key that signs them")
+    add("--service-account-issuer", default="https://kubernetes.default.svc.cluster.local", metavar="URL")
+    add("--api-audiences", default=(), type=_strings, metavar="NAME[,NAME]")
+    add("--service-cluster-ip-range", default=ip_network("10.96.0.0/16"), type=_network, metavar="CIDR")
+    add("--service-node-port-range", default=(30000, 32767), type=_ports, metavar="FIRST-LAST")
+    add("--kubelet-client-certificate", default="", metavar="PEM")
+    add("--kubelet-client-key", default="", metavar="PEM")
+    add("--kubelet-certificate-authority", default="", metavar="PEM")
+    add("--etcd-compaction-interval", default=300.0, type=float, metavar="SECONDS", help="0 never compacts")
+    return parser
+
+
+def _strings(text: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in _strings(text))
+
+
+def _network(text: str) -> Network:
+    return ip_network(text, strict=False)
+
+
+def _ports(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    if not 0 < int(first) <= int(last) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range of ports: write 30000-32767")
+    return int(first), int(last)
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """Flags to configuration."""
+    return Config(
+        etcd_servers=args.etcd_servers,
+        etcd_cafile=args.etcd_cafile,
+        etcd_certfile=args.etcd_certfile,
+        etcd_keyfile=args.etcd_keyfile,
+        bind_address=args.bind_address,
+        secure_port=args.secure_port,
+        advertise_address=args.advertise_address,
+        listen_fds=args.listen_fds,
+        tls_cert_file=args.tls_cert_file,
+        tls_private_key_file=args.tls_private_key_file,
+        client_ca_file=args.client_ca_file,
+        token_auth_file=args.token_auth_file,
+        service_account_key_files=tuple(args.service_account_key_file),
+        service_account_signing_key_file=args.service_account_signing_key_file,
+        service_account_issuer=args.service_account_issuer,
+        api_audiences=args.api_audiences,
+        service_cluster_ip_range=args.service_cluster_ip_range,
+        node_port_range=args.service_node_port_range,
+        kubelet_client_certificate=args.kubelet_client_certificate,
+        kubelet_client_key=args.kubelet_client_key,
+        kubelet_certificate_authority=args.kubelet_certificate_authority,
+        compaction_seconds=args.etcd_compaction_interval,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run until told to stop; the exit status."""
+    args = _parser().parse_args(argv)
+    from kubeling.apiserver.run import run
+
+    return daemon.run(args, run(config_of(args)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What is checked and filled in between authorisation and the store; one module a rule."""

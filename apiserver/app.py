@@ -1,0 +1,210 @@
+"""The front door: every request comes in here, is known, allowed, counted and answered, whatever happens.
+
+Resources and discovery are served by plain ASGI, straight from the registry of kinds; everything else (health, version, metrics, keys, the OpenAPI documents) is
+a FastAPI application behind the same checks. Whatever goes wrong becomes a Status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from kubeling.api import errors
+from kubeling.api.errors import ApiError
+from kubeling.apiserver import metrics
+from kubeling.apiserver.authn.user import User
+from kubeling.apiserver.authz.authorizer import Attributes, refusal
+from kubeling.apiserver.context import Context
+from kubeling.apiserver.discovery import Discovery
+from kubeling.apiserver.handlers import delete, patch, read, watch, write
+from kubeling.apiserver.info import PathInfo, parse_path
+from kubeling.apiserver.registry.kinds import Served
+from kubeling.apiserver.request import ClientGone, Receive, Request, Scope, Send
+from kubeling.apiserver.storage.errors import StoreError, to_api_error
+from kubeling.apiserver.subresources import table as subresources
+from kubeling.daemon.log import get_logger
+
+log = get_logger("apiserver")
+
+Handler = Callable[[Context, Request, Served], Awaitable[None]]
+
+_VERBS: dict[str, Handler] = {
+    "get": read.get,
+    "list": read.list_,
+    "watch": watch.watch,
+    "create": write.create,
+    "update": write.update,
+    "patch": patch.patch,
+    "delete": delete.delete,
+    "deletecollection": delete.deletecollection,
+}
+_PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
+_LONG_SUBRESOURCES = frozenset({"log", "exec", "attach", "portforward", "proxy"})
+#: Stands for the caller where nobody needs to be known.
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+_MAX_PATH = 16 * 1024
+
+
+class Front:
+    """The ASGI application. `pages` is the FastAPI one for everything that is no resource."""
+
+    def __init__(self, context: Context, discovery: Discovery, pages: Any) -> None:
+        self._context = context
+        self._discovery = discovery
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        info = parse_path(scope["path"]) if len(scope["path"]) < _MAX_PATH else PathInfo("/")
+        request = Request(scope, receive, send, info, ANONYMOUS)
+        clock = self._context.clock
+        began = clock.monotonic()
+        long = request.verb == "watch" or info.subresource in _LONG_SUBRESOURCES
+        served: Served | None = None
+        gauge = None
+        try:
+            await self._identify(request)
+            if info.resource:
+                served = self._context.kinds.find(info.group, info.version, info.resource)
+                await self._authorize(request)
+                if served is None:
+                    raise errors.no_such_path()
+                if long:
+                    gauge = metrics.LONG_RUNNING.labels(*_labels(request, served))
+                    gauge.inc()
+                await self._resource(request, served)
+            else:
+                await self._path(request)
+        except ApiError as error:
+            await self._fail(request, error)
+        except StoreError as error:
+            await self._fail(request, to_api_error(error))
+        except ClientGone:
+            request.status = 499
+        except asyncio.CancelledError:
+            await self._fail(request, errors.service_unavailable("the server is shutting down"))
+            raise
+        except Exception:
+            log.exception("a request failed", method=scope["method"], path=scope["path"])
+            await self._fail(request, errors.internal("the request could not be served; the server's log says why"))
+        finally:
+            if gauge is not None:
+                gauge.dec()
+            metrics.observe_request(_labels(request, served), request.status, clock.monotonic() - began, long)
+
+    async def _identify(self, request: Request) -> None:
+        """Authenticate. Paths that are public do without; bad credentials are refused there too."""
+        scope = request.scope
+        connection = scope["state"]["connection"]
+        user = await self._context.authenticator.authenticate(scope["headers"], connection.user)
+        if user is not None:
+            request.user = user
+        elif not _is_public(request.info.path):
+            raise errors.unauthorized()
+
+    async def _authorize(self, request: Request) -> None:
+        info = request.info
+        namespace = info.namespace
+        name = info.name
+        if not name and request.verb in ("list", "watch", "deletecollection"):
+            name = _single_name(request.query.get("fieldSelector", ""))
+        attributes = Attributes(request.user, request.verb, info.group, info.resource, info.subresource, namespace, name)
+        decision = await self._context.authorizer.authorize(attributes)
+        if not decision.allowed:
+            raise refusal(attributes, decision)
+
+    async def _resource(self, request: Request, served: Served) -> None:
+        info, resource = request.info, served.resource
+        if resource.namespaced and not info.namespace and (info.name or request.verb == "create"):
+            raise errors.no_such_path()
+        if not resource.namespaced and info.namespace and resource.plural != "namespaces":
+            raise errors.no_such_path()
+        if info.subresource:
+            sub = resource.subresource(info.subresource)
+            if sub is None:
+                raise errors.no_such_path()
+            if request.verb not in sub.verbs:
+                raise errors.method_not_allowed(resource.group, resource.plural, request.verb)
+            await subresources.handler(resource, info.subresource, request.verb)(self._context, request, served)
+            return
+        handler = _VERBS.get(request.verb)
+        if handler is None or request.verb not in resource.verbs or (info.name and request.verb == "create"):
+            raise errors.method_not_allowed(resource.group, resource.plural, request.verb)
+        if served.store is None:
+            handler = subresources.review(resource)
+        await handler(self._context, request, served)
+
+    async def _path(self, request: Request) -> None:
+        """What is no resource."""
+        path, method = request.info.path, request.scope["method"]
+        if not _is_public(path):
+            attributes = Attributes(request.user, method.lower(), path=path)
+            decision = await self._context.authorizer.authorize(attributes)
+            if not decision.allowed:
+                raise refusal(attributes, decision)
+        if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
+            if method not in ("GET", "HEAD"):
+                raise errors.method_not_allowed("", "", method.lower())
+            await self._discovery.serve(request)
+            return
+        await self._pages(request.scope, request.receive, _counting(request))
+
+    async def _fail(self, request: Request, error: ApiError) -> None:
+        """Answer with a Status, unless an answer has begun: then the connection says it by breaking off."""
+        if request.status:
+            connection = request.scope["state"]["connection"]
+            connection.abort()
+            return
+        headers = []
+        if error.retry_after and error.code in (429, 503, 504, 500):
+            headers.append((b"retry-after", b"%d" % error.retry_after))
+        if error.code == 413:
+            headers.append((b"connection", b"close"))
+        try:
+            await request.respond(orjson.dumps(error.status), error.code, headers=headers)
+        except (OSError, RuntimeError):
+            log.debug("the client did not wait for its error", path=request.info.path)
+
+
+def _is_public(path: str) -> bool:
+    return path in _PUBLIC or path.startswith(("/livez/", "/readyz/", "/healthz/")) or path == "/version/"
+
+
+def _single_name(selector: str) -> str:
+    """The name that a list is restricted to by its field selector, for authorization."""
+    if "metadata.name" not in selector:
+        return ""
+    from kubeling.api import fields
+
+    try:
+        return fields.parse(selector).exact("metadata.name") or ""
+    except ValueError:
+        return ""
+
+
+def _labels(request: Request, served: Served | None) -> tuple[str, str, str, str, str, str]:
+    """Of what is not served only the verb counts: labels must not grow with what clients make up."""
+    verb = request.verb.upper()
+    if served is None:
+        return (verb if verb in _METHODS else "OTHER", "", "", "", "", "")
+    info = request.info
+    scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
+    known = info.subresource if served.resource.subresource(info.subresource) else ""
+    return (verb, info.group, info.version, info.resource, known, scope)
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "LIST", "WATCH", "CREATE", "UPDATE", "DELETECOLLECTION"})
+
+
+def _counting(request: Request) -> Send:
+    """Note the status of an answer that somebody else gives."""
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            request.status = message["status"]
+        await request.send(message)
+
+    return send

@@ -1,0 +1,38 @@
+"""Who is asking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+AUTHENTICATED = "system:authenticated"
+MASTERS = "system:masters"
+NODES = "system:nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An authenticated identity."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+    def is_in(self, group: str) -> bool:
+        return group in self.groups
+
+    def info(self) -> dict[str, object]:
+        """The UserInfo of authentication.k8s.io."""
+        found: dict[str, object] = {"username": self.name}
+        if self.uid:
+            found["uid"] = self.uid
+        if self.groups:
+            found["groups"] = list(self.groups)
+        if self.extra:
+            found["extra"] = {key: list(values) for key, values in self.extra.items()}
+        return found
+
+
+def authenticated(name: str, groups: tuple[str, ...], uid: str = "", extra: dict[str, tuple[str, ...]] | None = None) -> User:
+    """A user with the group that all authenticated users are in."""
+    return User(name, groups if AUTHENTICATED in groups else (*groups, AUTHENTICATED), uid, extra or {})

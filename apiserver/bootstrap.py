@@ -1,0 +1,64 @@
+"""What every cluster has from the start: the system's namespaces and priority classes, and the range of Service addresses.
+
+Each is created if it is missing; several apiservers may do it at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubeling.api import errors, resources
+from kubeling.apiserver.authn.user import MASTERS, User
+from kubeling.apiserver.context import Context
+from kubeling.apiserver.registry import pipeline
+from kubeling.apiserver.registry.pipeline import Options
+
+#: The server itself.
+SELF = User("system:apiserver", (MASTERS,))
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+
+def _priority_class(name: str, value: int, description: str) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "value": value, "description": description}
+
+
+async def run(context: Context) -> None:
+    """Create what is missing."""
+    wanted: list[tuple[resources.Resource, dict[str, Any]]] = [
+        (resources.NAMESPACES, {"metadata": {"name": name}}) for name in NAMESPACES
+    ]
+    critical = "Used for system critical pods that must "
+    wanted += [
+        (
+            resources.PRIORITY_CLASSES,
+            _priority_class(
+                "system-cluster-critical",
+                2_000_000_000,
+                critical + "run in the cluster, but can be moved to another node if necessary.",
+            ),
+        ),
+        (
+            resources.PRIORITY_CLASSES,
+            _priority_class("system-node-critical", 2_000_001_000, critical + "not be moved from their current node."),
+        ),
+        (
+            resources.SERVICE_CIDRS,
+            {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": [str(context.config.service_cluster_ip_range)]}},
+        ),
+    ]
+    for resource, obj in wanted:
+        await _ensure(context, resource, obj)
+
+
+async def _ensure(context: Context, resource: resources.Resource, obj: dict[str, Any]) -> None:
+    served = context.kinds.find(resource.group, resource.version, resource.plural)
+    assert served is not None and served.store is not None
+    store = served.store
+    if await store.live("", obj["metadata"]["name"]) is not None:
+        return
+    made = {"apiVersion": resource.group_version, "kind": resource.kind, **obj}
+    try:
+        await pipeline.create(context, served, store, "", made, Options(SELF, "kube-apiserver"))
+    except errors.ApiError as error:
+        if not errors.is_already_exists(error):
+            raise

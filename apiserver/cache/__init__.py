@@ -1,0 +1,1 @@
+"""Lists, reads and watches out of memory, fed by one etcd watch."""

@@ -1,0 +1,156 @@
+"""The one watch on the store that feeds every cache.
+
+It covers the whole key space, so every revision passes through it, whoever made it; a cache is known to be as new as revision N as soon as the hub has
+seen N. That makes consistent reads from memory possible without progress notifications: read the store's revision, wait until the hub is there.
+Caches subscribe by key prefix and load themselves when first used; what nobody uses is not kept. When the stream breaks it is resumed from the revision
+after the last one seen, on another member; when that revision is compacted away, every cache starts afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+
+from kubeling.apiserver.storage.kv import KV
+from kubeling.daemon.backoff import Backoff
+from kubeling.daemon.clock import Clock
+from kubeling.daemon.log import get_logger
+from kubeling.proto import etcd_pb2 as pb
+
+log = get_logger("hub")
+
+_EVERYTHING = b"\0"
+
+
+class Subscriber(Protocol):
+    """What the hub calls, in revision order, from one task."""
+
+    def apply(self, events: Sequence[Any]) -> None:
+        """mvccpb events under the subscriber's prefix."""
+
+    def flush(self) -> None:
+        """The events of one response are all applied: wake the watchers."""
+
+    def reset(self) -> None:
+        """History was lost: what is held may be out of date."""
+
+
+class Hub:
+    """Run :meth:`run` as a task; :attr:`revision` grows as the store's changes come in."""
+
+    def __init__(self, kv: KV, clock: Clock) -> None:
+        self._kv = kv
+        self._clock = clock
+        self._subscribers: dict[str, Subscriber] = {}
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        self._revision = 0
+        self.connected = asyncio.Event()
+
+    @property
+    def revision(self) -> int:
+        """Everything up to here has been handed to the subscribers."""
+        return self._revision
+
+    def subscribe(self, prefix: str, subscriber: Subscriber) -> None:
+        """Events whose key begins with `prefix` (`/registry/pods/`) go to `subscriber` from the next response on."""
+        self._subscribers[prefix] = subscriber
+
+    async def wait_for(self, revision: int, seconds: float) -> bool:
+        """Until the hub has seen `revision`; False after `seconds`."""
+        if self._revision >= revision:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiters, (revision, next(self._order), future))
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Watch for ever."""
+        backoff = Backoff(base=0.05, limit=2)
+        while True:
+            endpoint = self._kv.client.endpoint
+            try:
+                if self._revision == 0:
+                    self._advance(await self._kv.revision())
+                await self._follow(endpoint, backoff)
+            except grpc.aio.AioRpcError as error:
+                log.warning("the watch on the store broke, resuming", member=endpoint.target, error=error.details())
+            except Exception:
+                log.exception("the watch on the store failed, resuming", member=endpoint.target)
+            finally:
+                self.connected.clear()
+            self._kv.client.rotate(endpoint)
+            await self._clock.sleep(backoff.next())
+
+    async def _follow(self, endpoint: Any, backoff: Backoff) -> None:
+        stream = endpoint.watch()
+        try:
+            create = pb.WatchCreateRequest(key=_EVERYTHING, range_end=_EVERYTHING, start_revision=self._revision + 1)
+            await stream.write(pb.WatchRequest(create_request=create))
+            while (answer := await stream.read()) is not grpc.aio.EOF:
+                if answer.canceled:
+                    if not answer.compact_revision:
+                        log.warning("the store ended the watch", reason=answer.cancel_reason)
+                        return
+                    await self._start_over()
+                    return
+                if answer.created:
+                    self.connected.set()
+                    backoff.reset()
+                if answer.events:
+                    self._deliver(answer.events)
+        finally:
+            stream.cancel()
+
+    async def _start_over(self) -> None:
+        """Changes were compacted before they were seen."""
+        log.warning("the watch fell behind a compaction, all caches start afresh", revision=self._revision)
+        revision = await self._kv.revision()
+        for each in self._subscribers.values():
+            each.reset()
+        self._advance(revision)
+
+    def _deliver(self, events: Sequence[Any]) -> None:
+        touched: dict[str, list[Any]] = {}
+        for event in events:
+            prefix = prefix_of(event.kv.key)
+            if prefix in self._subscribers:
+                touched.setdefault(prefix, []).append(event)
+        for prefix, mine in touched.items():
+            try:
+                self._subscribers[prefix].apply(mine)
+            except Exception:
+                log.exception("a cache could not take an event and starts afresh", prefix=prefix)
+                self._subscribers[prefix].reset()
+        # The revision moves before anybody wakes, so that a bookmark or a consistent read never lags behind what was sent.
+        self._advance(events[-1].kv.mod_revision)
+        for prefix in touched:
+            self._subscribers[prefix].flush()
+
+    def _advance(self, revision: int) -> None:
+        self._revision = max(self._revision, revision)
+        while self._waiters and self._waiters[0][0] <= self._revision:
+            _, _, future = heapq.heappop(self._waiters)
+            if not future.done():
+                future.set_result(None)
+
+
+def prefix_of(key: bytes) -> str:
+    """`/registry/pods/` for a built-in kind, `/registry/example.com/widgets/` for a custom one (its group has a dot)."""
+    parts = key.decode("utf-8", "replace").split("/", 4)
+    if len(parts) < 4:
+        return ""
+    if "." in parts[2]:
+        return f"/{parts[1]}/{parts[2]}/{parts[3]}/"
+    return f"/{parts[1]}/{parts[2]}/"

@@ -1,0 +1,40 @@
+"""What the apiserver is told by its flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Paths are of PEM files unless said otherwise; empty strings stand for flags not given."""
+
+    etcd_servers: tuple[str, ...]
+    etcd_cafile: str = ""
+    etcd_certfile: str = ""
+    etcd_keyfile: str = ""
+    bind_address: str = "127.0.0.1"
+    secure_port: int = 6443
+    advertise_address: str = ""
+    #: Inherited listening sockets to serve on besides the own one.
+    listen_fds: tuple[int, ...] = ()
+    tls_cert_file: str = ""
+    tls_private_key_file: str = ""
+    client_ca_file: str = ""
+    token_auth_file: str = ""
+    service_account_key_files: tuple[str, ...] = ()
+    service_account_signing_key_file: str = ""
+    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    api_audiences: tuple[str, ...] = ()
+    service_cluster_ip_range: Network = ip_network("10.96.0.0/16")
+    node_port_range: tuple[int, int] = (30000, 32767)
+    kubelet_client_certificate: str = ""
+    kubelet_client_key: str = ""
+    kubelet_certificate_authority: str = ""
+    #: How long requests under way may take to finish once the server is told to stop.
+    shutdown_seconds: float = 10.0
+    #: How often old revisions are compacted away; 0 never.
+    compaction_seconds: float = 300.0

@@ -1,0 +1,44 @@
+"""What the handlers share: one of each, made at start-up and passed along."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from kubeling.daemon.clock import Clock
+
+if TYPE_CHECKING:
+    from kubeling.apiserver.admission.chain import Chain
+    from kubeling.apiserver.authn.authenticator import Authenticator
+    from kubeling.apiserver.authn.serviceaccount import TokenIssuer
+    from kubeling.apiserver.authz.authorizer import Authorizer
+    from kubeling.apiserver.cache.hub import Hub
+    from kubeling.apiserver.config import Config
+    from kubeling.apiserver.registry.kinds import Kinds
+    from kubeling.apiserver.storage.kv import KV
+
+
+class Closing(Protocol):
+    """A stream that can be ended, gracefully, from outside."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Context:
+    """Dependencies. `draining` is set when the server is on its way out."""
+
+    config: Config
+    clock: Clock
+    kv: KV
+    hub: Hub
+    kinds: Kinds
+    authenticator: Authenticator
+    authorizer: Authorizer
+    admission: Chain
+    issuer: TokenIssuer | None
+    random: random.Random
+    draining: bool = False
+    #: Watches and other streams that are open, ended at shutdown.
+    streams: set[Closing] = field(default_factory=set)

@@ -1,0 +1,176 @@
+"""watch: a stream of changes from a revision on.
+
+No resourceVersion, or "0": first everything that is there, as ADDED; any other: what happened since. With `sendInitialEvents` a bookmark marks the end of
+what was there (KEP-3157). Bookmarks come once a minute, and at the end, where the client allows them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import orjson
+
+from kubeling.api import errors
+from kubeling.apiserver import convert, metrics, render
+from kubeling.apiserver.cache.cache import Cache
+from kubeling.apiserver.cache.entry import Entry, decode
+from kubeling.apiserver.cache.watcher import Encoder, Event, Watcher
+from kubeling.apiserver.context import Context
+from kubeling.apiserver.handlers.common import store_of
+from kubeling.apiserver.handlers.read import Selection
+from kubeling.apiserver.negotiate import Output
+from kubeling.apiserver.registry.kinds import Served
+from kubeling.apiserver.registry.store import parse_version
+from kubeling.apiserver.request import Request, is_true
+
+#: A watch without timeoutSeconds is ended after between one and two of these.
+_MIN_SECONDS = 1800
+_INITIAL_END = {"annotations": {"k8s.io/initial-events-end": "true"}}
+_CHUNK = 500
+
+
+async def watch(context: Context, request: Request, served: Served) -> None:
+    """Stream changes until the client, the timeout or the server ends it."""
+    store = store_of(served)
+    cache = store.cache
+    query = request.query
+    selection = Selection(request, served)
+    initial = _send_initial(request)
+    version = query.get("resourceVersion", "")
+    bookmarks = is_true(query.get("allowWatchBookmarks")) if "allowWatchBookmarks" in query else False
+    seconds = _timeout(context, query.get("timeoutSeconds", ""))
+    output = request.output
+    since = parse_version(version) if version else 0
+    if initial and not version:
+        await cache.fresh()
+    elif initial and since:
+        await cache.at_least(since)
+    elif not version:
+        await cache.fresh()
+    else:
+        await cache.ready()
+    everything = initial or (since == 0 and initial is None)
+    encoder = _encoder(output, served, query.get("includeObject", ""))
+    start = cache.revision if everything or since == 0 else since
+    watcher = Watcher(
+        matches=_matcher(request, cache, selection),
+        encoder=encoder,
+        after=start,
+        bookmarks=(lambda revision: _bookmark(output, served, revision, False)) if bookmarks else None,
+    )
+    present: list[Entry] = []
+    if everything:
+        prefix = store.collection(request.info.namespace)
+        entries = cache.entries(prefix if prefix != store.prefix else "")
+        present = list(entries) if selection.matches is None else [each for each in entries if selection.matches(each)]
+    else:
+        cache.check_window(start)
+        cache.replay(watcher, start)
+    trigger = selection.field.exact(cache.trigger) if cache.trigger else None
+    cache.attach(watcher, trigger)
+    connection = request.scope["state"]["connection"]
+    connection.on_close = watcher.close
+    context.streams.add(watcher)
+    timer = asyncio.get_running_loop().call_later(seconds, watcher.close)
+    try:
+        await request.start_stream(_content_type(output))
+        for at in range(0, len(present), _CHUNK):
+            batch = present[at : at + _CHUNK]
+            await request.chunk(b"".join([_added(entry, cache, encoder) for entry in batch]))
+        if initial and bookmarks:
+            await request.chunk(_bookmark(output, served, start, True))
+        while (data := await watcher.next()) is not None:
+            await request.chunk(data)
+        if watcher.too_slow:
+            metrics.TERMINATED_WATCHERS.labels(served.resource.qualified).inc()
+        await request.end_stream()
+    finally:
+        timer.cancel()
+        connection.on_close = None
+        context.streams.discard(watcher)
+        cache.detach(watcher, trigger)
+
+
+def _send_initial(request: Request) -> bool | None:
+    """sendInitialEvents: None where it is not given. Raises 422 where it does not go with the rest."""
+    text = request.query.get("sendInitialEvents")
+    match = request.query.get("resourceVersionMatch", "")
+    if text is None:
+        if match:
+            why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            raise errors.invalid("ListOptions", "meta.k8s.io", "", [errors.forbidden_value("resourceVersionMatch", why)])
+        return None
+    if match != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        wrong = errors.forbidden_value("resourceVersionMatch", why)
+        raise errors.invalid("ListOptions", "meta.k8s.io", "", [wrong])
+    return is_true(text)
+
+
+def _timeout(context: Context, text: str) -> float:
+    if text:
+        try:
+            seconds = int(text)
+        except ValueError:
+            raise errors.bad_request(f'Invalid value: "{text}": strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        if seconds > 0:
+            return float(min(seconds, 24 * 3600))
+    return _MIN_SECONDS * (1 + context.random.random())
+
+
+def _matcher(request: Request, cache: Cache, selection: Selection) -> Callable[[Entry], bool] | None:
+    """The selectors and the namespace in one."""
+    namespace = request.info.namespace
+    matches = selection.matches
+    if not namespace or "metadata.namespace" not in _selectable(cache):
+        return matches
+    if matches is None:
+        return lambda entry: entry.fields["metadata.namespace"] == namespace
+    inner = matches
+    return lambda entry: entry.fields["metadata.namespace"] == namespace and inner(entry)
+
+
+def _selectable(cache: Cache) -> frozenset[str]:
+    return frozenset(cache.fields({"metadata": {}}))
+
+
+def _content_type(output: Output) -> bytes:
+    return b"application/json" if output.form != "protobuf" else render.STREAM_TYPE
+
+
+def _added(entry: Entry, cache: Cache, encoder: Encoder | None) -> bytes:
+    event = Event("ADDED", entry.revision, entry, None, cache.head, 0.0)
+    return event.encode("ADDED") if encoder is None else encoder("ADDED", event)
+
+
+def _encoder(output: Output, served: Served, include: str) -> Encoder | None:
+    """None where the shared JSON does."""
+    if output.plain and not served.converts:
+        return None
+
+    def encode(kind: str, event: Event) -> bytes:
+        source = event.previous if kind == "DELETED" and event.previous is not None else event.entry
+        obj = convert.from_storage(served, decode(source.raw, event.revision))
+        return render.event(output, served, kind, obj, include)
+
+    return encode
+
+
+def _bookmark(output: Output, served: Served, revision: int, initial: bool) -> bytes:
+    resource = served.resource
+    metadata = {"resourceVersion": str(revision), **(_INITIAL_END if initial else {})}
+    obj = {"kind": resource.kind, "apiVersion": resource.group_version, "metadata": metadata}
+    if output.plain:
+        return b'{"type":"BOOKMARK","object":%b}\n' % orjson.dumps(obj)
+    return render.event(output, served, "BOOKMARK", obj, "")
+
+
+async def bookmarks(context: Context) -> None:
+    """Once a minute, tell every watcher that allows it how far it is."""
+    while True:
+        await context.clock.sleep(60)
+        for store in context.kinds.stores():
+            if store.cache.active:
+                for watcher in store.cache.watchers():
+                    watcher.bookmark(store.cache.revision)

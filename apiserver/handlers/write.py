@@ -1,0 +1,85 @@
+"""create, update and patch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kubeling.api import errors
+from kubeling.api.meta import Object, copy_json
+from kubeling.apiserver import convert
+from kubeling.apiserver.context import Context
+from kubeling.apiserver.handlers import body
+from kubeling.apiserver.handlers.common import is_dry_run, manager_of, respond_object, respond_stored, store_of
+from kubeling.apiserver.registry import pipeline
+from kubeling.apiserver.registry.kinds import Served
+from kubeling.apiserver.registry.pipeline import Options
+from kubeling.apiserver.registry.store import Change, Stored, stored_object
+from kubeling.apiserver.request import Request
+
+
+def options_of(request: Request) -> Options:
+    """How this request asks for its write."""
+    return Options(request.user, manager_of(request), is_dry_run(request), request.info.subresource)
+
+
+async def create(context: Context, request: Request, served: Served) -> None:
+    """POST to a collection."""
+    store = store_of(served)
+    options = options_of(request)
+    _ = request.output
+    obj = convert.to_storage(served, await body.read_object(request, served))
+    stored = await pipeline.create(context, served, store, request.info.namespace, obj, options)
+    await respond_stored(request, served, stored, 201)
+
+
+async def update(context: Context, request: Request, served: Served) -> None:
+    """PUT on an object or on one of its doors (`/status`)."""
+    options = options_of(request)
+    _ = request.output
+    sent = await body.read_object(request, served)
+    named = (sent.get("metadata") or {}).get("name")
+    if not named:
+        wrong = errors.required_value("metadata.name", "name is required")
+        raise errors.invalid(served.resource.kind, served.resource.group, request.info.name, [wrong])
+    await replace(context, request, served, options, lambda current: copy_json(sent))
+
+
+async def replace(
+    context: Context, request: Request, served: Served, options: Options, compute: Callable[[Object], Object]
+) -> None:
+    """Write what `compute` makes of the present object (both in the served version), and answer with it."""
+    store, info = store_of(served), request.info
+    strategy = served.rules.strategy
+    last: dict[str, Any] = {}
+
+    async def mutate(old: Object) -> Change:
+        new = convert.to_storage(served, compute(convert.from_storage(served, copy_json(old))))
+        last["new"] = new
+        return await pipeline.prepare_update(context, served, info.namespace, info.name, new, old, options)
+
+    try:
+        result = await store.change(info.namespace, info.name, mutate, dry_run=options.dry_run)
+    except errors.ApiError as error:
+        if not (
+            errors.is_not_found(error) and strategy.allow_create_on_update and request.verb == "update" and not info.subresource
+        ):
+            raise
+        new = convert.to_storage(served, compute({}))
+        metadata = new.setdefault("metadata", {})
+        if metadata.get("resourceVersion") or metadata.get("uid"):
+            raise
+        metadata["name"] = info.name
+        stored = await pipeline.create(context, served, store, info.namespace, new, options)
+        await respond_stored(request, served, stored, 201)
+        return
+    if result.now is not None:
+        await respond_stored(request, served, result.now)
+    else:
+        # The last finalizer is gone, and the object with it: the answer is what it was in the end.
+        assert result.before is not None
+        gone = {**last["new"], "metadata": {**last["new"]["metadata"], "resourceVersion": str(result.before.revision)}}
+        await respond_object(request, served, convert.from_storage(served, gone))
+
+
+__all__ = ["Stored", "create", "options_of", "replace", "stored_object", "update"]

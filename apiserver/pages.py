@@ -1,0 +1,123 @@
+"""Health, version and metrics: the small pages, as a FastAPI application."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Awaitable, Callable
+
+import orjson
+from fastapi import FastAPI
+from fastapi import Request as HttpRequest
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+import kubeling
+from kubeling.api import errors
+from kubeling.apiserver.context import Context
+
+_NAMES = ("ping", "log", "etcd", "informer-sync", "poststarthook/start-apiserver", "shutdown")
+
+
+def make(context: Context) -> FastAPI:
+    """The application."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    _version(app)
+    _health(app, context)
+    _metrics(app)
+    app.add_exception_handler(HTTPException, _http_error)
+    return app
+
+
+async def _http_error(request: HttpRequest, error: Exception) -> Response:
+    """What the framework refuses, as a Status."""
+    code = error.status_code if isinstance(error, HTTPException) else 500
+    found = errors.no_such_path() if code == 404 else errors.failure(code, "", str(getattr(error, "detail", error)))
+    if code == 405:
+        found = errors.failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    return Response(orjson.dumps(found.status), code, media_type="application/json")
+
+
+def _version(app: FastAPI) -> None:
+    text = kubeling.KUBERNETES_VERSION
+    major, minor = text.lstrip("v").split(".")[:2]
+    body = orjson.dumps(
+        {
+            "major": major,
+            "minor": minor,
+            "gitVersion": text,
+            "gitCommit": "",
+            "gitTreeState": "clean",
+            "buildDate": "1970-01-01T00:00:00Z",
+            "goVersion": f"python{platform.python_version()}",
+            "compiler": platform.python_implementation(),
+            "platform": f"linux/{'amd64' if platform.machine() == 'x86_64' else 'arm64'}",
+        }
+    )
+
+    @app.get("/version")
+    @app.get("/version/", include_in_schema=False)
+    async def version() -> Response:
+        return Response(body, media_type="application/json")
+
+
+async def _check_store(context: Context) -> str | None:
+    from kubeling.apiserver.storage.errors import StoreError
+
+    try:
+        await context.kv.revision()
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+async def _check_hub(context: Context) -> str | None:
+    return None if context.hub.connected.is_set() else "the watch on the store is not established"
+
+
+async def _check_shutdown(context: Context) -> str | None:
+    return "the server is shutting down" if context.draining else None
+
+
+Check = Callable[[Context], Awaitable[str | None]]
+_LIVE: dict[str, Check | None] = {"ping": None, "etcd": _check_store}
+_READY: dict[str, Check | None] = {"ping": None, "etcd": _check_store, "informer-sync": _check_hub, "shutdown": _check_shutdown}
+
+
+def _health(app: FastAPI, context: Context) -> None:
+    def page(path: str, checks: dict[str, Check | None]) -> None:
+        async def show(request: HttpRequest) -> Response:
+            query = request.query_params
+            excluded = set(query.getlist("exclude"))
+            lines, healthy = [], True
+            for name, check in checks.items():
+                if name in excluded:
+                    lines.append(f"[+]{name} excluded: ok")
+                    continue
+                problem = await check(context) if check else None
+                healthy = healthy and problem is None
+                lines.append(f"[+]{name} ok" if problem is None else f"[-]{name} failed: {problem}")
+            verdict = f"{path.strip('/')} check {'passed' if healthy else 'failed'}"
+            text = "\n".join([*lines, verdict]) + "\n" if not healthy or "verbose" in query else "ok"
+            return Response(text, 200 if healthy else 500, media_type="text/plain")
+
+        async def show_one(name: str) -> Response:
+            if name not in checks:
+                raise HTTPException(404)
+            check = checks[name]
+            problem = await check(context) if check else None
+            return Response("ok" if problem is None else f"internal server error: {problem}\n", 200 if problem is None else 500)
+
+        app.add_api_route(path, show, methods=["GET", "HEAD"], response_class=Response)
+        app.add_api_route(path + "/{name:path}", show_one, methods=["GET", "HEAD"], response_class=Response)
+
+    page("/healthz", _LIVE)
+    page("/livez", _LIVE)
+    page("/readyz", _READY)
+
+
+def _metrics(app: FastAPI) -> None:
+    @app.get("/metrics")
+    def metrics() -> Response:
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,1 @@
+"""The rules of creating, changing and deleting an object, over the store."""

@@ -1,0 +1,104 @@
+"""The kinds that are served: from a place in a URL to the store behind it.
+
+Versions of one kind share a store, which holds one of them; the others are converted at the door. Kinds can be added and removed while the server runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from kubeling.api import resources as api_resources
+from kubeling.api.builtin import schema_of
+from kubeling.api.resources import Resource
+from kubeling.api.schema import Schema
+from kubeling.apiserver.cache.cache import Cache
+from kubeling.apiserver.cache.hub import Hub
+from kubeling.apiserver.registry.rules import Rules, rules_of
+from kubeling.apiserver.registry.store import Store
+from kubeling.apiserver.storage.kv import KV
+from kubeling.api.strategies import strategy_of
+from kubeling.daemon.clock import Clock
+
+
+class Served:
+    """One resource in one version. `store` is None for what is only ever created and answered, such as reviews."""
+
+    __slots__ = ("_schema", "list_open", "resource", "rules", "store", "stored")
+
+    def __init__(self, resource: Resource, stored: Resource, store: Store | None, rules: Rules) -> None:
+        self.resource = resource
+        self.stored = stored
+        self.store = store
+        self.rules = rules
+        self._schema: Schema | None = None
+        #: How a list of it begins.
+        self.list_open = f'{{"kind":"{resource.kind}List","apiVersion":"{resource.group_version}","metadata":'.encode()
+
+    @property
+    def selectable_names(self) -> frozenset[str]:
+        """The fields that field selectors may name in this version."""
+        return strategy_of(self.resource).selectable_names
+
+    @property
+    def schema(self) -> Schema:
+        """The shape of the kind."""
+        if self._schema is None:
+            self._schema = schema_of(self.resource.group_version, self.resource.kind)
+        return self._schema
+
+    @property
+    def converts(self) -> bool:
+        """Whether stored objects are of another version than this one."""
+        return self.stored is not self.resource
+
+
+class Kinds:
+    """The registry of kinds."""
+
+    def __init__(self, kv: KV, hub: Hub, clock: Clock) -> None:
+        self._kv = kv
+        self._hub = hub
+        self._clock = clock
+        self._served: dict[tuple[str, str, str], Served] = {}
+        self._stores: dict[str, Store] = {}
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self._served.values())
+
+    def add(self, resource: Resource) -> Served:
+        """Serve a resource."""
+        stored = resource
+        if resource.storage_version:
+            stored = api_resources.by_kind(resource.storage_version, resource.kind) or resource
+        store = None
+        rules = rules_of(stored)
+        if "get" in resource.verbs:
+            prefix = (
+                f"/registry/{stored.storage_group}/{stored.plural}/" if stored.storage_group else f"/registry/{stored.plural}/"
+            )
+            store = self._stores.get(prefix)
+            if store is None:
+                cache = Cache(
+                    prefix, stored.group_version, stored.kind, rules.fields, self._kv, self._hub, self._clock, rules.trigger
+                )
+                store = self._stores[prefix] = Store(stored, prefix, self._kv, cache, self._clock)
+        served = Served(resource, stored, store, rules)
+        self._served[resource.group, resource.version, resource.plural] = served
+        return served
+
+    def add_all(self, resources: Iterable[Resource]) -> None:
+        for each in resources:
+            self.add(each)
+
+    def find(self, group: str, version: str, plural: str) -> Served | None:
+        """What is served at that place."""
+        return self._served.get((group, version, plural))
+
+    def store(self, resource: Resource) -> Store:
+        """The store of a kind that has one."""
+        found = self._served[resource.group, resource.version, resource.plural].store
+        assert found is not None
+        return found
+
+    def stores(self) -> Iterable[Store]:
+        return self._stores.values()

@@ -1,0 +1,214 @@
+"""The objects of one kind in the store: reads by way of the cache, and the one loop that every change goes through.
+
+:meth:`Store.change` is optimistic. It starts from the cached object, which is nearly always the newest, and compares its revision in the Txn; where that
+fails, the answer brings the newest state and the change is computed again on it. A refusal that was computed from a cached object is never given to the
+client before it was checked against the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from kubeling.api import errors
+from kubeling.api.errors import ApiError
+from kubeling.api.resources import Resource
+from kubeling.apiserver.cache.cache import Cache
+from kubeling.apiserver.cache.entry import Entry, Object, decode, encode, make_entry
+from kubeling.apiserver.storage.kv import KV, Commit, Write
+from kubeling.daemon.clock import Clock
+
+#: The bounds of the conflict loop.
+MAX_ATTEMPTS = 256
+MAX_SECONDS = 25.0
+
+
+class Stored(NamedTuple):
+    """An object as it stands in the store; revision 0 means that it never got there (dry run)."""
+
+    raw: bytes
+    revision: int
+
+
+@dataclass(slots=True)
+class Change:
+    """The outcome of a computation on an object: its next state, None to remove it, and what else is written in the same Txn."""
+
+    obj: Object | None
+    writes: Sequence[Write] = field(default_factory=tuple)
+    #: Called with the Txn's answer when one of `writes` stood in the way, so that the next attempt can propose others.
+    refused: Callable[[Commit], None] | None = None
+
+
+class Result(NamedTuple):
+    """`now` is None where the object was removed."""
+
+    now: Stored | None
+    before: Entry | None
+
+
+Mutate = Callable[[Object], Awaitable[Change]]
+
+
+class Store:
+    """One kind's objects. `resource` is the version that is stored."""
+
+    def __init__(self, resource: Resource, prefix: str, kv: KV, cache: Cache, clock: Clock) -> None:
+        self.resource = resource
+        self.prefix = prefix
+        self.kv = kv
+        self.cache = cache
+        self._clock = clock
+
+    @property
+    def head(self) -> bytes:
+        """How stored objects begin."""
+        return self.cache.head
+
+    def key(self, namespace: str, name: str) -> str:
+        """Where an object is kept."""
+        return f"{self.prefix}{namespace}/{name}" if self.resource.namespaced else self.prefix + name
+
+    def collection(self, namespace: str) -> str:
+        """The prefix of a namespace's objects, or of all."""
+        return f"{self.prefix}{namespace}/" if namespace and self.resource.namespaced else self.prefix
+
+    def missing(self, name: str) -> ApiError:
+        """The 404 for an object."""
+        return errors.not_found(self.resource.group, self.resource.plural, name)
+
+    async def read(self, namespace: str, name: str, version: str = "") -> Entry:
+        """The object: newest for an empty `version`, whatever is cached for "0", at least as new as any other. Raises 404."""
+        key = self.key(namespace, name)
+        if version == "0":
+            await self.cache.ready()
+        elif version:
+            await self.cache.at_least(parse_version(version))
+        else:
+            try:
+                await self.cache.fresh()
+            except ApiError as error:
+                if not errors.is_timeout(error):
+                    raise
+                entry = await self._live(key)
+                if entry is None:
+                    raise self.missing(name) from None
+                return entry
+        found = self.cache.get(key)
+        if found is None:
+            raise self.missing(name)
+        return found
+
+    async def peek(self, namespace: str, name: str) -> Entry | None:
+        """The cached object, or the store's where the cache has none: good enough to see that something exists."""
+        await self.cache.ready()
+        key = self.key(namespace, name)
+        return self.cache.get(key) or await self._live(key)
+
+    async def live(self, namespace: str, name: str) -> Entry | None:
+        """The newest state, straight from the store."""
+        return await self._live(self.key(namespace, name))
+
+    async def _live(self, key: str) -> Entry | None:
+        found, _ = await self.kv.get(key)
+        return self._entry(key, found.value, found.revision) if found else None
+
+    def _entry(self, key: str, raw: bytes, revision: int) -> Entry:
+        return make_entry(key, raw, revision, self.head, lambda obj: {})
+
+    async def create(
+        self,
+        namespace: str,
+        name: str,
+        change: Change,
+        recompute: Callable[[], Awaitable[Change]] | None = None,
+        dry_run: bool = False,
+    ) -> Stored:
+        """Put a new object. Raises 409 AlreadyExists; where one of the other writes is refused, `recompute` is asked for new ones."""
+        key = self.key(namespace, name)
+        for _ in range(MAX_ATTEMPTS):
+            assert change.obj is not None
+            raw = encode(change.obj)
+            if dry_run:
+                found, _ = await self.kv.get(key)
+                if found is not None:
+                    raise errors.already_exists(self.resource.group, self.resource.plural, name)
+                return Stored(raw, 0)
+            commit = await self.kv.commit([Write(key, raw, 0), *change.writes])
+            if commit.done:
+                return Stored(raw, commit.revision)
+            if commit.current[0] is not None or recompute is None:
+                break
+            if change.refused is not None:
+                change.refused(commit)
+            change = await recompute()
+        raise errors.already_exists(self.resource.group, self.resource.plural, name)
+
+    async def change(self, namespace: str, name: str, mutate: Mutate, *, dry_run: bool = False) -> Result:
+        """Read, compute, compare-and-set, until it holds. Raises 404, and whatever `mutate` raises on the newest state."""
+        key = self.key(namespace, name)
+        until = self._clock.monotonic() + MAX_SECONDS
+        entry = self.cache.get(key) if self.cache.active else None
+        newest = entry is None
+        if entry is None:
+            entry = await self._live(key)
+        for _ in range(MAX_ATTEMPTS):
+            if entry is None:
+                raise self.missing(name)
+            try:
+                change = await mutate(entry.object())
+            except ApiError:
+                if newest:
+                    raise
+                entry, newest = await self._live(key), True
+                continue
+            raw = encode(change.obj) if change.obj is not None else None
+            if raw is not None and not change.writes and unchanged(raw, entry.raw):
+                if newest or dry_run:
+                    return Result(Stored(entry.raw, entry.revision), entry)
+                entry, newest = await self._live(key), True
+                continue
+            if dry_run:
+                return Result(Stored(raw, entry.revision) if raw is not None else None, entry)
+            commit = await self.kv.commit([Write(key, raw, entry.revision), *change.writes])
+            if commit.done:
+                return Result(Stored(raw, commit.revision) if raw is not None else None, entry)
+            if change.refused is not None:
+                change.refused(commit)
+            found = commit.current[0]
+            entry, newest = (self._entry(key, found.value, found.revision) if found else None), True
+            if self._clock.monotonic() > until:
+                break
+        raise errors.conflict(self.resource.group, self.resource.plural, name)
+
+
+def unchanged(new: bytes, old: bytes) -> bool:
+    """Whether nothing but the order of keys, or the time of a field's ownership, differs: such a write is not made."""
+    if new == old:
+        return True
+    if len(new) != len(old):
+        return False
+    return bool(_timeless(orjson.loads(new)) == _timeless(orjson.loads(old)))
+
+
+def _timeless(obj: Object) -> Object:
+    for each in obj["metadata"].get("managedFields") or ():
+        each.pop("time", None)
+    return obj
+
+
+def parse_version(text: str) -> int:
+    """A resourceVersion parameter. Raises 400."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 19:
+        raise errors.bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def stored_object(stored: Stored | Entry) -> dict[str, Any]:
+    """As a dict; a dry run's has no resourceVersion."""
+    if stored.revision:
+        return decode(stored.raw, stored.revision)
+    return dict(orjson.loads(stored.raw))

@@ -1,0 +1,130 @@
+"""One request on its way through the apiserver, and the ways to answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kubeling.api import errors
+from kubeling.apiserver import negotiate
+from kubeling.apiserver.info import PathInfo, parse_query
+
+if TYPE_CHECKING:
+    from kubeling.apiserver.authn.user import User
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+#: The largest body that is read.
+MAX_BODY = 3 * 1024 * 1024
+_JSON = b"application/json"
+_MAX_WARNINGS = 32
+
+
+class Request:
+    """What the handlers see. `query` is shared and not to be changed."""
+
+    __slots__ = ("info", "output_", "query", "receive", "scope", "send", "status", "user", "verb", "warnings")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, info: PathInfo, user: User) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.info = info
+        self.user = user
+        self.query = parse_query(scope["query_string"])
+        self.verb = info.verb(scope["method"], is_true(self.query.get("watch")))
+        self.status = 0
+        self.warnings: list[str] = []
+        self.output_: negotiate.Output | None = None
+
+    def header(self, name: bytes) -> str:
+        """A header's first value, empty where it is absent. `name` in lower case."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return str(value.decode("latin-1"))
+        return ""
+
+    @property
+    def output(self) -> negotiate.Output:
+        """The form that the client wants."""
+        if self.output_ is None:
+            self.output_ = negotiate.choose(self.header(b"accept"))
+        return self.output_
+
+    def flag(self, name: str) -> bool:
+        """A boolean query parameter."""
+        return is_true(self.query.get(name))
+
+    def warn(self, text: str) -> None:
+        """Add a Warning header to the answer."""
+        if len(self.warnings) < _MAX_WARNINGS and text not in self.warnings:
+            self.warnings.append(text)
+
+    async def body(self) -> bytes:
+        """The whole body. Raises 413 when it is too large."""
+        for key, value in self.scope["headers"]:
+            if key == b"content-length" and value.isdigit() and int(value) > MAX_BODY:
+                raise errors.too_large(f"limit is {MAX_BODY}")
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > MAX_BODY:
+                raise errors.too_large(f"limit is {MAX_BODY}")
+            chunks.append(chunk)
+            if not message.get("more_body"):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def respond(
+        self, body: bytes, status: int = 200, content_type: bytes = _JSON, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Answer with these bytes."""
+        self.status = status
+        all_headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]
+        for text in self.warnings:
+            all_headers.append((b"warning", warning_header(text)))
+        await self.send({"type": "http.response.start", "status": status, "headers": all_headers})
+        await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
+
+    async def respond_json(self, value: Any, status: int = 200) -> None:
+        """Answer with JSON."""
+        await self.respond(orjson.dumps(value), status)
+
+    async def start_stream(self, content_type: bytes = _JSON, status: int = 200) -> None:
+        """Begin a chunked answer; :meth:`chunk` and :meth:`end_stream` follow."""
+        self.status = status
+        headers = [(b"content-type", content_type), (b"cache-control", b"no-cache, private")]
+        for text in self.warnings:
+            headers.append((b"warning", warning_header(text)))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def chunk(self, data: bytes) -> None:
+        """Send some of a chunked answer."""
+        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end_stream(self) -> None:
+        """End a chunked answer."""
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class ClientGone(Exception):
+    """The client hung up before it had sent its body."""
+
+
+def is_true(text: str | None) -> bool:
+    """A boolean as clients write it in a query; `?watch` alone is true."""
+    return text is not None and text.lower() in ("true", "1", "t", "")
+
+
+def warning_header(text: str) -> bytes:
+    """RFC 7234: code 299, no agent, the text quoted."""
+    escaped = "".join(char if char.isprintable() else " " for char in text).replace("\\", "\\\\").replace('"', '\\"')
+    return b'299 - "%b"' % escaped.encode()

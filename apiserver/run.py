@@ -1,0 +1,127 @@
+"""The apiserver, put together: store, hub, kinds, checks, server; and taken apart in order when it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+
+from kubeling.api import resources
+from kubeling.apiserver import bootstrap, pages
+from kubeling.apiserver.admission.chain import Chain
+from kubeling.apiserver.app import Front
+from kubeling.apiserver.authn.authenticator import Authenticator, StaticTokens, TokenAuthenticator
+from kubeling.apiserver.authn.static import load_tokens
+from kubeling.apiserver.authz.authorizer import SystemAuthorizer
+from kubeling.apiserver.cache.hub import Hub
+from kubeling.apiserver.config import Config
+from kubeling.apiserver.context import Context
+from kubeling.apiserver.discovery import Discovery
+from kubeling.apiserver.handlers import watch
+from kubeling.apiserver.registry.kinds import Kinds
+from kubeling.apiserver.server import Server, tls_context
+from kubeling.apiserver.storage import compaction
+from kubeling.apiserver.storage.client import EtcdClient, TlsFiles
+from kubeling.apiserver.storage.kv import KV
+from kubeling.daemon.clock import Clock, SystemClock
+from kubeling.daemon.log import get_logger
+from kubeling.daemon.main import UsageError
+from kubeling.daemon.tasks import Supervisor
+
+log = get_logger("apiserver")
+
+
+async def run(
+    config: Config, *, clock: Clock | None = None, source: random.Random | None = None, ready: asyncio.Event | None = None
+) -> None:
+    """Serve until cancelled; then finish what is under way. `ready` is set when requests are accepted."""
+    clock = clock or SystemClock()
+    sockets = _sockets(config)
+    tls = _tls(config)
+    client = EtcdClient(config.etcd_servers, TlsFiles(config.etcd_cafile, config.etcd_certfile, config.etcd_keyfile), clock)
+    context = _context(config, client, clock, source or random.SystemRandom())
+    front = Front(context, Discovery(context), pages.make(context))
+    server = Server(front, tls)
+    try:
+        async with Supervisor(clock) as parts:
+            parts.start("hub", context.hub.run)
+            parts.start("bookmarks", lambda: watch.bookmarks(context))
+            parts.start("compaction", lambda: compaction.run(context.kv, clock, config.compaction_seconds))
+            parts.start("bootstrap", lambda: bootstrap.run(context))
+            await server.start(sockets)
+            addresses = [each.getsockname() for each in sockets]
+            log.info("serving", addresses=addresses, store=list(config.etcd_servers))
+            if ready is not None:
+                ready.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await _shut_down(context, server)
+    finally:
+        await client.close()
+
+
+def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Random) -> Context:
+    kv = KV(client)
+    hub = Hub(kv, clock)
+    kinds = Kinds(kv, hub, clock)
+    kinds.add_all(resources.BUILTIN)
+    tokens: list[TokenAuthenticator] = []
+    if config.token_auth_file:
+        tokens.append(StaticTokens(load_tokens(config.token_auth_file)))
+    return Context(
+        config=config,
+        clock=clock,
+        kv=kv,
+        hub=hub,
+        kinds=kinds,
+        authenticator=Authenticator(tokens),
+        authorizer=SystemAuthorizer(),
+        admission=Chain([]),
+        issuer=None,
+        random=source,
+    )
+
+
+async def _shut_down(context: Context, server: Server) -> None:
+    """Readiness goes first, then the listeners, then the watches; writes may finish."""
+    log.info("shutting down", streams=len(context.streams))
+    context.draining = True
+    for stream in list(context.streams):
+        stream.close()
+    await server.stop(context.config.shutdown_seconds)
+
+
+def _sockets(config: Config) -> list[socket.socket]:
+    """The own address and what was inherited. UsageError where it cannot be had."""
+    found: list[socket.socket] = []
+    if config.secure_port >= 0:
+        family = socket.AF_INET6 if ":" in config.bind_address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((config.bind_address, config.secure_port))
+        except OSError as error:
+            sock.close()
+            where = f"{config.bind_address}:{config.secure_port}"
+            raise UsageError(
+                f"cannot listen on {where}: {error.strerror}; choose another --secure-port or --bind-address"
+            ) from error
+        found.append(sock)
+    for number in config.listen_fds:
+        try:
+            found.append(socket.socket(fileno=number))
+        except OSError as error:
+            raise UsageError(f"--listen-fds {number}: {error.strerror}; pass an open listening socket") from error
+    for sock in found:
+        sock.setblocking(False)
+    return found
+
+
+def _tls(config: Config) -> object:
+    if not config.tls_cert_file:
+        return None
+    try:
+        return tls_context(config.tls_cert_file, config.tls_private_key_file, config.client_ca_file)
+    except OSError as error:
+        raise UsageError(f"--tls-cert-file, --tls-private-key-file or --client-ca-file cannot be used: {error}") from error

@@ -1,0 +1,220 @@
+"""uvicorn, bent to what an API server needs.
+
+- The peer's certificate is looked at once a connection and travels in ``scope["state"]``.
+- Every Upgrade (WebSocket, SPDY) is a plain request first, so that it is authenticated, authorised and refused like any other; the handler then takes the
+  connection over with :meth:`Connection.hijack` and moves bytes itself.
+- Several sockets, no polling, and a shutdown that ends watches, finishes the writes under way and then closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from socket import socket
+from typing import Any
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from kubeling.apiserver.authn.x509 import user_of
+from kubeling.daemon.log import get_logger
+
+log = get_logger("server")
+
+#: Go's clients keep idle connections for 90 s; ours must outlive them, or a request meets a closing connection.
+KEEP_ALIVE_SECONDS = 180
+#: A hijacked connection stops reading from one side while the other has this much unsent.
+_HIGH_WATER = 256 * 1024
+
+
+class Connection:
+    """A client's connection, as handlers see it in ``scope["state"]["connection"]``."""
+
+    __slots__ = ("_protocol", "on_close", "user")
+
+    def __init__(self, protocol: KubeProtocol, user: Any) -> None:
+        self._protocol = protocol
+        self.user = user
+        #: Called when the client goes away; set and cleared by the handler of the request under way.
+        self.on_close: Callable[[], None] | None = None
+
+    def abort(self) -> None:
+        """Break the connection off: the answer that has begun cannot be finished."""
+        self._protocol.transport.abort()
+
+    def hijack(self, head: bytes) -> Hijacked:
+        """Answer the request under way with `head` (status line and headers) and take the connection over."""
+        return self._protocol.hijack(head)
+
+
+class Hijacked:
+    """A raw byte stream to the client, after a 101."""
+
+    def __init__(self, transport: asyncio.Transport, early: bytes) -> None:
+        self._transport = transport
+        self.reader = asyncio.StreamReader(limit=_HIGH_WATER)
+        self.reader.set_transport(transport)
+        self._writable = asyncio.Event()
+        self._writable.set()
+        if early:
+            self.reader.feed_data(early)
+
+    async def write(self, data: bytes) -> None:
+        """Send, waiting while the client is slow."""
+        await self._writable.wait()
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        self._transport.write(data)
+
+    def pause(self) -> None:
+        self._writable.clear()
+
+    def resume(self) -> None:
+        self._writable.set()
+
+    def close(self) -> None:
+        """Close the connection once everything is sent."""
+        self._transport.close()
+
+
+class KubeProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    _connection: Connection
+    _hijacked: Hijacked | None = None
+    _upgrading = False
+    _early = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        self._connection = Connection(self, user_of(tls.getpeercert()) if tls is not None else None)
+        self.app_state = {**self.app_state, "connection": self._connection}
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        if self._hijacked is not None:
+            self._hijacked.reader.feed_data(data)
+            return
+        if self._upgrading:
+            self._early += data
+            if len(self._early) > _HIGH_WATER:
+                self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrading = True
+            self._early = data[upgrade.args[0] :]
+        except httptools.HttpParserError:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """What is not HTTP gets a Status all the same."""
+        body = (
+            b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",'
+            b'"message":"the request is not valid HTTP","reason":"BadRequest","code":400}'
+        )
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+        if not self.transport.is_closing():
+            self.transport.write(head % len(body) + body)
+            self.transport.close()
+
+    def hijack(self, head: bytes) -> Hijacked:
+        """See :meth:`Connection.hijack`."""
+        self.cycle.response_started = True
+        self.cycle.response_complete = True
+        self._hijacked = Hijacked(self.transport, self._early)
+        self.flow.resume_reading()
+        self.transport.write(head)
+        return self._hijacked
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._upgrading and self._hijacked is None:
+            # A refused Upgrade: the parser cannot go on after it.
+            self.transport.close()
+
+    def eof_received(self) -> None:
+        if self._hijacked is not None:
+            self._hijacked.reader.feed_eof()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._hijacked is not None:
+            self._hijacked.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._hijacked is not None:
+            self._hijacked.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._hijacked is not None:
+            self._hijacked.reader.feed_eof()
+            self._hijacked.resume()
+        if self._connection.on_close is not None:
+            self._connection.on_close()
+
+
+class Server(uvicorn.Server):
+    """Serves `app` on `sockets`, with `tls`, until :meth:`stop`."""
+
+    def __init__(self, app: Any, tls: ssl.SSLContext | None) -> None:
+        config = uvicorn.Config(
+            app,
+            http=KubeProtocol,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            interface="asgi3",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            backlog=4096,
+        )
+        super().__init__(config)
+        config.load()
+        config.ssl = tls
+        self.lifespan = config.lifespan_class(config)
+
+    async def start(self, sockets: Sequence[socket]) -> None:
+        """Listen."""
+        await self.startup(sockets=list(sockets))
+
+    async def stop(self, seconds: float) -> None:
+        """Accept nothing new, let what is under way finish for up to `seconds`, and close."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        tasks = [each for each in self.server_state.tasks if not each.done()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
+            if late:
+                log.warning("requests were cut off by the shutdown", count=len(late))
+            for each in late:
+                each.cancel()
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.close()
+
+
+def tls_context(cert: str, key: str, client_ca: str) -> ssl.SSLContext:
+    """For the API endpoint: client certificates are asked for, and optional."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key)
+    if client_ca:
+        context.load_verify_locations(client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context

@@ -1,0 +1,1 @@
+"""The only state: etcd v3 over gRPC."""

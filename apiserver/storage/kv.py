@@ -1,0 +1,183 @@
+"""Keys, values and revisions: the little of etcd that the apiserver uses.
+
+Every write is one Txn that compares the mod revision of every key it touches, so a key changes only if it is what the writer saw. A Txn whose answer
+got lost is sent again with the same comparisons: they cannot hold twice. If they do not hold and the key has our value, the lost one had succeeded; if it
+has another, nobody can tell, and the caller gets :class:`OutcomeUnknown` instead of a guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kubeling.apiserver.storage.client import DEADLINE_SECONDS, EtcdClient
+from kubeling.apiserver.storage.errors import OutcomeUnknown, Unavailable
+from kubeling.proto import etcd_pb2 as pb
+
+_UNKNOWN_RETRIES = 3
+#: A key that never exists: reading it costs the store nothing, and the answer carries the current revision.
+_NOWHERE = b"/registry/-"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """What is under a key, and the revision that put it there."""
+
+    key: str
+    value: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a range, read at `revision`. `count` is that of the whole range."""
+
+    items: list[KeyValue]
+    revision: int
+    more: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Put `value` (None: delete) if the key's mod revision is `expect` (0: if it does not exist). `check` only compares."""
+
+    key: str
+    value: bytes | None
+    expect: int
+    check: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Whether all was written, at which revision; else what stands under each key now."""
+
+    done: bool
+    revision: int
+    current: list[KeyValue | None]
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The first key after all that begin with `prefix`."""
+    for at in range(len(prefix) - 1, -1, -1):
+        if prefix[at] < 0xFF:
+            return prefix[:at] + bytes([prefix[at] + 1])
+    return b"\0"
+
+
+class KV:
+    """Reads and compare-and-set writes over an :class:`EtcdClient`."""
+
+    def __init__(self, client: EtcdClient) -> None:
+        self.client = client
+        self._barrier: asyncio.Task[int] | None = None
+        self._next_barrier: asyncio.Task[int] | None = None
+
+    async def get(self, key: str, revision: int = 0) -> tuple[KeyValue | None, int]:
+        """The newest value (or that at `revision`) and the store's revision."""
+        answer = await self.client.call("Range", pb.RangeRequest(key=key.encode(), revision=revision), read=True)
+        found = answer.kvs[0] if answer.kvs else None
+        return (KeyValue(key, found.value, found.mod_revision) if found else None), answer.header.revision
+
+    async def list(self, prefix: str, *, revision: int = 0, limit: int = 0, start: str = "") -> Page:
+        """Keys in order under `prefix`, from `start` on."""
+        first = prefix.encode()
+        request = pb.RangeRequest(
+            key=start.encode() if start else first, range_end=prefix_end(first), revision=revision, limit=limit
+        )
+        answer = await self.client.call("Range", request, read=True)
+        items = [KeyValue(each.key.decode(), each.value, each.mod_revision) for each in answer.kvs]
+        return Page(items, revision or answer.header.revision, answer.more, answer.count)
+
+    async def list_all(self, prefix: str, chunk: int = 2000) -> Page:
+        """Everything under `prefix` as of one revision, read in chunks."""
+        page = await self.list(prefix, limit=chunk)
+        items, revision = page.items, page.revision
+        while page.more:
+            page = await self.list(prefix, revision=revision, limit=chunk, start=items[-1].key + "\0")
+            items += page.items
+        return Page(items, revision, False, len(items))
+
+    async def revision(self) -> int:
+        """A revision that includes every write acknowledged before this call.
+
+        Callers that arrive while a read is under way share the next one, so a thousand consistent reads a second cost a few round trips.
+        """
+        running = self._barrier
+        if running is None or running.done():
+            self._barrier = asyncio.ensure_future(self._read_revision())
+            self._barrier.add_done_callback(_retrieve)
+            return await asyncio.shield(self._barrier)
+        if self._next_barrier is None:
+            self._next_barrier = asyncio.ensure_future(self._after(running))
+            self._next_barrier.add_done_callback(_retrieve)
+        return await asyncio.shield(self._next_barrier)
+
+    async def _after(self, running: asyncio.Task[int]) -> int:
+        await asyncio.wait([running])
+        self._barrier, self._next_barrier = self._next_barrier, None
+        return await self._read_revision()
+
+    async def _read_revision(self) -> int:
+        request = pb.RangeRequest(key=_NOWHERE, count_only=True)
+        answer = await self.client.call("Range", request, read=True)
+        return int(answer.header.revision)
+
+    async def commit(self, writes: Sequence[Write], deadline: float = DEADLINE_SECONDS) -> Commit:
+        """All of `writes` or none. Raises :class:`OutcomeUnknown` where nobody can tell."""
+        request = pb.TxnRequest()
+        for each in writes:
+            key = each.key.encode()
+            request.compare.add(key=key, target=pb.Compare.MOD, result=pb.Compare.EQUAL, mod_revision=each.expect)
+            if not each.check:
+                if each.value is None:
+                    request.success.add().request_delete_range.key = key
+                else:
+                    put = request.success.add().request_put
+                    put.key, put.value = key, each.value
+            request.failure.add().request_range.key = key
+        unknown: OutcomeUnknown | None = None
+        for _ in range(_UNKNOWN_RETRIES):
+            try:
+                answer = await self.client.call("Txn", request, read=False, deadline=deadline)
+            except OutcomeUnknown as error:
+                unknown = error
+                continue
+            except Unavailable:
+                if unknown is not None:
+                    raise unknown from None
+                raise
+            if answer.succeeded:
+                return Commit(True, answer.header.revision, [])
+            current = [_first(each.key, got.response_range) for each, got in zip(writes, answer.responses, strict=True)]
+            if unknown is None:
+                return Commit(False, answer.header.revision, current)
+            if all(_is_ours(each, found) for each, found in zip(writes, current, strict=True)):
+                return Commit(True, max((each.revision for each in current if each), default=answer.header.revision), [])
+            raise unknown
+        assert unknown is not None
+        raise unknown
+
+    async def compact(self, revision: int) -> None:
+        """Forget what was superseded at or before `revision`."""
+        await self.client.call("Compact", pb.CompactionRequest(revision=revision), read=True)
+
+
+def _retrieve(task: asyncio.Task[int]) -> None:
+    """Whoever waits gets the exception; where nobody is left, asyncio shall not complain about it."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _first(key: str, answer: pb.RangeResponse) -> KeyValue | None:
+    return KeyValue(key, answer.kvs[0].value, answer.kvs[0].mod_revision) if answer.kvs else None
+
+
+def _is_ours(write: Write, found: KeyValue | None) -> bool:
+    """Whether what is there is what a lost answer would have left."""
+    if write.check:
+        return True
+    if write.value is None:
+        return found is None
+    return found is not None and found.value == write.value

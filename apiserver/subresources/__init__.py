@@ -1,0 +1,1 @@
+"""pods/log, pods/binding and their like."""

@@ -1,0 +1,40 @@
+"""Which handler serves which door of which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from kubeling.api import errors
+from kubeling.api.resources import Resource
+from kubeling.apiserver.context import Context
+from kubeling.apiserver.handlers import patch, read, write
+from kubeling.apiserver.registry.kinds import Served
+from kubeling.apiserver.request import Request
+
+Handler = Callable[[Context, Request, Served], Awaitable[None]]
+
+#: Doors that are the object itself, of which they let only a part be changed.
+_WHOLE = frozenset({"status", "approval", "finalize", "ephemeralcontainers", "resize"})
+_GENERIC: dict[str, Handler] = {"get": read.get, "update": write.update, "patch": patch.patch}
+
+
+def handler(resource: Resource, subresource: str, verb: str) -> Handler:
+    """The handler. Raises 404 for a door that is announced for a later day."""
+    if subresource in _WHOLE and verb in _GENERIC:
+        return _GENERIC[verb]
+    found = _HANDLERS.get((resource.plural, subresource)) or _HANDLERS.get(("", subresource))
+    if found is None:
+        raise errors.no_such_path()
+    return found
+
+
+def review(resource: Resource) -> Handler:
+    """The handler of a kind that is created and answered, never kept."""
+    found = _REVIEWS.get(resource.plural)
+    if found is None:
+        raise errors.no_such_path()
+    return found
+
+
+_HANDLERS: dict[tuple[str, str], Handler] = {}
+_REVIEWS: dict[str, Handler] = {}
