@@ -1,0 +1,74 @@
+"""`python -m kubeling.dns`: flags, server, health."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from kubeling.daemon import main as daemon
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    flags = daemon.parser("dns", "Answers for the names of the cluster.")
+    flags.add_argument("--kubeconfig", required=True)
+    flags.add_argument("--listen", default="127.0.0.1:53", metavar="ADDRESS:PORT", help="UDP and TCP")
+    flags.add_argument("--domain", default="cluster.local", help="the cluster's domain")
+    flags.add_argument("--endpoint-name", default="", help="register as an endpoint of the kube-dns Service under this name")
+    flags.add_argument(
+        "--forward", default="/etc/resolv.conf", help="a resolv.conf whose servers are asked for other names, or none"
+    )
+    flags.add_argument(
+        "--healthz-bind-address",
+        default="127.0.0.1:9153",
+        help="address:port of /healthz, /readyz and /metrics; empty serves nothing",
+    )
+    return flags.parse_args(argv)
+
+
+async def run(args: argparse.Namespace) -> None:
+    """Serve until cancelled."""
+    from kubeling.client import kubeconfig
+    from kubeling.client.informer import InformerFactory
+    from kubeling.client.rest import Client
+    from kubeling.daemon.serving import StatusServer, health_pages
+    from kubeling.daemon.tasks import Supervisor
+    from kubeling.dns.answers import Answerer
+    from kubeling.dns.follow import Follower
+    from kubeling.dns.forward import Forwarder, upstreams
+    from kubeling.dns.records import Records
+    from kubeling.dns.register import Registration
+    from kubeling.dns.server import Server
+
+    host, _, port = args.listen.rpartition(":")
+    if not host or not port.isdigit():
+        raise daemon.UsageError(f"--listen={args.listen}: expected ADDRESS:PORT, for example 172.30.0.11:53")
+    try:
+        config = kubeconfig.load(args.kubeconfig)
+    except kubeconfig.KubeconfigError as error:
+        raise daemon.UsageError(str(error)) from error
+    async with Client(config, user_agent="kubeling-dns") as client, Supervisor() as parts:
+        informers = InformerFactory(client)
+        records = Records(args.domain)
+        follower = Follower(informers, records)
+        servers = [] if args.forward == "none" else upstreams(args.forward, own=[host])
+        server = Server(Answerer(records, serial=int(time.time())), Forwarder(servers), lambda: follower.complete)
+        informers.start(parts)
+        if args.healthz_bind_address:
+            address, _, number = args.healthz_bind_address.rpartition(":")
+            status = StatusServer(health_pages(ready=lambda: None if follower.complete else "the records are not complete yet"))
+            parts.start("status server", lambda: status.run(address, int(number)))
+        if args.endpoint_name:
+            registration = Registration(client, name=args.endpoint_name, ip=host, port=int(port))
+            parts.start("registration", registration.run)
+        await server.run(host, int(port))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    return daemon.run(args, run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
