@@ -1,0 +1,157 @@
+"""From objects to field sets: what an object has, and where two differ.
+
+Only what the schema calls granular is gone into; atomic lists and maps, scalars and what no schema knows are leaves.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kubeling.api.apply.fieldset import EMPTY, SELF, FieldSet
+from kubeling.api.schema import Schema
+
+#: Members of metadata that nobody owns: the server sets them, or they say which object it is.
+UNOWNED_METADATA = frozenset(
+    {"name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion"}
+)
+_UNOWNED_TOP = frozenset({"apiVersion", "kind"})
+
+
+def granular(schema: Schema | None) -> bool:
+    """Whether it can be owned in parts."""
+    if schema is None or schema.atomic:
+        return False
+    return schema.type in ("object", "map") or (schema.type == "list" and schema.list_type != "atomic")
+
+
+def member_schema(schema: Schema, name: str) -> Schema | None:
+    """The schema of a member of an object or map."""
+    if schema.type == "map":
+        return schema.element
+    found = schema.fields.get(name)
+    return found.target() if found is not None else None
+
+
+def element_key(schema: Schema, item: Any) -> str | None:
+    """What makes a list element the one it is; None where a key is missing that has no default."""
+    if schema.list_type == "set":
+        return "v:" + json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+    if not isinstance(item, dict):
+        return None
+    keys = schema.list_map_keys
+    if len(keys) == 1:
+        value = item.get(keys[0])
+        if isinstance(value, str) and value.isascii() and value.isprintable() and '"' not in value and "\\" not in value:
+            return f'k:{{"{keys[0]}":"{value}"}}'
+    found = {}
+    for name in keys:
+        value = item.get(name)
+        if value is None and schema.element is not None and name in schema.element.fields:
+            value = schema.element.fields[name].default
+        if value is None:
+            return None
+        found[name] = value
+    return "k:" + json.dumps(found, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def fields_of(obj: Any, schema: Schema | None, containers: bool = False) -> FieldSet:
+    """The set of an object's fields (nulls left out). With `containers` the optional objects, maps and lists on the way are in it themselves, as
+    they are for one who made them by create or update; list elements always are.
+    """
+    if schema is None or not granular(schema):
+        return EMPTY
+    node: FieldSet = {}
+    if isinstance(obj, dict):
+        for name, value in obj.items():
+            if value is None:
+                continue
+            inner = member_schema(schema, name)
+            if not value or not isinstance(value, (dict, list)) or not granular(inner):
+                node["f:" + name] = EMPTY
+                continue
+            child = fields_of(value, inner, containers)
+            if child and containers and _optional(schema, name, inner):
+                child = {SELF: EMPTY, **child}
+            node["f:" + name] = child
+    elif isinstance(obj, list):
+        for item in obj:
+            key = element_key(schema, item)
+            if key is not None:
+                child = fields_of(item, schema.element, containers)
+                node[key] = {SELF: EMPTY, **child} if child else EMPTY
+    return node
+
+
+def _optional(schema: Schema, name: str, inner: Schema | None) -> bool:
+    """Whether the member is not there until somebody puts it there."""
+    if schema.type == "map":
+        return True
+    found = schema.fields.get(name)
+    if found is None or inner is None:
+        return True
+    return found.pointer if inner.type == "object" else not found.required
+
+
+def owned_view(obj: dict[str, Any], ignored: FieldSet) -> dict[str, Any]:
+    """The object without what nobody owns: identity, what the server sets, and the `ignored` top-level fields."""
+    view = {name: value for name, value in obj.items() if name not in _UNOWNED_TOP and ignored.get("f:" + name, True) != EMPTY}
+    metadata = view.get("metadata")
+    if metadata:
+        kept = {name: value for name, value in metadata.items() if name not in UNOWNED_METADATA}
+        if kept:
+            view["metadata"] = kept
+        else:
+            del view["metadata"]
+    return view
+
+
+def diff(old: Any, new: Any, schema: Schema | None) -> tuple[FieldSet, FieldSet]:
+    """(what `new` adds or changes, what it lacks). A leaf of the second stands for everything below it."""
+    changed: FieldSet = {}
+    removed: FieldSet = {}
+    if schema is not None and granular(schema):
+        _diff(old, new, schema, changed, removed)
+    return changed, removed
+
+
+def _diff(old: Any, new: Any, schema: Schema, changed: FieldSet, removed: FieldSet) -> None:
+    if isinstance(new, dict) and isinstance(old, dict):
+        for name, value in new.items():
+            before = old.get(name)
+            if value is None or (value == before and type(value) is type(before)):
+                continue
+            inner = member_schema(schema, name)
+            optional = before is None and _optional(schema, name, inner)
+            _diff_one("f:" + name, before, value, inner, optional, changed, removed)
+        for name, before in old.items():
+            if before is not None and new.get(name) is None:
+                removed["f:" + name] = EMPTY
+    elif isinstance(new, list) and isinstance(old, list):
+        mine, theirs = _by_key(schema, new), _by_key(schema, old)
+        for key, value in mine.items():
+            if key not in theirs or value != theirs[key]:
+                _diff_one(key, theirs.get(key), value, schema.element, key not in theirs, changed, removed)
+        for key in theirs:
+            if key not in mine:
+                removed[key] = EMPTY
+
+
+def _by_key(schema: Schema, items: list[Any]) -> dict[str, Any]:
+    found = {element_key(schema, item): item for item in items}
+    found.pop(None, None)
+    return found  # type: ignore[return-value]
+
+
+def _diff_one(
+    element: str, before: Any, value: Any, schema: Schema | None, optional: bool, changed: FieldSet, removed: FieldSet
+) -> None:
+    if before is None or type(before) is not type(value) or schema is None or not granular(schema) or not value:
+        child = fields_of(value, schema, True) if isinstance(value, (dict, list)) and granular(schema) else EMPTY
+        changed[element] = {SELF: EMPTY, **child} if child and optional else child
+        return
+    more, fewer = diff(before, value, schema)
+    if more:
+        changed[element] = more
+    if fewer:
+        removed[element] = fewer
