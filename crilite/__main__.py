@@ -1,0 +1,84 @@
+"""``python -m kubeling.crilite``: flags, and the keeper, which is forked before anything heavy is imported."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from kubeling.crilite.config import DEFAULT_ADDRESS, Config
+from kubeling.daemon import main as daemon
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    defaults = Config()
+    parser = daemon.parser("crilite", "The container runtime: CRI v1 over a Unix socket.")
+    add = parser.add_argument
+    add("--listen", default=DEFAULT_ADDRESS, help="where to serve CRI (default %(default)s)")
+    add("--root", type=Path, default=defaults.root, help="images, writable layers, records (default %(default)s)")
+    add("--state", type=Path, default=defaults.state, help="namespaces and pipes, may be volatile (default %(default)s)")
+    add("--cgroup-root", default=defaults.cgroup_root, help="the cgroup above all others (default %(default)s)")
+    add("--handlers", default=",".join(defaults.handlers), help="runtime handlers to offer (default %(default)s)")
+    add("--default-handler", default=defaults.default_handler, choices=("native", "process"))
+    add("--stream-address", default=defaults.stream_address, help="where exec, attach and port-forward streams are served")
+    add("--stream-port", type=int, default=0, help="its port (default: any free one)")
+    add("--pod-address-range", default=defaults.pod_address_range, help="addresses of `process` pods (default %(default)s)")
+    add("--pod-cidr", default="", help="addresses of `native` pods, until a kubelet sends others")
+    add("--hide", action="append", default=[], metavar="PATH", help="do not show PATH in kubeling.local/host; may be repeated")
+    add(
+        "--pids-limit",
+        type=int,
+        default=defaults.pids_limit,
+        help="processes of one container, 0 for no limit (default %(default)s)",
+    )
+    add("--insecure-registry", action="append", default=[], metavar="HOST", help="pull from HOST without TLS; may be repeated")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    if argv is None:
+        argv = sys.argv[1:]
+    if argv[:1] == ["image"]:
+        from kubeling.crilite.image_cli import main as image_main
+
+        return image_main(argv[1:])
+    args = _arguments(argv)
+    handlers = tuple(filter(None, args.handlers.split(",")))
+    config = Config(
+        listen=args.listen,
+        root=args.root.absolute(),
+        state=args.state.absolute(),
+        cgroup_root=args.cgroup_root,
+        handlers=handlers if args.default_handler in handlers else (*handlers, args.default_handler),
+        default_handler=args.default_handler,
+        stream_address=args.stream_address,
+        stream_port=args.stream_port,
+        pod_address_range=args.pod_address_range,
+        pod_cidr=args.pod_cidr,
+        hide=tuple(os.path.abspath(path) for path in args.hide),
+        pids_limit=args.pids_limit,
+        insecure_registries=tuple(args.insecure_registry),
+    )
+    _ensure_keeper(config.state)
+
+    from kubeling.crilite.server import run
+
+    return daemon.run(args, run(config))
+
+
+def _ensure_keeper(state: Path) -> None:
+    """Fork the keeper off while this process is small and has no threads. One that outlived the last daemon is kept."""
+    from kubeling.crilite import keeper
+    from kubeling.crilite.keeper_client import try_connect
+
+    state.mkdir(parents=True, exist_ok=True, mode=0o711)
+    there = try_connect(str(state))
+    if there is not None:
+        there.close()
+        return
+    keeper.fork_off(str(state), str(state / "keeper.log"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,355 @@
+"""Resource limits and their accounting: one small interface over cgroup v1, cgroup v2, and neither.
+
+Paths are relative to the hierarchy (``/kubeling/pod1/abc``). With the `none` backend (rootless without delegation) limits are accepted and
+not enforced, which Status says, and usage is summed up from /proc by the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from kubeling.proto import cri_pb2
+
+Resources = cri_pb2.LinuxContainerResources
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a cgroup has used: nanoseconds of CPU, bytes of memory."""
+
+    cpu: int = 0
+    memory: int = 0
+    working_set: int = 0
+    rss: int = 0
+    page_faults: int = 0
+    major_page_faults: int = 0
+    memory_limit: int = 0
+    processes: int = 0
+
+
+class Cgroups(Protocol):
+    """The part of a backend that the runtime uses."""
+
+    name: str
+
+    def create(self, path: str, resources: Resources | None, pids: int = 0) -> bool:
+        """Make the cgroup with its limits; whether it is new."""
+
+    def update(self, path: str, resources: Resources, pids: int = 0) -> None: ...
+
+    def procs(self, path: str) -> list[str]:
+        """The files that a process writes ``0`` to in order to join."""
+
+    def oom_file(self, path: str) -> str: ...
+
+    def usage(self, path: str) -> Usage: ...
+
+    def pids(self, path: str) -> list[int]: ...
+
+    def kill(self, path: str) -> None: ...
+
+    def remove(self, path: str) -> bool:
+        """Whether it is gone."""
+
+
+def _write(path: str, value: str | int) -> None:
+    with open(path, "w") as file:
+        file.write(str(value))
+
+
+def _read_int(path: str) -> int:
+    with contextlib.suppress(OSError, ValueError), open(path) as file:
+        text = file.read().strip()
+        return 0 if text == "max" else int(text)
+    return 0
+
+
+def _table(path: str) -> dict[str, int]:
+    """A file of ``name number`` lines."""
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError), open(path) as file:
+        for line in file:
+            name, _, number = line.partition(" ")
+            with contextlib.suppress(ValueError):
+                found[name] = int(number)
+    return found
+
+
+def _remove(folder: str) -> bool:
+    """rmdir from the bottom up. A cgroup whose last process is just going away is busy for a moment."""
+    for inner, _folders, _files in os.walk(folder, topdown=False):
+        for attempt in range(50):
+            try:
+                os.rmdir(inner)
+                break
+            except FileNotFoundError:
+                break
+            except OSError:
+                if attempt == 49:
+                    return False
+                time.sleep(0.002 * (attempt + 1))
+    return not os.path.exists(folder)
+
+
+def _pids_in(path: str) -> list[int]:
+    with contextlib.suppress(OSError), open(path) as file:
+        return [int(line) for line in file]
+    return []
+
+
+class V1:
+    """One directory for each controller."""
+
+    name = "v1"
+
+    def __init__(self, mounts: dict[str, str]) -> None:
+        wanted = ("memory", "cpu", "cpuacct", "pids")
+        self._mounts = {name: mounts[name] for name in wanted if name in mounts}
+        self._cpuset = mounts.get("cpuset", "")
+
+    def _folders(self, path: str) -> list[str]:
+        return list(dict.fromkeys(mount + path for mount in [*self._mounts.values(), self._cpuset] if mount))
+
+    def create(self, path: str, resources: Resources | None, pids: int = 0) -> bool:
+        fresh = not os.path.isdir(self._mounts["memory"] + path)
+        for mount in dict.fromkeys(self._mounts.values()):
+            if not os.path.isdir(mount + path):
+                if mount == self._mounts["memory"]:
+                    self._make_memory(mount, path)
+                else:
+                    os.makedirs(mount + path, exist_ok=True)
+        if resources is not None:
+            self.update(path, resources, pids)
+        return fresh
+
+    @staticmethod
+    def _make_memory(mount: str, path: str) -> None:
+        os.makedirs(mount + path, exist_ok=True)
+
+    def update(self, path: str, resources: Resources, pids: int = 0) -> None:
+        mounts = self._mounts
+        if "cpu" in mounts:
+            if resources.cpu_shares:
+                _write(f"{mounts['cpu']}{path}/cpu.shares", max(2, resources.cpu_shares))
+            if resources.cpu_period:
+                _write(f"{mounts['cpu']}{path}/cpu.cfs_period_us", resources.cpu_period)
+            if resources.cpu_quota:
+                _write(f"{mounts['cpu']}{path}/cpu.cfs_quota_us", resources.cpu_quota)
+        if resources.memory_limit_in_bytes and "memory" in mounts:
+            folder = mounts["memory"] + path
+            swap = resources.memory_swap_limit_in_bytes or resources.memory_limit_in_bytes
+            limits = [("memory.limit_in_bytes", resources.memory_limit_in_bytes), ("memory.memsw.limit_in_bytes", swap)]
+            current = _read_int(f"{folder}/memory.memsw.limit_in_bytes")
+            # The limit with swap may never be the lower of the two: which goes first depends on the direction.
+            for name, value in reversed(limits) if current and swap > current else limits:
+                if os.path.exists(f"{folder}/{name}"):
+                    _write(f"{folder}/{name}", value)
+        pids = int(resources.unified.get("pids.max", "0").replace("max", "0")) or pids
+        if pids and "pids" in mounts:
+            _write(f"{mounts['pids']}{path}/pids.max", pids)
+        if self._cpuset and (resources.cpuset_cpus or resources.cpuset_mems):
+            self._make_cpuset(path)
+            for name, text in (("cpuset.cpus", resources.cpuset_cpus), ("cpuset.mems", resources.cpuset_mems)):
+                if text:
+                    _write(f"{self._cpuset}{path}/{name}", text)
+
+    def _make_cpuset(self, path: str) -> None:
+        """A new cpuset is empty on v1, and nothing can join it before it has what its parent has."""
+        folder = self._cpuset
+        for part in path.strip("/").split("/"):
+            parent, folder = folder, f"{folder}/{part}"
+            os.makedirs(folder, exist_ok=True)
+            for name in ("cpuset.cpus", "cpuset.mems"):
+                with open(f"{folder}/{name}") as mine, open(f"{parent}/{name}") as theirs:
+                    if not mine.read().strip():
+                        _write(f"{folder}/{name}", theirs.read().strip())
+
+    def procs(self, path: str) -> list[str]:
+        return [f"{folder}/cgroup.procs" for folder in self._folders(path) if os.path.isdir(folder)]
+
+    def oom_file(self, path: str) -> str:
+        return f"{self._mounts['memory']}{path}/memory.oom_control" if "memory" in self._mounts else ""
+
+    def usage(self, path: str) -> Usage:
+        memory = self._mounts.get("memory", "/nonexistent") + path
+        used = _read_int(f"{memory}/memory.usage_in_bytes")
+        table = _table(f"{memory}/memory.stat")
+        return Usage(
+            cpu=_read_int(f"{self._mounts.get('cpuacct', '/nonexistent')}{path}/cpuacct.usage"),
+            memory=used,
+            working_set=max(0, used - table.get("total_inactive_file", 0)),
+            rss=table.get("total_rss", 0),
+            page_faults=table.get("total_pgfault", 0),
+            major_page_faults=table.get("total_pgmajfault", 0),
+            memory_limit=table.get("hierarchical_memory_limit", 0),
+            processes=_read_int(f"{self._mounts.get('pids', '/nonexistent')}{path}/pids.current"),
+        )
+
+    def pids(self, path: str) -> list[int]:
+        return _pids_in(f"{self._mounts['memory']}{path}/cgroup.procs")
+
+    def kill(self, path: str) -> None:
+        _kill_pids(lambda: self.pids(path))
+
+    def remove(self, path: str) -> bool:
+        gone = [_remove(folder) for folder in self._folders(path)]
+        return all(gone)
+
+
+class V2:
+    """The unified hierarchy."""
+
+    name = "v2"
+
+    def __init__(self, mount: str) -> None:
+        self._mount = mount
+
+    def create(self, path: str, resources: Resources | None, pids: int = 0) -> bool:
+        folder = self._mount
+        fresh = not os.path.isdir(folder + path)
+        for part in path.strip("/").split("/"):
+            for controller in ("cpu", "memory", "pids", "cpuset"):
+                # A controller that is not there, or not delegated to us, leaves its limits unenforced.
+                with contextlib.suppress(OSError):
+                    _write(f"{folder}/cgroup.subtree_control", f"+{controller}")
+            folder = f"{folder}/{part}"
+            os.makedirs(folder, exist_ok=True)
+        if resources is not None:
+            self.update(path, resources, pids)
+        return fresh
+
+    def update(self, path: str, resources: Resources, pids: int = 0) -> None:
+        values: dict[str, str | int] = {}
+        if resources.cpu_shares:
+            values["cpu.weight"] = 1 + (max(2, min(262144, resources.cpu_shares)) - 2) * 9999 // 262142
+        if resources.cpu_quota:
+            values["cpu.max"] = f"{resources.cpu_quota if resources.cpu_quota > 0 else 'max'} {resources.cpu_period or 100000}"
+        if resources.memory_limit_in_bytes:
+            limit = resources.memory_limit_in_bytes
+            values["memory.max"] = limit if limit > 0 else "max"
+            swap = resources.memory_swap_limit_in_bytes
+            values["memory.swap.max"] = max(0, swap - limit) if swap > 0 else 0
+        if pids:
+            values["pids.max"] = pids
+        if resources.cpuset_cpus:
+            values["cpuset.cpus"] = resources.cpuset_cpus
+        if resources.cpuset_mems:
+            values["cpuset.mems"] = resources.cpuset_mems
+        values.update(resources.unified)
+        for name, value in values.items():
+            file = f"{self._mount}{path}/{name}"
+            if "/" not in name and os.path.exists(file):
+                _write(file, value)
+
+    def procs(self, path: str) -> list[str]:
+        return [f"{self._mount}{path}/cgroup.procs"]
+
+    def oom_file(self, path: str) -> str:
+        return f"{self._mount}{path}/memory.events"
+
+    def usage(self, path: str) -> Usage:
+        folder = self._mount + path
+        used = _read_int(f"{folder}/memory.current")
+        table = _table(f"{folder}/memory.stat")
+        return Usage(
+            cpu=_table(f"{folder}/cpu.stat").get("usage_usec", 0) * 1000,
+            memory=used,
+            working_set=max(0, used - table.get("inactive_file", 0)),
+            rss=table.get("anon", 0),
+            page_faults=table.get("pgfault", 0),
+            major_page_faults=table.get("pgmajfault", 0),
+            memory_limit=_read_int(f"{folder}/memory.max"),
+            processes=_read_int(f"{folder}/pids.current"),
+        )
+
+    def pids(self, path: str) -> list[int]:
+        return [
+            pid
+            for inner, _folders, _files in os.walk(self._mount + path)
+            for pid in _pids_in(os.path.join(inner, "cgroup.procs"))
+        ]
+
+    def kill(self, path: str) -> None:
+        try:
+            _write(f"{self._mount}{path}/cgroup.kill", 1)
+        except OSError:
+            _kill_pids(lambda: self.pids(path))
+
+    def remove(self, path: str) -> bool:
+        return _remove(self._mount + path)
+
+
+class Nothing:
+    """No cgroups: every limit is accepted and none is enforced."""
+
+    name = "none"
+
+    def create(self, path: str, resources: Resources | None, pids: int = 0) -> bool:
+        return False
+
+    def update(self, path: str, resources: Resources, pids: int = 0) -> None:
+        return None
+
+    def procs(self, path: str) -> list[str]:
+        return []
+
+    def oom_file(self, path: str) -> str:
+        return ""
+
+    def usage(self, path: str) -> Usage:
+        return Usage()
+
+    def pids(self, path: str) -> list[int]:
+        return []
+
+    def kill(self, path: str) -> None:
+        return None
+
+    def remove(self, path: str) -> bool:
+        return True
+
+
+def _kill_pids(listing: object) -> None:
+    """Kill until nothing is listed, for a bounded number of rounds: what forks faster than that is held by its pids limit."""
+    assert callable(listing)
+    for _ in range(100):
+        pids: list[int] = listing()
+        if not pids:
+            return
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                if pid > 0:
+                    os.kill(pid, signal.SIGKILL)
+
+
+def detect(root: str, mountinfo: str = "/proc/self/mountinfo") -> tuple[Cgroups, str]:
+    """The backend that works here for cgroups below `root`, and what is wrong where it is `none`."""
+    controllers: dict[str, str] = {}
+    unified = ""
+    with open(mountinfo) as table:
+        for line in table:
+            left, _, right = line.partition(" - ")
+            point = left.split()[4]
+            kind, _source, options = right.split()[:3]
+            if kind == "cgroup":
+                for option in options.split(","):
+                    controllers.setdefault(option, point)
+            elif kind == "cgroup2":
+                unified = unified or point
+    backend: Cgroups
+    if "memory" in controllers:
+        backend = V1(controllers)
+    elif unified:
+        backend = V2(unified)
+    else:
+        return Nothing(), "no cgroup file system is mounted"
+    try:
+        backend.create(root, None)
+    except OSError as error:
+        return Nothing(), f"cgroups cannot be made: {error}"
+    return backend, ""

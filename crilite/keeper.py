@@ -1,0 +1,506 @@
+"""The keeper: one small single-threaded process that forks all containers of a node and holds on to them.
+
+It is the parent (and subreaper) of every container, reads their output into CRI logs, and writes each exit code to disk before telling
+anybody. It imports nothing but the standard library, has no threads, and does what cannot be done from the gRPC daemon: fork. It outlives
+the daemon: whoever connects to its socket is told what it holds. One process for all containers, forked from, costs a container no more
+than a few descriptors.
+
+It may itself be killed: output goes through named pipes that the container too holds open, so a new keeper finds everything under its state
+directory, takes the running containers over by pidfd (`_adopt`), and goes on reading where the old one stopped. Only the exit code of a
+container that ended while there was no keeper is lost, and on kernels before 6.15 that of an adopted one.
+
+Protocol: SOCK_SEQPACKET on ``<state>/keeper.sock``; one JSON object a message; a request has ``id`` and ``op``, its answer the same ``id``;
+what happens without being asked has ``event``. Descriptors travel beside the message.
+
+When it holds nothing and nobody is connected, it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from kubeling.crilite import launch
+from kubeling.crilite.held import Held, Launch, Session, exit_code, wait_pidfd_exit
+from kubeling.linux import syscalls
+
+MAX_MESSAGE = 200_000
+_QUEUE = 10_000
+_READ = 65536
+
+
+class Client:
+    """A connected daemon; what it is slow to read waits here, and one that never reads is dropped."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.queue: list[tuple[bytes, list[int]]] = []
+
+
+class Keeper:
+    """The loop. Every method runs to its end without waiting for anybody."""
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+        self.selector = selectors.DefaultSelector()
+        self.clients: set[Client] = set()
+        self.held: dict[str, Held] = {}
+        self.sessions: dict[str, Session] = {}
+        self.launches: dict[int, Launch] = {}
+        self.own_pidfd = os.pidfd_open(os.getpid())
+        self.ops: dict[str, Callable[[Client, dict[str, Any], list[int]], dict[str, Any] | None]] = {
+            "hello": self._op_hello,
+            "start": self._op_start,
+            "pause": self._op_pause,
+            "exec": self._op_exec,
+            "kill": self._op_kill,
+            "kill-session": self._op_kill_session,
+            "reopen": self._op_reopen,
+            "attach": self._op_attach,
+            "close-stdin": self._op_close_stdin,
+        }
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Serve until there is nothing left to keep."""
+        with contextlib.suppress(OSError):
+            syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        path = os.path.join(self.state, "keeper.sock")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        listener.bind(path)
+        os.chmod(path, 0o600)
+        listener.listen(8)
+        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self._adopt_all()
+        self._watch(listener, selectors.EVENT_READ, lambda: self._accept(listener))
+        self._watch(wake_read, selectors.EVENT_READ, lambda: self._reap(wake_read))
+        ready()
+        # Whoever started the keeper has this long to connect before an idle keeper ends.
+        grace: float | None = 30.0
+        while True:
+            events = self.selector.select(grace)
+            if not events and grace is not None and not (self.clients or self.held or self.launches):
+                break
+            for key, _ in events:
+                if key.fileobj in self.selector.get_map():
+                    key.data()
+            idle = not (self.clients or self.held or self.launches)
+            grace = 1.0 if idle else None
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    # -- connections ---------------------------------------------------------------------------------------------------------------------------
+
+    def _watch(self, fileobj: Any, events: int, callback: Callable[[], None]) -> None:
+        self.selector.register(fileobj, events, callback)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            return
+        sock.setblocking(False)
+        client = Client(sock)
+        self.clients.add(client)
+        self._watch(sock, selectors.EVENT_READ, lambda: self._serve(client))
+
+    def _serve(self, client: Client) -> None:
+        self._flush(client)
+        try:
+            data, fds, _flags, _address = socket.recv_fds(client.sock, MAX_MESSAGE, 8)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self._drop(client)
+            return
+        request = json.loads(data)
+        try:
+            answer = self.ops[request["op"]](client, request, fds)
+        except Exception as error:
+            if not isinstance(error, OSError | LookupError | launch.LaunchError):
+                traceback.print_exc()
+            answer = {"error": str(error) or repr(error), "kind": type(error).__name__}
+        finally:
+            for fd in fds:
+                os.close(fd)
+        if answer is not None:
+            self._send(client, {"id": request["id"], **answer})
+
+    def _drop(self, client: Client) -> None:
+        if client in self.clients:
+            self.clients.discard(client)
+            self.selector.unregister(client.sock)
+            client.sock.close()
+            for _, fds in client.queue:
+                for fd in fds:
+                    os.close(fd)
+            for session in self.sessions.values():
+                # What was run by exec has nobody left who could read its output or wait for it.
+                if session.client is client:
+                    session.kill(signal.SIGKILL)
+
+    def _send(self, client: Client, message: dict[str, Any], fds: list[int] | None = None) -> None:
+        """`fds` are closed here once they are sent."""
+        client.queue.append((json.dumps(message).encode(), fds or []))
+        self._flush(client)
+
+    def _flush(self, client: Client) -> None:
+        while client.queue and client in self.clients:
+            data, fds = client.queue[0]
+            try:
+                socket.send_fds(client.sock, [data], fds)
+            except BlockingIOError:
+                if len(client.queue) > _QUEUE:
+                    self._drop(client)
+                else:
+                    self.selector.modify(client.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, lambda: self._serve(client))
+                return
+            except OSError:
+                self._drop(client)
+                return
+            client.queue.pop(0)
+            for fd in fds:
+                os.close(fd)
+        if client in self.clients:
+            self.selector.modify(client.sock, selectors.EVENT_READ, lambda: self._serve(client))
+
+    def _broadcast(self, message: dict[str, Any]) -> None:
+        for client in list(self.clients):
+            self._send(client, message)
+
+    # -- requests ------------------------------------------------------------------------------------------------------------------------------
+
+    def _op_hello(self, client: Client, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        return {"pid": os.getpid(), "held": {name: held.pid for name, held in self.held.items()}}
+
+    def _op_start(self, client: Client, request: dict[str, Any], fds: list[int]) -> None:
+        name = request["container"]
+        if name in self.held:
+            raise OSError(errno.EEXIST, f"container {name} is already started")
+        folder = os.path.join(self.state, "containers", name)
+        with open(os.path.join(folder, "spec.json"), "rb") as file:
+            spec = json.load(file)
+        held = Held(name, folder, spec)
+        held.make_fifos()
+        scratch = os.path.join(folder, "rootfs")
+        paths = held.fifo_paths()
+        child_end, keeper_end = self._status_pair()
+        target = spec["namespaces"]["pid"]
+        if target == "new" and spec["rootfs"]["kind"] != "none":
+            pid = self._fork(0, lambda: launch.container(spec, child_end, scratch=scratch, fifos=paths), keeper_end)
+        elif isinstance(target, int):
+            pidfd = os.pidfd_open(target)
+            try:
+                pid = self._fork(pidfd, lambda: launch.container(spec, child_end, scratch=scratch, fifos=paths), keeper_end)
+            finally:
+                os.close(pidfd)
+        else:
+            pid = self._fork(-1, lambda: launch.container(spec, child_end, scratch=scratch, fifos=paths), keeper_end)
+        child_end.close()
+        held.pid = pid
+        self.held[name] = held
+        self._launched(Launch(pid, keeper_end, client, request["id"], held=held))
+
+    def _op_pause(self, client: Client, request: dict[str, Any], fds: list[int]) -> None:
+        name = request["container"]
+        folder = os.path.join(self.state, "containers", name)
+        os.makedirs(folder, exist_ok=True)
+        held = Held(name, folder, {"log_path": "", "tty": False, "stdin": False, "oom_file": ""})
+        child_end, keeper_end = self._status_pair()
+        held.pid = self._fork(0, lambda: launch.pause(child_end, request["cgroup_procs"]), keeper_end)
+        child_end.close()
+        self.held[name] = held
+        self._launched(Launch(held.pid, keeper_end, client, request["id"], held=held))
+
+    def _op_exec(self, client: Client, request: dict[str, Any], fds: list[int]) -> None:
+        held = self.held[request["container"]]
+        spec = json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0))
+        child_end, keeper_end = self._status_pair()
+        pidfd = -1
+        try:
+            if spec["rootfs"]["kind"] != "none":
+                pidfd = os.pidfd_open(held.pid)
+            stdio = fds[1:]
+            pid = self._fork(pidfd, lambda: launch.execute_in(spec, child_end, pidfd=pidfd, stdio=stdio), keeper_end)
+        finally:
+            if pidfd >= 0:
+                os.close(pidfd)
+        child_end.close()
+        session = Session(request["session"], pid, client)
+        self.sessions[session.name] = session
+        self._launched(Launch(pid, keeper_end, client, request["id"], session=session))
+
+    def _op_kill(self, client: Client, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        held = self.held.get(request["container"])
+        if held is not None:
+            held.kill(request["signal"], everything=bool(request.get("everything")))
+        return {"held": held is not None}
+
+    def _op_kill_session(self, client: Client, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        session = self.sessions.get(request["session"])
+        if session is not None:
+            session.kill(request["signal"])
+        return {"held": session is not None}
+
+    def _op_reopen(self, client: Client, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        self.held[request["container"]].log.reopen()
+        return {}
+
+    def _op_attach(self, client: Client, request: dict[str, Any], fds: list[int]) -> None:
+        """From now on the container's output is written to the descriptors too; a terminal's master comes back, to write to."""
+        held = self.held[request["container"]]
+        held.attach(self.selector, [os.dup(fd) for fd in fds])
+        back = [os.dup(held.terminal)] if held.terminal >= 0 else []
+        self._send(client, {"id": request["id"], "terminal": bool(back)}, back)
+
+    def _op_close_stdin(self, client: Client, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        self.held[request["container"]].close_stdin()
+        return {}
+
+    # -- children ------------------------------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _status_pair() -> tuple[socket.socket, socket.socket]:
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def _fork(self, where: int, body: Callable[[], Any], keeper_end: socket.socket) -> int:
+        """Fork a child that runs `body`: into a new pid namespace (`where` 0), into that of a pidfd (> 0), or into our own (-1)."""
+        if where == 0:
+            syscalls.unshare(syscalls.CLONE_NEWPID)
+        elif where > 0:
+            syscalls.setns(where, syscalls.CLONE_NEWPID)
+        pid = -1
+        try:
+            pid = os.fork()
+        finally:
+            # Only the children's namespace was chosen, and the choice can be taken back.
+            if where >= 0 and pid != 0:
+                syscalls.setns(self.own_pidfd, syscalls.CLONE_NEWPID)
+        if pid == 0:
+            try:
+                keeper_end.close()
+                body()
+            finally:
+                os._exit(128)
+        return pid
+
+    def _launched(self, one: Launch) -> None:
+        one.sock.setblocking(False)
+        self.launches[one.pid] = one
+        self._watch(one.sock, selectors.EVENT_READ, lambda: self._progress(one))
+
+    def _progress(self, one: Launch) -> None:
+        """A child has said something, or has closed its end: by starting its program, or by dying."""
+        while True:
+            try:
+                data, fds, _flags, _address = socket.recv_fds(one.sock, 65536, 4)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                break
+            message = json.loads(data)
+            if fds:
+                one.terminal = fds[0]
+            elif "error" in message:
+                one.failure = message
+            elif message.get("ready"):
+                one.said = message
+                if one.held is not None:
+                    one.held.started(message)
+                with contextlib.suppress(OSError):
+                    one.sock.send(b"g")
+        self._finish_launch(one)
+
+    def _finish_launch(self, one: Launch) -> None:
+        if self.launches.pop(one.pid, None) is None:
+            return
+        self.selector.unregister(one.sock)
+        one.sock.close()
+        if one.failure is None and one.said is None:
+            one.failure = {"error": "the process ended before it could be set up", "kind": "LaunchError", "code": 128}
+        if one.failure is not None:
+            self._launch_failed(one)
+            return
+        answer = {**(one.said or {}), "id": one.request, "pid": one.pid}
+        if one.held is not None:
+            if one.terminal >= 0:
+                one.held.use_terminal(one.terminal)
+            one.held.listen(self.selector)
+            self._send(one.client, answer)
+            if one.status is not None:
+                self._ended(one.held, exit_code(one.status))
+        elif one.session is not None:
+            self._send(one.client, answer, [one.terminal] if one.terminal >= 0 else None)
+            if one.status is not None:
+                self._session_ended(one.session, exit_code(one.status))
+
+    def _launch_failed(self, one: Launch) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if one.status is None:
+                os.kill(one.pid, signal.SIGKILL)
+        if one.terminal >= 0:
+            os.close(one.terminal)
+        if one.held is not None:
+            self.held.pop(one.held.name, None)
+            one.held.discard(self.selector)
+        if one.session is not None:
+            self.sessions.pop(one.session.name, None)
+        self._send(one.client, {"id": one.request, **(one.failure or {})})
+
+    def _reap(self, wake: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(wake, 4096):
+                pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._reaped(pid, status)
+
+    def _reaped(self, pid: int, status: int) -> None:
+        one = self.launches.get(pid)
+        if one is not None:
+            one.status = status
+            self._progress(one)
+            if pid in self.launches:
+                # Its end of the socket lives on in a child that it left behind.
+                self._finish_launch(one)
+            return
+        for held in self.held.values():
+            if held.pid == pid:
+                self._ended(held, exit_code(status))
+                return
+        for session in self.sessions.values():
+            if session.pid == pid:
+                self._session_ended(session, exit_code(status))
+                return
+
+    def _ended(self, held: Held, code: int) -> None:
+        record = held.finish(self.selector, code)
+        self.held.pop(held.name, None)
+        self._broadcast({"event": "exit", "container": held.name, **record})
+
+    def _session_ended(self, session: Session, code: int) -> None:
+        self.sessions.pop(session.name, None)
+        if session.client in self.clients:
+            self._send(session.client, {"event": "session-exit", "session": session.name, "code": code})
+
+    # -- after a keeper's death ----------------------------------------------------------------------------------------------------------------
+
+    def _adopt_all(self) -> None:
+        folder = os.path.join(self.state, "containers")
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            try:
+                self._adopt(name, os.path.join(folder, name))
+            except (OSError, ValueError, KeyError):
+                traceback.print_exc()
+
+    def _adopt(self, name: str, folder: str) -> None:
+        held = Held.from_disk(name, folder)
+        if held is None:
+            return
+        try:
+            pidfd = os.pidfd_open(held.pid)
+        except OSError:
+            pidfd = -1
+        if pidfd < 0 or not held.is_same_process():
+            if pidfd >= 0:
+                os.close(pidfd)
+            held.finish(self.selector, 255, reason="Unknown")
+            return
+        held.pidfd = pidfd
+        held.listen(self.selector)
+        self.held[name] = held
+
+        def gone() -> None:
+            code = wait_pidfd_exit(pidfd)
+            self.selector.unregister(pidfd)
+            self._ended(held, 255 if code is None else code)
+
+        self._watch(pidfd, selectors.EVENT_READ, gone)
+
+
+def serve(state: str, ready: Callable[[], None]) -> None:
+    """Be the keeper of `state` from here to the end; the lock makes a second one wait until the first has ended."""
+    os.makedirs(os.path.join(state, "containers"), mode=0o700, exist_ok=True)
+    lock = os.open(os.path.join(state, "keeper.lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    Keeper(state).run(ready)
+
+
+def fork_off(state: str, log: str) -> None:
+    """Start a keeper by forking twice, and return when it listens. Only for a process that has no threads and no event loop yet."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        os.read(read, 1)
+        os.close(read)
+        os.waitpid(pid, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            _detach(log, keep=write)
+            serve(state, lambda: _say_ready(write))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _say_ready(fd: int) -> None:
+    os.write(fd, b".")
+    os.close(fd)
+
+
+def _detach(log: str, keep: int) -> None:
+    """Let go of everything of the parent's: its terminal, its descriptors, its directory."""
+    os.chdir("/")
+    null = os.open("/dev/null", os.O_RDWR)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(null, 0)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    highest = max((int(name) for name in os.listdir("/proc/self/fd")), default=3)
+    os.closerange(3, keep)
+    os.closerange(keep + 1, highest + 1)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+
+
+def main(argv: list[str]) -> int:
+    """``python -m kubeling.crilite.keeper STATE READY_FD``: how the daemon starts a new keeper when the old one has died."""
+    state, ready = argv[0], int(argv[1])
+    os.set_inheritable(ready, False)
+    os.chdir("/")
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    serve(state, lambda: _say_ready(ready))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,182 @@
+"""The daemon's side of the keeper: requests with answers, events, and a new keeper when the old one has died."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kubeling.crilite.keeper import MAX_MESSAGE
+from kubeling.daemon.backoff import Backoff
+from kubeling.daemon.log import get_logger
+
+log = get_logger("crilite.keeper")
+
+_START_SECONDS = 20.0
+
+
+class KeeperError(Exception):
+    """The keeper could not do what it was asked; `code` is the exit code to report where it was to start something."""
+
+    def __init__(self, message: str, code: int = 128, kind: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.kind = kind
+
+
+class KeeperGone(KeeperError):
+    """The keeper died while it was asked."""
+
+
+def try_connect(state: str) -> socket.socket | None:
+    """A connection to the keeper of `state`, or None where none listens."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(os.path.join(state, "keeper.sock"))
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
+def start_by_exec(state: str) -> None:
+    """Start a keeper as a program of its own, and return when it listens. Safe in a process with threads."""
+    read, write = os.pipe()
+    with open(os.path.join(state, "keeper.log"), "ab") as out:
+        command = [sys.executable, "-m", "kubeling.crilite.keeper", state, str(write)]
+        subprocess.run(command, pass_fds=(write,), stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False)
+    os.close(write)
+    os.read(read, 1)
+    os.close(read)
+
+
+class KeeperClient:
+    """Call :meth:`connect` first; then :meth:`run` keeps the connection alive until it is cancelled."""
+
+    def __init__(self, state: str, on_event: Callable[[dict[str, Any]], None]) -> None:
+        self._state = state
+        self._on_event = on_event
+        self._socket: socket.socket | None = None
+        self._next = 0
+        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
+        self._lost = asyncio.Event()
+
+    async def connect(self) -> dict[str, int]:
+        """Connect, starting a keeper where there is none; the containers that it holds, with their pids."""
+        sock = try_connect(self._state)
+        if sock is None:
+            async with asyncio.timeout(_START_SECONDS):
+                await asyncio.to_thread(start_by_exec, self._state)
+            sock = try_connect(self._state)
+            if sock is None:
+                raise KeeperError(f"the keeper does not come up; see {self._state}/keeper.log")
+        sock.setblocking(False)
+        self._socket = sock
+        self._lost.clear()
+        asyncio.get_running_loop().add_reader(sock, self._receive)
+        answer, _ = await self.request("hello")
+        held: dict[str, int] = answer["held"]
+        return held
+
+    async def run(self, on_reconnect: Callable[[dict[str, int]], None]) -> None:
+        """Whenever the keeper dies, start another and tell `on_reconnect` what it has taken over."""
+        backoff = Backoff(base=0.05, limit=5)
+        try:
+            while True:
+                await self._lost.wait()
+                log.warning("the keeper has died; starting another")
+                try:
+                    held = await self.connect()
+                except (KeeperError, OSError, TimeoutError) as error:
+                    log.error("no keeper", error=error)
+                    await asyncio.sleep(backoff.next())
+                    continue
+                backoff.reset()
+                on_reconnect(held)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    async def request(self, op: str, fds: Sequence[int] = (), **values: Any) -> tuple[dict[str, Any], list[int]]:
+        """The answer and the descriptors that came with it. Raises KeeperError."""
+        if self._socket is None:
+            raise KeeperGone("the keeper is not running")
+        self._next += 1
+        number = self._next
+        data = json.dumps({"id": number, "op": op, **values}).encode()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[dict[str, Any], list[int]]] = loop.create_future()
+        self._waiting[number] = future
+        try:
+            await self._send(data, fds)
+            answer, back = await future
+        finally:
+            self._waiting.pop(number, None)
+        if "error" in answer:
+            raise KeeperError(answer["error"], int(answer.get("code", 128)), str(answer.get("kind", "")))
+        return answer, back
+
+    async def _send(self, data: bytes, fds: Sequence[int]) -> None:
+        for _ in range(1000):
+            if self._socket is None:
+                raise KeeperGone("the keeper is not running")
+            try:
+                socket.send_fds(self._socket, [data], list(fds))
+                return
+            except BlockingIOError:
+                # Its queue is full: it is working through what we sent before.
+                writable = asyncio.Event()
+                loop = asyncio.get_running_loop()
+                loop.add_writer(self._socket, writable.set)
+                try:
+                    await writable.wait()
+                finally:
+                    if self._socket is not None:
+                        loop.remove_writer(self._socket)
+            except OSError as error:
+                raise KeeperGone(f"the keeper is gone: {error}") from error
+        raise KeeperError("the keeper does not read")
+
+    def _receive(self) -> None:
+        assert self._socket is not None
+        while self._socket is not None:
+            try:
+                data, fds, _flags, _address = socket.recv_fds(self._socket, MAX_MESSAGE, 8)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                self._disconnected()
+                return
+            message = json.loads(data)
+            future = self._waiting.get(message.get("id", -1))
+            if future is not None and not future.done():
+                future.set_result((message, fds))
+                continue
+            for fd in fds:
+                os.close(fd)
+            if "event" in message:
+                try:
+                    self._on_event(message)
+                except Exception:
+                    log.exception("an event of the keeper could not be handled", kind=message["event"])
+
+    def _disconnected(self) -> None:
+        self.close()
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(KeeperGone("the keeper died"))
+        with contextlib.suppress(RuntimeError):
+            self._lost.set()

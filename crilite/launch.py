@@ -1,0 +1,289 @@
+"""From a fork of the keeper to the container's program.
+
+Everything here runs in the child, alone in its process, with one connection: the status socket to the keeper. The child prepares itself,
+says that it is ready, and waits for the word to go; the keeper gives it once the pid is on disk, so that no crash can leave a container that
+nobody knows. If the keeper is gone, so is the word, and the child ends. The socket closes by itself at a successful exec; a failure is sent
+as one JSON message before the child exits.
+
+The pid namespace is chosen by the keeper before it forks (see :mod:`kubeling.crilite.keeper`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import resource
+import signal
+import socket
+import termios
+from typing import Any, NoReturn
+
+from kubeling.crilite import rootfs, users
+from kubeling.linux import capabilities, syscalls
+
+_STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class LaunchError(Exception):
+    """The container cannot be started as asked. `code` is the exit code that is reported for it."""
+
+    def __init__(self, message: str, code: int = 128) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def container(spec: dict[str, Any], status: socket.socket, *, scratch: str, fifos: tuple[str, str, str]) -> NoReturn:
+    """Become the first process of the container that `spec` describes. `fifos`: paths for stdin (empty for none), stdout, stderr."""
+    with _failures_to(status):
+        _fresh_start()
+        stdio = [] if spec["tty"] else _open_fifos(fifos)
+        _join_cgroups(spec["cgroup_procs"])
+        _adjust_oom(spec.get("oom_score_adj"))
+        if spec["rootfs"]["kind"] != "none":
+            _namespaces(spec, scratch)
+        me = _become(spec, spec["user"])
+        environment = _environment(spec, me)
+        _change_directory(spec["cwd"], create=spec["rootfs"]["kind"] != "none", me=me)
+        if spec["tty"]:
+            stdio = [_terminal(status)] * 3
+        program = _find_program(spec["args"], environment)
+        _lose_privileges(spec, me)
+        _tell(status, {"ready": True, "uid": me.uid, "gid": me.gid, "groups": list(me.groups)})
+        if status.recv(1) != b"g":
+            os._exit(1)
+        _execute(spec, program, environment, stdio)
+
+
+def execute_in(spec: dict[str, Any], status: socket.socket, *, pidfd: int, stdio: list[int]) -> NoReturn:
+    """Run ``spec["args"]`` beside the container's first process, which `pidfd` stands for (-1: it has no namespaces of its own)."""
+    with _failures_to(status):
+        _fresh_start()
+        _join_cgroups(spec["cgroup_procs"])
+        if pidfd >= 0:
+            kinds = (
+                syscalls.CLONE_NEWNS
+                | syscalls.CLONE_NEWNET
+                | syscalls.CLONE_NEWIPC
+                | syscalls.CLONE_NEWUTS
+                | syscalls.CLONE_NEWCGROUP
+            )
+            syscalls.setns(pidfd, kinds)
+            os.chdir("/")
+        me = users.resolve(spec["user"])
+        environment = _environment(spec, me)
+        _change_directory(spec["cwd"], create=False, me=me)
+        if spec["tty"]:
+            stdio = [_terminal(status)] * 3
+        program = _find_program(spec["args"], environment)
+        _lose_privileges(spec, me)
+        _tell(status, {"ready": True})
+        if status.recv(1) != b"g":
+            os._exit(1)
+        _execute(spec, program, environment, stdio)
+
+
+def pause(status: socket.socket, cgroup_procs: list[str]) -> NoReturn:
+    """Be the init of a pid namespace that containers share: reap, and end when told to. Nothing else runs here."""
+    with _failures_to(status):
+        _fresh_start()
+        _join_cgroups(cgroup_procs)
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in range(3):
+            os.dup2(null, fd)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+        _tell(status, {"ready": True})
+        if status.recv(1) != b"g":
+            os._exit(1)
+        status.close()
+        os.chdir("/")
+        while True:
+            if signal.sigwait({signal.SIGCHLD, signal.SIGTERM}) == signal.SIGTERM:
+                os._exit(0)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+
+
+class _failures_to:  # noqa: N801 - used like a function
+    """Whatever goes wrong is told to the keeper, and the child ends: it must never return into the keeper's code."""
+
+    def __init__(self, status: socket.socket) -> None:
+        self._status = status
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> NoReturn:
+        code = error.code if isinstance(error, LaunchError) else 128
+        with contextlib.suppress(OSError):
+            _tell(self._status, {"error": str(error) or repr(error), "kind": type(error).__name__, "code": code})
+        os._exit(code if 0 < code < 256 else 128)
+
+
+def _tell(status: socket.socket, message: dict[str, Any]) -> None:
+    status.send(json.dumps(message).encode()[:60000])
+
+
+def _fresh_start() -> None:
+    """Undo what Python and the keeper have done to this process's signals, and lead a session."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in range(1, signal.NSIG):
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    os.umask(0o022)
+
+
+def _open_fifos(fifos: tuple[str, str, str]) -> list[int]:
+    stdin, stdout, stderr = fifos
+    first = os.open(stdin or "/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    # Open for reading too: while the keeper is away the pipe still has a reader, and writing to it waits instead of killing the writer.
+    return [first, *(os.open(path, os.O_RDWR | os.O_CLOEXEC) for path in (stdout, stderr))]
+
+
+def _join_cgroups(procs: list[str]) -> None:
+    for path in procs:
+        with open(path, "w") as file:
+            file.write("0")
+
+
+def _adjust_oom(wanted: int | None) -> None:
+    """Set the score that was asked for, or the nearest that this process may have: lowering it takes CAP_SYS_RESOURCE."""
+    if wanted is None:
+        return
+    path = "/proc/self/oom_score_adj"
+    with contextlib.suppress(OSError):
+        with open(path) as file:
+            current = int(file.read())
+        for value in (wanted, max(wanted, current)):
+            try:
+                with open(path, "w") as file:
+                    file.write(str(max(-1000, min(1000, value))))
+                return
+            except PermissionError:
+                continue
+
+
+def _namespaces(spec: dict[str, Any], scratch: str) -> None:
+    sources = rootfs.clone_sources(spec)
+    rootfs.keep_node_views()
+    where = spec["namespaces"]
+    for name, kind in (("ipc", syscalls.CLONE_NEWIPC), ("uts", syscalls.CLONE_NEWUTS), ("net", syscalls.CLONE_NEWNET)):
+        if where[name]:
+            syscalls.setns_path(where[name], kind)
+    if spec["cgroup_procs"]:
+        syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+    rootfs.enter(spec, scratch)
+    rootfs.furnish(spec, sources)
+
+
+def _become(spec: dict[str, Any], wanted: dict[str, Any]) -> users.Identity:
+    if spec["rootfs"]["kind"] == "none" and os.getuid() != 0:
+        return users.Identity(os.getuid(), os.getgid(), tuple(os.getgroups()), os.environ.get("HOME", "/"))
+    return users.resolve(wanted)
+
+
+def _environment(spec: dict[str, Any], me: users.Identity) -> dict[str, str]:
+    environment: dict[str, str] = {}
+    for entry in spec["env"]:
+        name, _, value = entry.partition("=")
+        environment[name] = value
+    environment.setdefault("PATH", _STANDARD_PATH)
+    environment.setdefault("HOME", me.home)
+    if spec["tty"]:
+        environment.setdefault("TERM", "xterm")
+    return environment
+
+
+def _change_directory(path: str, *, create: bool, me: users.Identity) -> None:
+    path = path or "/"
+    try:
+        os.chdir(path)
+    except FileNotFoundError:
+        if not create:
+            raise LaunchError(f"the working directory {path} does not exist") from None
+        os.makedirs(path, exist_ok=True)
+        os.chown(path, me.uid, me.gid)
+        os.chdir(path)
+
+
+def _find_program(args: list[str], environment: dict[str, str]) -> str:
+    if not args or not args[0]:
+        raise LaunchError("no command is given: neither the container nor its image names one")
+    name = args[0]
+    if "/" in name:
+        if not os.path.exists(name):
+            raise LaunchError(f'exec: "{name}": stat {name}: no such file or directory', 128)
+        return name
+    denied = False
+    for folder in environment["PATH"].split(":"):
+        candidate = os.path.join(folder or ".", name)
+        if os.path.isfile(candidate):
+            if os.access(candidate, os.X_OK):
+                return candidate
+            denied = True
+    raise LaunchError(f'exec: "{name}": {"permission denied" if denied else "executable file not found in $PATH"}', 128)
+
+
+def _terminal(status: socket.socket) -> int:
+    """A new terminal of the container's own devpts: the keeper gets its master, this process its slave."""
+    master, slave = os.openpty()
+    socket.send_fds(status, [b'{"terminal": true}'], [master])
+    os.close(master)
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    return slave
+
+
+def _lose_privileges(spec: dict[str, Any], me: users.Identity) -> None:
+    for name, limit in spec["rlimits"].items():
+        _limit(getattr(resource, name), limit)
+    if os.getuid() != 0:
+        _finish_privileges(spec)
+        return
+    current = capabilities.bounding()
+    caps = spec["capabilities"]
+    keep = current if caps is None else caps["bounding"] & current
+    ambient = 0 if caps is None else caps["ambient"] & keep
+    capabilities.drop_bounding(keep, current)
+    try:
+        os.setgroups(me.groups)
+    except PermissionError:
+        # In a user namespace that maps one group only the kernel forbids to drop groups; there are none that it could lend.
+        if set(me.groups) - {0}:
+            raise
+    os.setresgid(me.gid, me.gid, me.gid)
+    capabilities.keep_over_setuid()
+    os.setresuid(me.uid, me.uid, me.uid)
+    capabilities.apply(keep, ambient, ambient)
+    _finish_privileges(spec)
+
+
+def _finish_privileges(spec: dict[str, Any]) -> None:
+    if spec["no_new_privs"]:
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _limit(kind: int, value: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY and (value > hard or value == resource.RLIM_INFINITY):
+        value = hard
+    resource.setrlimit(kind, (value, value))
+
+
+def _execute(spec: dict[str, Any], program: str, environment: dict[str, str], stdio: list[int]) -> NoReturn:
+    # First out of the way of 0, 1 and 2: the descriptors themselves may be among these.
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]
+    for target, fd in enumerate(high):
+        os.dup2(fd, target)
+    try:
+        os.execve(program, spec["args"], environment)
+    except OSError as error:
+        if error.errno == errno.ENOEXEC:
+            # A script without its first line, as a shell would take it.
+            os.execve("/bin/sh", ["/bin/sh", program, *spec["args"][1:]], environment)
+        reason = "no such file or directory" if error.errno == errno.ENOENT else os.strerror(error.errno or 0).lower()
+        raise LaunchError(f'exec: "{spec["args"][0]}": {reason}') from error

@@ -1,0 +1,100 @@
+"""After a start: make what is on disk, what runs, and what is in memory agree.
+
+Whatever moment the last daemon died at, the records name all that it may have left: a sandbox whose making was not finished is taken back, a
+container whose process is gone has ended (its exit code is in the keeper's file, or lost with the node's reboot), a directory or pin without a
+record goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+
+from kubeling.crilite import namespaces
+from kubeling.crilite.containers import Containers
+from kubeling.crilite.core import Core
+from kubeling.crilite.held import process_start
+from kubeling.crilite.records import CREATING, EXITED, READY, RUNNING, ContainerRecord, SandboxRecord
+from kubeling.crilite.sandboxes import Sandboxes
+from kubeling.daemon.log import get_logger
+
+log = get_logger("crilite.recovery")
+
+
+async def recover(core: Core, sandboxes: Sandboxes, containers: Containers, held: dict[str, int]) -> None:
+    """Load the records and repair; `held` is what the keeper holds (names and pids)."""
+    for sandbox_record in core.sandbox_records.load(SandboxRecord):
+        core.add_sandbox(sandbox_record)
+    for container_record in core.container_records.load(ContainerRecord):
+        if container_record.sandbox_id in core.sandboxes:
+            core.add_container(container_record)
+        else:
+            core.container_records.delete(container_record.id)
+    agree_on_containers(core, containers, held)
+    for name in held:
+        if name not in core.containers and name not in core.sandboxes:
+            log.warning("a process that belongs to no container is ended", container=name)
+            await core.keeper.request("kill", container=name, signal=int(signal.SIGKILL), everything=True)
+    for sandbox in list(core.sandboxes.values()):
+        record = sandbox.record
+        if record.phase == CREATING:
+            log.warning("a sandbox that was not finished is taken back", sandbox=sandbox.id)
+            await sandboxes.remove(sandbox.id)
+        elif record.phase == READY and not _is_whole(core, record, sandbox.host_network, held):
+            log.warning("a sandbox has lost its namespaces", sandbox=sandbox.id)
+            await sandboxes.stop(sandbox.id)
+    _clear_leftovers(core)
+    if core.containers or core.sandboxes:
+        log.info("recovered", sandboxes=len(core.sandboxes), containers=len(core.containers), running=len(held))
+
+
+def agree_on_containers(core: Core, containers: Containers, held: dict[str, int]) -> None:
+    """Every container that should run and is not held has ended: say so, with what the keeper has written of it."""
+    for container in list(core.containers.values()):
+        record = container.record
+        if record.phase == EXITED:
+            continue
+        folder = core.container_state(record.id)
+        if record.id in held:
+            if record.phase != RUNNING:
+                _started_unseen(core, record, str(folder))
+            continue
+        if record.phase != RUNNING and not (folder / "pid").exists():
+            continue
+        try:
+            end = json.loads((folder / "exit").read_bytes())
+        except (OSError, ValueError):
+            now = time.time_ns()
+            end = {"code": 255, "reason": "Unknown", "began": record.started_at or now, "ended": now}
+        record.phase = RUNNING
+        containers.ended(record.id, end)
+
+
+def _started_unseen(core: Core, record: ContainerRecord, folder: str) -> None:
+    """The daemon died between asking the keeper to start and writing down that it did."""
+    with open(os.path.join(folder, "pid"), "rb") as file:
+        begun = json.load(file)
+    said = begun["said"]
+    record.phase, record.pid, record.started_at = RUNNING, begun["pid"], begun["began"]
+    record.user = [said.get("uid", 0), said.get("gid", 0), said.get("groups", [])]
+    core.container_records.save(record)
+
+
+def _is_whole(core: Core, record: SandboxRecord, host_network: bool, held: dict[str, int]) -> bool:
+    if record.handler == "process":
+        return True
+    if not host_network and not namespaces.is_pinned(str(core.sandbox_state(record.id) / "net")):
+        return False
+    return not record.pause_pid or (record.id in held and bool(process_start(record.pause_pid)))
+
+
+def _clear_leftovers(core: Core) -> None:
+    for folder, known in ((core.config.state / "sandboxes", core.sandboxes), (core.config.state / "containers", core.containers)):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+        for name in os.listdir(folder):
+            if name not in known and name not in core.sandboxes:
+                namespaces.unpin(str(folder / name))
+                shutil.rmtree(folder / name, ignore_errors=True)

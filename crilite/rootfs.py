@@ -1,0 +1,258 @@
+"""What a container sees of files: built inside its own mount namespace, so that it is gone with the container's last process.
+
+Three steps, all in the forked child of the keeper: :func:`clone_sources` takes descriptors of everything that comes from the node while the
+node can still be seen; :func:`enter` makes the root file system and moves into it by pivot_root; :func:`furnish` then mounts by paths inside
+the container, so that a symbolic link in an image can never lead out of it.
+
+Devices: the root, /dev and the volumes are mounted `nodev`, and the few devices that a container gets are binds of the node's own nodes. So a
+device node that a container makes is of no use to it, with or without a device cgroup, on cgroup v1, v2, and without cgroups.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import Any
+
+from kubeling.linux import mounts, syscalls
+from kubeling.linux.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_SLAVE
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+#: Not part of what `kubeling.local/host` shows: made anew for each container, or empty.
+_NOT_SHOWN = frozenset({"proc", "sys", "dev", "run", "tmp", "lost+found"})
+_SCRATCH = "size=512m,mode=755"
+_PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": 0}
+
+Source = tuple[int, str, bool]
+
+
+def clone_sources(spec: dict[str, Any]) -> list[Source]:
+    """(descriptor, path in the container, is a directory) of each mount in ``spec["mounts"]`` and of the devices, in the order to mount them."""
+    made: list[Source] = []
+    if spec["privileged"]:
+        made.append((mounts.clone("/dev"), "/dev", True))
+    else:
+        for name in _DEVICES:
+            made.append((mounts.clone(f"/dev/{name}"), f"/dev/{name}", False))
+    for entry in spec["mounts"]:
+        source = entry["source"]
+        directory = stat.S_ISDIR(os.stat(source).st_mode)
+        fd = mounts.clone(source)
+        keep_devices = spec["privileged"] or source == "/dev" or source.startswith("/dev/")
+        attributes = (mounts.ATTR_RDONLY if entry.get("readonly") else 0) | (0 if keep_devices else mounts.ATTR_NODEV)
+        recursive = bool(entry.get("recursive_readonly"))
+        if attributes:
+            mounts.set_attributes(fd, attributes, recursive=recursive)
+        propagation = _PROPAGATION[entry.get("propagation", "private")]
+        if propagation:
+            mounts.set_attributes(fd, propagation=propagation, recursive=True)
+        made.append((fd, entry["target"], directory))
+    return made
+
+
+def enter(spec: dict[str, Any], scratch: str) -> None:
+    """Leave the node's mount namespace for one with the container's root as its ``/``. `scratch` is an empty directory to mount it on."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", "", MS_REC | MS_PRIVATE)
+    root = spec["rootfs"]
+    if root["kind"] == "host":
+        top = _host_root(scratch, root["hide"])
+    else:
+        top = scratch
+        _overlay(root["lower"], root["upper"], root["work"], top, root["base"], userxattr=root["userxattr"])
+    os.chdir(top)
+    syscalls.pivot_root(".", ".")
+    syscalls.umount(".", syscalls.MNT_DETACH)
+    os.chdir("/")
+
+
+def _overlay(lower: list[str], upper: str, work: str, target: str, base: str, *, userxattr: bool = False) -> None:
+    # The options must fit in a page: the layers are named relative to `base`.
+    os.chdir(base)
+    options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}" + (",userxattr" if userxattr else "")
+    syscalls.mount("overlay", target, "overlay", MS_NODEV, options)
+
+
+def _host_root(scratch: str, hide: list[str]) -> str:
+    """The node's own root, with what the container writes kept in memory. An upper directory on disk would lie inside its own lower one, which
+    overlayfs refuses."""
+    outside = {entry: os.stat(entry) for entry in hide if os.path.lexists(entry)}
+    syscalls.mount("tmpfs", scratch, "tmpfs", MS_NOSUID | MS_NODEV, _SCRATCH)
+    upper, work, root = (os.path.join(scratch, name) for name in ("upper", "work", "root"))
+    for path in (upper, work, root):
+        os.mkdir(path)
+    try:
+        _overlay(["/"], upper, work, root, "/")
+    except OSError:
+        # In a user namespace a mount with locked mounts beneath it cannot be a layer: one overlay for each directory of the root instead.
+        for name in os.listdir("/"):
+            _host_entry(scratch, root, name)
+    else:
+        _other_filesystems(root)
+    for name in _NOT_SHOWN - {"lost+found"}:
+        path = os.path.join(root, name)
+        os.makedirs(path, exist_ok=True)
+        if name in ("run", "tmp"):
+            syscalls.mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777" if name == "tmp" else "mode=755")
+    for path, info in outside.items():
+        _hide(root + os.path.realpath(path), directory=stat.S_ISDIR(info.st_mode))
+    return root
+
+
+def _host_entry(scratch: str, root: str, name: str) -> None:
+    source, target = os.path.join("/", name), os.path.join(root, name)
+    if name in _NOT_SHOWN or os.path.abspath(source) == scratch:
+        return
+    if os.path.islink(source):
+        os.symlink(os.readlink(source), target)
+    elif os.path.isdir(source):
+        os.mkdir(target)
+        upper, work = os.path.join(scratch, "upper", name), os.path.join(scratch, "work", name)
+        os.mkdir(upper)
+        os.mkdir(work)
+        try:
+            _overlay([source], upper, work, target, "/")
+        except OSError:
+            _bind_readonly(source, target)
+
+
+def _other_filesystems(root: str) -> None:
+    """An overlay of ``/`` shows only that file system. Others (a separate /usr or /home) are put on top, read-only."""
+    with open("/proc/self/mountinfo") as table:
+        points = sorted({line.split()[4].encode().decode("unicode_escape") for line in table})
+    shown: list[str] = []
+    for point in points:
+        first = point.split("/")[1]
+        if not first or first in _NOT_SHOWN or (root + "/").startswith(point + "/"):
+            continue
+        if any(point.startswith(done + "/") for done in shown):
+            continue
+        target = root + point
+        if os.path.isdir(point) and os.path.isdir(target):
+            _bind_readonly(point, target)
+            shown.append(point)
+
+
+def _bind_readonly(source: str, target: str) -> None:
+    fd = mounts.clone(source)
+    mounts.set_attributes(fd, mounts.ATTR_RDONLY | mounts.ATTR_NODEV, recursive=True)
+    mounts.attach(fd, target)
+    os.close(fd)
+
+
+def _hide(path: str, *, directory: bool) -> None:
+    if not os.path.lexists(path):
+        return
+    if directory:
+        syscalls.mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,mode=555")
+    else:
+        syscalls.bind("/dev/null", path)
+
+
+def furnish(spec: dict[str, Any], sources: list[Source]) -> None:
+    """Mount what every container has and what this one asks for, then close what must not be written or seen."""
+    privileged = spec["privileged"]
+    quiet = MS_NOSUID | MS_NOEXEC | MS_NODEV
+    if spec["namespaces"]["pid"] != "node":
+        _directory("/proc")
+        syscalls.mount("proc", "/proc", "proc", quiet)
+    else:
+        _node_proc()
+    _directory("/sys")
+    _mount_sys(privileged)
+    _directory("/dev")
+    if not privileged:
+        syscalls.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=65536k")
+    devices_end = 1 if privileged else len(_DEVICES)
+    for source in sources[:devices_end]:
+        _place(source)
+    _dev_extras(privileged)
+    for source in sources[devices_end:]:
+        _place(source)
+    for path in spec["masked_paths"]:
+        if os.path.lexists(path):
+            _hide(path, directory=os.path.isdir(path))
+    for path in spec["readonly_paths"]:
+        if os.path.exists(path):
+            _make_readonly(path)
+    if spec["readonly_rootfs"]:
+        syscalls.mount("none", "/", "", syscalls.MS_REMOUNT | syscalls.MS_BIND | MS_RDONLY | MS_NODEV)
+
+
+def _make_readonly(path: str) -> None:
+    fd = mounts.clone(path)
+    mounts.set_attributes(fd, mounts.ATTR_RDONLY, recursive=True)
+    mounts.attach(fd, path)
+    os.close(fd)
+
+
+_node_views: dict[str, int] = {}
+
+
+def keep_node_views() -> None:
+    """While the node can be seen, take what is shown where a fresh proc or sysfs is not wanted, or not allowed (in a user namespace)."""
+    for path in ("/proc", "/sys"):
+        with contextlib.suppress(OSError):
+            _node_views[path] = mounts.clone(path)
+
+
+def _node_proc() -> None:
+    _directory("/proc")
+    mounts.attach(_node_views["/proc"], "/proc")
+
+
+def _mount_sys(privileged: bool) -> None:
+    quiet = MS_NOSUID | MS_NOEXEC | MS_NODEV
+    try:
+        syscalls.mount("sysfs", "/sys", "sysfs", quiet | (0 if privileged else MS_RDONLY))
+    except OSError:
+        fd = _node_views["/sys"]
+        mounts.set_attributes(fd, mounts.ATTR_RDONLY, recursive=True)
+        mounts.attach(fd, "/sys")
+
+
+def _dev_extras(privileged: bool) -> None:
+    if not privileged:
+        for name, goal in _LINKS.items():
+            os.symlink(goal, f"/dev/{name}")
+    _directory("/dev/pts")
+    options = "newinstance,ptmxmode=0666,mode=0620"
+    try:
+        syscalls.mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, options + ",gid=5")
+    except OSError:
+        syscalls.mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, options)
+    if privileged:
+        syscalls.bind("/dev/pts/ptmx", "/dev/ptmx")
+    for name in ("mqueue", "shm"):
+        _directory(f"/dev/{name}")
+    with contextlib.suppress(OSError):
+        # Without it only POSIX message queues are missing, and some kernels are built without them.
+        syscalls.mount("mqueue", "/dev/mqueue", "mqueue", MS_NOSUID | MS_NOEXEC | MS_NODEV)
+
+
+def _directory(path: str) -> None:
+    if not os.path.isdir(path):
+        if os.path.islink(path):
+            os.unlink(path)
+        os.makedirs(path, mode=0o755, exist_ok=True)
+
+
+def _place(source: Source) -> None:
+    fd, target, directory = source
+    if directory:
+        _directory(target)
+    elif not os.path.exists(target):
+        _directory(os.path.dirname(target))
+        if os.path.islink(target):
+            os.unlink(target)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    mounts.attach(fd, target)
+    os.close(fd)

@@ -1,0 +1,112 @@
+"""The daemon: parts put together, the socket opened, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from kubeling.crilite import cgroups, views
+from kubeling.crilite.config import Config
+from kubeling.crilite.containers import Containers
+from kubeling.crilite.core import Core
+from kubeling.crilite.execs import Execs
+from kubeling.crilite.keeper_client import KeeperClient
+from kubeling.crilite.network import LoopbackNetwork, PtpNetwork
+from kubeling.crilite.recovery import agree_on_containers, recover
+from kubeling.crilite.sandboxes import Sandboxes
+from kubeling.crilite.service import ImageService, RuntimeService
+from kubeling.crilite.stats import Stats
+from kubeling.crilite.streaming import StreamingServer
+from kubeling.daemon.log import get_logger
+from kubeling.daemon.main import UsageError
+from kubeling.proto import cri_pb2_grpc
+
+log = get_logger("crilite")
+
+_MAX_MESSAGE = 16 << 20
+
+
+async def run(config: Config, *, ready: asyncio.Event | None = None) -> None:
+    """Serve CRI until cancelled. Containers go on running after that."""
+    for folder in (config.root, config.state):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+    backend, problem = cgroups.detect(config.cgroup_root.rstrip("/") or "/kubeling")
+    if problem:
+        log.warning("limits are accepted but not enforced", reason=problem)
+    events: dict[str, Any] = {}
+    keeper = KeeperClient(str(config.state), lambda event: events[event["event"]](event))
+    core = Core(config, keeper, backend, problem, PtpNetwork(), LoopbackNetwork(config.pod_address_range))
+    containers = Containers(core)
+    sandboxes = Sandboxes(core, containers)
+    execs = Execs(core)
+    core.snapshot = lambda sandbox: views.snapshot(core, sandbox)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def exited(event: dict[str, Any]) -> None:
+        sandbox = core.sandboxes.get(event["container"])
+        if sandbox is not None:
+            task = asyncio.create_task(sandboxes.pause_ended(sandbox))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        else:
+            containers.ended(event["container"], event)
+
+    events["exit"] = exited
+    events["session-exit"] = lambda event: execs.ended(event["session"], event["code"])
+    held = await keeper.connect()
+    core.load_pod_cidr()
+    await recover(core, sandboxes, containers, held)
+
+    def reconnected(held: dict[str, int]) -> None:
+        execs.all_lost()
+        agree_on_containers(core, containers, held)
+
+    streaming = StreamingServer()
+    server = grpc.aio.server(
+        options=[("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.max_send_message_length", _MAX_MESSAGE)]
+    )
+    service = RuntimeService(core, sandboxes, containers, execs, Stats(core), streaming)
+    cri_pb2_grpc.add_RuntimeServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    cri_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(core), server)  # type: ignore[no-untyped-call]
+    _open(server, config.listen)
+    await server.start()
+    log.info("serving", listen=config.listen, cgroups=backend.name, handlers=",".join(config.handlers))
+    if ready is not None:
+        ready.set()
+    try:
+        await keeper.run(reconnected)
+    finally:
+        await server.stop(0.2)
+        keeper.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_socket_path(config.listen))
+
+
+def _socket_path(listen: str) -> str:
+    return listen.removeprefix("unix://")
+
+
+def _open(server: grpc.aio.Server, listen: str) -> None:
+    path = _socket_path(listen)
+    if not os.path.isabs(path):
+        raise UsageError(f"--listen {listen}: give an absolute path, as in unix:///run/kubeling/crilite.sock")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.connect(path)
+    except OSError:
+        # Nobody listens: what lies there is left over.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    else:
+        raise UsageError(f"--listen {listen}: another daemon is serving there")
+    finally:
+        probe.close()
+    server.add_insecure_port(f"unix://{path}")
+    os.chmod(path, 0o660)

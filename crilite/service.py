@@ -1,0 +1,320 @@
+"""The two gRPC services of CRI v1: from messages to the parts of the runtime and back."""
+
+# ruff: noqa: N802 - the names are those of the protocol
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import grpc
+
+from kubeling import __version__
+from kubeling.crilite import views
+from kubeling.crilite.containers import Containers
+from kubeling.crilite.core import Core
+from kubeling.crilite.errors import CriError, InvalidArgument
+from kubeling.crilite.execs import Execs
+from kubeling.crilite.keeper_client import KeeperError
+from kubeling.crilite.sandboxes import Sandboxes
+from kubeling.crilite.stats import Stats
+from kubeling.crilite.streaming import StreamingServer
+from kubeling.daemon.log import get_logger
+from kubeling.proto import cri_pb2, cri_pb2_grpc
+
+log = get_logger("crilite.service")
+
+Context = Any
+Answer = TypeVar("Answer")
+#: List calls that stream send this many entries in a message.
+_CHUNK = 100
+
+
+def _answers(method: Callable[[Any, Any], Awaitable[Answer]]) -> Callable[[Any, Any, Context], Awaitable[Answer]]:
+    """An error becomes its gRPC status; an unexpected one is logged as well."""
+
+    @functools.wraps(method)
+    async def call(self: Any, request: Any, context: Context) -> Answer:
+        try:
+            return await method(self, request)
+        except CriError as error:
+            await context.abort(grpc.StatusCode[error.code], str(error))
+        except (OSError, KeeperError) as error:
+            log.warning("call failed", call=method.__name__, error=error)
+            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        except Exception as error:
+            log.exception("call failed", call=method.__name__)
+            await context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+        raise AssertionError("abort raises")
+
+    return call
+
+
+class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
+    def __init__(
+        self, core: Core, sandboxes: Sandboxes, containers: Containers, execs: Execs, stats: Stats, streaming: StreamingServer
+    ) -> None:
+        self._core = core
+        self._sandboxes = sandboxes
+        self._containers = containers
+        self._execs = execs
+        self._stats = stats
+        self._streaming = streaming
+
+    # -- the runtime itself --------------------------------------------------------------------------------------------------------------------
+
+    @_answers
+    async def Version(self, request: cri_pb2.VersionRequest) -> cri_pb2.VersionResponse:
+        return cri_pb2.VersionResponse(
+            version="0.1.0", runtime_name="crilite", runtime_version=__version__, runtime_api_version="v1"
+        )
+
+    @_answers
+    async def Status(self, request: cri_pb2.StatusRequest) -> cri_pb2.StatusResponse:
+        core = self._core
+        native = core.config.default_handler == "native"
+        problem = core.native_network.problem() if native else ""
+        conditions = [
+            cri_pb2.RuntimeCondition(type="RuntimeReady", status=True),
+            cri_pb2.RuntimeCondition(
+                type="NetworkReady", status=not problem, reason="NetworkPluginNotReady" if problem else "", message=problem
+            ),
+        ]
+        answer = cri_pb2.StatusResponse(
+            status=cri_pb2.RuntimeStatus(conditions=conditions),
+            features=cri_pb2.RuntimeFeatures(supplemental_groups_policy=True),
+        )
+        for name in dict.fromkeys(["", core.config.default_handler, *core.config.handlers]):
+            features = cri_pb2.RuntimeHandlerFeatures(
+                recursive_read_only_mounts=(name or core.config.default_handler) == "native"
+            )
+            answer.runtime_handlers.append(cri_pb2.RuntimeHandler(name=name, features=features))
+        if request.verbose:
+            answer.info["cgroups"] = core.cgroups.name + (f": {core.cgroup_problem}" if core.cgroup_problem else "")
+            answer.info["root"] = str(core.config.root)
+            answer.info["state"] = str(core.config.state)
+        return answer
+
+    @_answers
+    async def RuntimeConfig(self, request: cri_pb2.RuntimeConfigRequest) -> cri_pb2.RuntimeConfigResponse:
+        return cri_pb2.RuntimeConfigResponse(linux=cri_pb2.LinuxRuntimeConfiguration(cgroup_driver=cri_pb2.CGROUPFS))
+
+    @_answers
+    async def UpdateRuntimeConfig(self, request: cri_pb2.UpdateRuntimeConfigRequest) -> cri_pb2.UpdateRuntimeConfigResponse:
+        cidr = request.runtime_config.network_config.pod_cidr
+        for one in filter(None, cidr.split(",")):
+            if ":" in one:
+                continue
+            try:
+                self._core.set_pod_cidr(one)
+            except ValueError as error:
+                raise InvalidArgument(f"pod CIDR {one!r}: {error}") from error
+        return cri_pb2.UpdateRuntimeConfigResponse()
+
+    async def GetContainerEvents(
+        self, request: cri_pb2.GetEventsRequest, context: Context
+    ) -> AsyncIterator[cri_pb2.ContainerEventResponse]:
+        queue = self._core.listen()
+        try:
+            # The client then knows that nothing from here on will be missed.
+            await context.send_initial_metadata(())
+            while True:
+                event = await queue.get()
+                if event is None:
+                    await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "events were lost: list everything and listen again")
+                    return
+                yield event
+        finally:
+            self._core.unlisten(queue)
+
+    # -- sandboxes -----------------------------------------------------------------------------------------------------------------------------
+
+    @_answers
+    async def RunPodSandbox(self, request: cri_pb2.RunPodSandboxRequest) -> cri_pb2.RunPodSandboxResponse:
+        return cri_pb2.RunPodSandboxResponse(pod_sandbox_id=await self._sandboxes.run(request.config, request.runtime_handler))
+
+    @_answers
+    async def StopPodSandbox(self, request: cri_pb2.StopPodSandboxRequest) -> cri_pb2.StopPodSandboxResponse:
+        await self._sandboxes.stop(request.pod_sandbox_id)
+        return cri_pb2.StopPodSandboxResponse()
+
+    @_answers
+    async def RemovePodSandbox(self, request: cri_pb2.RemovePodSandboxRequest) -> cri_pb2.RemovePodSandboxResponse:
+        await self._sandboxes.remove(request.pod_sandbox_id)
+        return cri_pb2.RemovePodSandboxResponse()
+
+    @_answers
+    async def PodSandboxStatus(self, request: cri_pb2.PodSandboxStatusRequest) -> cri_pb2.PodSandboxStatusResponse:
+        sandbox = self._core.sandbox(request.pod_sandbox_id)
+        status, containers = views.snapshot(self._core, sandbox)
+        info = views.sandbox_info(sandbox) if request.verbose else {}
+        return cri_pb2.PodSandboxStatusResponse(
+            status=status, info=info, containers_statuses=containers, timestamp=self._core.now()
+        )
+
+    @_answers
+    async def ListPodSandbox(self, request: cri_pb2.ListPodSandboxRequest) -> cri_pb2.ListPodSandboxResponse:
+        return cri_pb2.ListPodSandboxResponse(items=views.list_sandboxes(self._core, request.filter))
+
+    async def StreamPodSandboxes(
+        self, request: cri_pb2.StreamPodSandboxesRequest, context: Context
+    ) -> AsyncIterator[cri_pb2.StreamPodSandboxesResponse]:
+        for part in _chunks(views.list_sandboxes(self._core, request.filter)):
+            yield cri_pb2.StreamPodSandboxesResponse(pod_sandboxes=part)
+
+    @_answers
+    async def UpdatePodSandboxResources(
+        self, request: cri_pb2.UpdatePodSandboxResourcesRequest
+    ) -> cri_pb2.UpdatePodSandboxResourcesResponse:
+        await self._sandboxes.update(request.pod_sandbox_id, request.resources)
+        return cri_pb2.UpdatePodSandboxResourcesResponse()
+
+    # -- containers ----------------------------------------------------------------------------------------------------------------------------
+
+    @_answers
+    async def CreateContainer(self, request: cri_pb2.CreateContainerRequest) -> cri_pb2.CreateContainerResponse:
+        return cri_pb2.CreateContainerResponse(container_id=await self._containers.create(request.pod_sandbox_id, request.config))
+
+    @_answers
+    async def StartContainer(self, request: cri_pb2.StartContainerRequest) -> cri_pb2.StartContainerResponse:
+        await self._containers.start(request.container_id)
+        return cri_pb2.StartContainerResponse()
+
+    @_answers
+    async def StopContainer(self, request: cri_pb2.StopContainerRequest) -> cri_pb2.StopContainerResponse:
+        await self._containers.stop(request.container_id, request.timeout)
+        return cri_pb2.StopContainerResponse()
+
+    @_answers
+    async def RemoveContainer(self, request: cri_pb2.RemoveContainerRequest) -> cri_pb2.RemoveContainerResponse:
+        await self._containers.remove(request.container_id)
+        return cri_pb2.RemoveContainerResponse()
+
+    @_answers
+    async def ListContainers(self, request: cri_pb2.ListContainersRequest) -> cri_pb2.ListContainersResponse:
+        return cri_pb2.ListContainersResponse(containers=views.list_containers(self._core, request.filter))
+
+    async def StreamContainers(
+        self, request: cri_pb2.StreamContainersRequest, context: Context
+    ) -> AsyncIterator[cri_pb2.StreamContainersResponse]:
+        for part in _chunks(views.list_containers(self._core, request.filter)):
+            yield cri_pb2.StreamContainersResponse(containers=part)
+
+    @_answers
+    async def ContainerStatus(self, request: cri_pb2.ContainerStatusRequest) -> cri_pb2.ContainerStatusResponse:
+        container = self._core.container(request.container_id)
+        info = views.container_info(container) if request.verbose else {}
+        return cri_pb2.ContainerStatusResponse(status=views.container_status(self._core, container), info=info)
+
+    @_answers
+    async def UpdateContainerResources(
+        self, request: cri_pb2.UpdateContainerResourcesRequest
+    ) -> cri_pb2.UpdateContainerResourcesResponse:
+        await self._containers.update(request.container_id, request.linux)
+        return cri_pb2.UpdateContainerResourcesResponse()
+
+    @_answers
+    async def ReopenContainerLog(self, request: cri_pb2.ReopenContainerLogRequest) -> cri_pb2.ReopenContainerLogResponse:
+        await self._containers.reopen_log(request.container_id)
+        return cri_pb2.ReopenContainerLogResponse()
+
+    # -- running things in containers ----------------------------------------------------------------------------------------------------------
+
+    @_answers
+    async def ExecSync(self, request: cri_pb2.ExecSyncRequest) -> cri_pb2.ExecSyncResponse:
+        code, stdout, stderr = await self._execs.run_sync(request.container_id, list(request.cmd), request.timeout)
+        return cri_pb2.ExecSyncResponse(stdout=stdout, stderr=stderr, exit_code=code)
+
+    @_answers
+    async def Exec(self, request: cri_pb2.ExecRequest) -> cri_pb2.ExecResponse:
+        self._execs.check(request.container_id)
+        return cri_pb2.ExecResponse(url=self._streaming.url("exec", request))
+
+    @_answers
+    async def Attach(self, request: cri_pb2.AttachRequest) -> cri_pb2.AttachResponse:
+        self._execs.check(request.container_id)
+        return cri_pb2.AttachResponse(url=self._streaming.url("attach", request))
+
+    @_answers
+    async def PortForward(self, request: cri_pb2.PortForwardRequest) -> cri_pb2.PortForwardResponse:
+        self._sandboxes.ready(request.pod_sandbox_id)
+        return cri_pb2.PortForwardResponse(url=self._streaming.url("portforward", request))
+
+    # -- usage ---------------------------------------------------------------------------------------------------------------------------------
+
+    @_answers
+    async def ContainerStats(self, request: cri_pb2.ContainerStatsRequest) -> cri_pb2.ContainerStatsResponse:
+        container = self._core.container(request.container_id)
+        return cri_pb2.ContainerStatsResponse(stats=await self._stats.container(container))
+
+    @_answers
+    async def ListContainerStats(self, request: cri_pb2.ListContainerStatsRequest) -> cri_pb2.ListContainerStatsResponse:
+        return cri_pb2.ListContainerStatsResponse(stats=await self._stats.containers(request.filter))
+
+    async def StreamContainerStats(
+        self, request: cri_pb2.StreamContainerStatsRequest, context: Context
+    ) -> AsyncIterator[cri_pb2.StreamContainerStatsResponse]:
+        for part in _chunks(await self._stats.containers(request.filter)):
+            yield cri_pb2.StreamContainerStatsResponse(container_stats=part)
+
+    @_answers
+    async def PodSandboxStats(self, request: cri_pb2.PodSandboxStatsRequest) -> cri_pb2.PodSandboxStatsResponse:
+        return cri_pb2.PodSandboxStatsResponse(stats=await self._stats.sandbox(self._core.sandbox(request.pod_sandbox_id)))
+
+    @_answers
+    async def ListPodSandboxStats(self, request: cri_pb2.ListPodSandboxStatsRequest) -> cri_pb2.ListPodSandboxStatsResponse:
+        return cri_pb2.ListPodSandboxStatsResponse(stats=await self._stats.sandboxes(request.filter))
+
+    async def StreamPodSandboxStats(
+        self, request: cri_pb2.StreamPodSandboxStatsRequest, context: Context
+    ) -> AsyncIterator[cri_pb2.StreamPodSandboxStatsResponse]:
+        for part in _chunks(await self._stats.sandboxes(request.filter)):
+            yield cri_pb2.StreamPodSandboxStatsResponse(pod_sandbox_stats=part)
+
+
+class ImageService(cri_pb2_grpc.ImageServiceServicer):
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @_answers
+    async def ListImages(self, request: cri_pb2.ListImagesRequest) -> cri_pb2.ListImagesResponse:
+        return cri_pb2.ListImagesResponse(images=self._list(request.filter))
+
+    async def StreamImages(
+        self, request: cri_pb2.StreamImagesRequest, context: Context
+    ) -> AsyncIterator[cri_pb2.StreamImagesResponse]:
+        for part in _chunks(self._list(request.filter)):
+            yield cri_pb2.StreamImagesResponse(images=part)
+
+    def _list(self, wanted: cri_pb2.ImageFilter) -> list[cri_pb2.Image]:
+        images = self._core.images
+        if wanted.image.image:
+            found = images.find(wanted.image.image)
+            return [found.view()] if found else []
+        return [image.view() for image in images.list()]
+
+    @_answers
+    async def ImageStatus(self, request: cri_pb2.ImageStatusRequest) -> cri_pb2.ImageStatusResponse:
+        found = self._core.images.find(request.image.image)
+        return cri_pb2.ImageStatusResponse(image=found.view() if found else None)
+
+    @_answers
+    async def PullImage(self, request: cri_pb2.PullImageRequest) -> cri_pb2.PullImageResponse:
+        image = await self._core.images.pull(request.image.image, request.auth)
+        return cri_pb2.PullImageResponse(image_ref=image.reference)
+
+    @_answers
+    async def RemoveImage(self, request: cri_pb2.RemoveImageRequest) -> cri_pb2.RemoveImageResponse:
+        used = {container.record.image_id for container in self._core.containers.values()}
+        await self._core.images.remove(request.image.image, used)
+        return cri_pb2.RemoveImageResponse()
+
+    @_answers
+    async def ImageFsInfo(self, request: cri_pb2.ImageFsInfoRequest) -> cri_pb2.ImageFsInfoResponse:
+        return await self._core.images.filesystem()
+
+
+def _chunks(items: list[Answer]) -> Iterator[list[Answer]]:
+    for start in range(0, max(1, len(items)), _CHUNK):
+        yield items[start : start + _CHUNK]
