@@ -25,12 +25,17 @@ CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\x00"
 
 
-def decode(body: bytes) -> dict[str, Any]:
+def decode(body: bytes, api_version: str = "", kind: str = "") -> dict[str, Any]:
     """The object in an enveloped body, with its apiVersion and kind. Zero values of fields that are no pointers are absent.
+
+    `api_version` and `kind` are used where the envelope says neither.
 
     Raises DecodeError (a 400) for whatever is wrong with the bytes, and for kinds that are not built in.
     """
-    api_version, kind, raw, content_type = _open(body)
+    given_version, given_kind, raw, content_type = _open(body)
+    api_version, kind = given_version or api_version, given_kind or kind
+    if not kind:
+        raise DecodeError("Object 'Kind' is missing in the protobuf envelope")
     if content_type == "application/json":
         return _json(raw)
     return decode_raw(raw, api_version, kind)
@@ -107,8 +112,6 @@ def _open(body: bytes) -> tuple[str, str, bytes, str]:
             raise DecodeError(f"content encoding {unknown.content_encoding!r} is not supported")
     except (_Malformed, ValueError):
         raise DecodeError("provided data is not a well-formed protobuf envelope") from None
-    if not found[1]:
-        raise DecodeError("Object 'Kind' is missing in the protobuf envelope")
     return found
 
 

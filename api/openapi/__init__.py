@@ -1,0 +1,81 @@
+"""OpenAPI v3, one document for each group version, out of the registry of kinds and their schemas.
+
+What kubectl takes from it: that the server validates fields (a `fieldValidation` parameter on every PATCH), which patches a kind takes, the merge
+keys for `apply`, and all that `explain` shows. Documents are made when first asked for and kept as bytes. A hash of the content stands in the index,
+so that clients may keep a document until it changes.
+
+Version 2 is left empty, which every kubectl since 1.27 is content with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+
+import orjson
+
+from kubeling.api import builtin
+from kubeling.api.openapi.components import Components
+from kubeling.api.openapi.paths import paths_of
+from kubeling.api.resources import Resource
+from kubeling.api.schema import Schema
+
+__all__ = ["V2", "V2_CONTENT_TYPE", "document", "index", "path_of"]
+
+#: An empty document, and the type under which it is sent.
+V2 = b""
+V2_CONTENT_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+
+SchemaOf = Callable[[str, str], Schema]
+_DOCUMENTS: dict[tuple[str, tuple[Resource, ...], str, SchemaOf], bytes] = {}
+_LIMIT = 256
+
+
+def document(
+    group_version: str, resources: Iterable[Resource], *, version: str = "v1.33.0", schema_of: SchemaOf = builtin.schema_of
+) -> bytes:
+    """The document of a group version (`v1`, `apps/v1`) as JSON.
+
+    Of `resources` those of the group version are described; `schema_of` finds the schema of a kind and raises KeyError where there is none, and
+    the kind is then described as an object of any shape.
+    """
+    chosen = tuple(each for each in resources if each.group_version == group_version)
+    key = (group_version, chosen, version, schema_of)
+    found = _DOCUMENTS.get(key)
+    if found is None:
+        while len(_DOCUMENTS) >= _LIMIT:
+            _DOCUMENTS.pop(next(iter(_DOCUMENTS)))
+        found = _DOCUMENTS[key] = _make(chosen, version, schema_of)
+    return found
+
+
+def path_of(group_version: str) -> str:
+    """Under which name a group version stands in the index and below /openapi/v3: `api/v1`, `apis/apps/v1`."""
+    return f"apis/{group_version}" if "/" in group_version else f"api/{group_version}"
+
+
+def index(documents: Mapping[str, bytes]) -> bytes:
+    """The answer to GET /openapi/v3: where the document of each group version is. The URL changes with the content."""
+    return orjson.dumps(
+        {
+            "paths": {
+                path_of(group_version): {
+                    "serverRelativeURL": f"/openapi/v3/{path_of(group_version)}?hash={hashlib.sha256(body).hexdigest()[:32].upper()}"
+                }
+                for group_version, body in documents.items()
+            }
+        }
+    )
+
+
+def _make(resources: tuple[Resource, ...], version: str, schema_of: SchemaOf) -> bytes:
+    components = Components(schema_of)
+    paths = {path: item for resource in resources for path, item in paths_of(resource, components).items()}
+    return orjson.dumps(
+        {
+            "openapi": "3.0.0",
+            "info": {"title": "Kubernetes", "version": version},
+            "paths": paths,
+            "components": {"schemas": components.schemas()},
+        }
+    )
