@@ -10,7 +10,10 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import random
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
@@ -21,16 +24,22 @@ from kubeling.etcdlite.frames import CorruptLog
 from kubeling.etcdlite.histogram import Histogram
 from kubeling.etcdlite.journal import Entry, Journal
 from kubeling.etcdlite.mvcc import Record
-from kubeling.etcdlite.ops import Kind, decode_batch
-from kubeling.etcdlite.proposer import Proposer
-from kubeling.etcdlite.snapshot import Meta, SnapshotDirectory, encode
+from kubeling.etcdlite.ops import Kind
+from kubeling.etcdlite.proposer import Engine, Proposer
+from kubeling.etcdlite.snapshot import Meta, SnapshotDirectory, decode, encode
 from kubeling.etcdlite.solo import Solo
 from kubeling.etcdlite.state import State
 from kubeling.etcdlite.watch import Hub
 from kubeling.etcdlite.wire import HeaderMaker
 from kubeling.proto import etcd_pb2 as pb
 
+if TYPE_CHECKING:
+    from kubeling.etcdlite.raft import Raft
+
 log = get_logger("etcdlite")
+
+#: Raft's convention here: entry 1 is the empty beginning, the first real entry is number 2.
+FIRST_INDEX = 1
 
 _SCRUB_SLICE = 2000
 _SNAPSHOT_RETRY_SECONDS = 10.0
@@ -49,7 +58,7 @@ class Member:
         self.state = State(self.header, clock.monotonic)
         self.hub = Hub(self.state)
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.proposer = Proposer(self.state, self.id, self._publish)
+        self.proposer = Proposer(self.state, random.getrandbits(63), self._publish)
         self._loop = asyncio.get_running_loop()
         self._disk = ThreadPoolExecutor(1, "disk")
         self._snapshots = SnapshotDirectory(config.data_dir / "snap")
@@ -68,7 +77,8 @@ class Member:
         self._primary = False
         self._alarm_pending = False
         self._background: set[asyncio.Task[None]] = set()
-        self.engine: Solo
+        self.engine: Engine
+        self.raft: Raft | None = None
 
     # Life.
 
@@ -76,32 +86,53 @@ class Member:
         """Read what is on disk and take part in the cluster. Raises UsageError with what is wrong with the data directory."""
         self._take_directory()
         try:
-            snapshot_index, _ = self._load_snapshot()
-            entries = self.journal.open(snapshot_index)
+            base = self._load_snapshot()
+            entries = self.journal.open(base[0])
         except CorruptLog as error:
             raise UsageError(f"{self.config.data_dir}: {error}") from None
-        self._start_solo(snapshot_index, entries)
+        if self.config.others:
+            await self._start_raft(base, entries)
+        else:
+            self._start_solo(base, entries)
+        store = self.state.store
+        log.info("started", member=f"{self.id:x}", revision=store.revision, keys=len(store), log_entries=len(entries))
 
-    def _start_solo(self, snapshot_index: int, entries: list[Entry]) -> None:
+    def _start_solo(self, base: tuple[int, int], entries: list[Entry]) -> None:
         for entry in entries:
-            self.state.apply_all(decode_batch(entry.data))
+            self.state.replay(entry.data)
         self.state.take_events()
-        applied = entries[-1].index if entries else snapshot_index
-        self.engine = Solo(self.journal, self._disk, self.proposer, self.id, applied, self._fatal)
-        self.proposer.engine = self.engine
-        self.set_primary(True)
-        self.header.term = self.engine.term
-        log.info(
-            "started",
-            member=f"{self.id:x}",
-            revision=self.state.store.revision,
-            keys=len(self.state.store),
-            replayed=len(entries),
+        applied = (entries[-1].index, entries[-1].term) if entries else base
+        self.engine = self.proposer.engine = Solo(self.journal, self._disk, self.proposer, self.id, applied, self._fatal)
+        self._lead(True)
+
+    async def _start_raft(self, base: tuple[int, int], entries: list[Entry]) -> None:
+        from kubeling.etcdlite.raft import Raft
+        from kubeling.etcdlite.raft_log import RaftLog
+        from kubeling.etcdlite.shipping import Shipping
+
+        raft_log = RaftLog(self.journal, *base, entries)
+
+        def become(meta: Meta, data: bytes) -> None:
+            self._restore(meta, decode(data, "the leader's snapshot")[1])
+            raft_log.restart(meta.index, meta.term)
+
+        self.raft = Raft(
+            self.config,
+            self.journal,
+            raft_log,
+            self._disk,
+            self.proposer,
+            lambda transport: Shipping(self._snapshots, transport.unsent, self._begin_snapshot, become),
+            self._lease_seconds,
+            self._lead,
+            self._fatal,
         )
+        self.engine = self.proposer.engine = self.raft
+        await self.raft.start()
 
     async def stop(self) -> None:
         """Take no more requests, and let what is on its way to the disk get there."""
-        self.engine.stop()
+        await self.engine.stop()
         if self._lease_timer is not None:
             self._lease_timer.cancel()
         for task in list(self._background):
@@ -124,12 +155,19 @@ class Member:
             raise UsageError(f"--data-dir {directory}: {error.strerror}") from None
 
     def _load_snapshot(self) -> tuple[int, int]:
+        """Index and term of the newest entry that the snapshot on disk covers."""
         found = self._snapshots.load()
         if found is None:
-            return 0, 0
-        meta, records = found
-        self.state.restore(meta.revision, meta.compact_revision, records, meta.leases, meta.alarms)
-        return meta.index, meta.term
+            return FIRST_INDEX, 0
+        self._restore(*found)
+        return found[0].index, found[0].term
+
+    def _restore(self, meta: Meta, records: Iterable[bytes]) -> None:
+        former = self.state.store.revision
+        self.state.restore(meta.revision, meta.compact_revision, records, meta.leases, meta.alarms, meta.sessions)
+        self.hub.resume_all(former + 1)
+        if self._primary:
+            self.state.leases.promote(self.clock.monotonic())
 
     def _fatal(self, error: BaseException) -> None:
         log.error("the disk has failed", error=repr(error))
@@ -146,7 +184,7 @@ class Member:
             self._loop.call_soon(self._scrub)
         if self.state.leases:
             self._arm_leases()
-        if self.journal.bytes_written > self._snapshot_threshold and not self._snapshotting:
+        if self.journal.bytes_written > self._snapshot_threshold:
             self._begin_snapshot()
 
     def _scrub(self) -> None:
@@ -157,8 +195,9 @@ class Member:
 
     # Leases.
 
-    def set_primary(self, primary: bool) -> None:
-        """This member counts the leases' time from now on, or no longer does."""
+    def _lead(self, primary: bool) -> None:
+        """This member leads, and so counts the leases' time, from now on, or no longer does."""
+        self.header.term = self.engine.term
         self._primary = primary
         if primary:
             self.state.leases.promote(self.clock.monotonic())
@@ -196,15 +235,17 @@ class Member:
 
     async def renew_lease(self, lease_id: int) -> int:
         """A keep-alive: the time to live in seconds, 0 where there is no such lease. Raises EtcdError where nobody can tell."""
-        try:
-            return self.state.leases.renew(lease_id, self.clock.monotonic())
-        except EtcdError:
-            return 0
+        seconds = self._lease_seconds(True, lease_id) if self.raft is None else await self.raft.ask_lease(True, lease_id)
+        return max(0, seconds)
 
     async def lease_remaining(self, lease_id: int) -> int:
-        """Seconds left of a lease, -1 where there is no such lease."""
+        """Seconds left of a lease, -1 where there is no such lease. Raises EtcdError where nobody can tell."""
+        return self._lease_seconds(False, lease_id) if self.raft is None else await self.raft.ask_lease(False, lease_id)
+
+    def _lease_seconds(self, renew: bool, lease_id: int) -> int:
+        leases, now = self.state.leases, self.clock.monotonic()
         try:
-            return self.state.leases.remaining(lease_id, self.clock.monotonic())
+            return leases.renew(lease_id, now) if renew else leases.remaining(lease_id, now)
         except EtcdError:
             return -1
 
@@ -217,15 +258,22 @@ class Member:
                 ID=peer.id,
                 name=peer.name,
                 peerURLs=peer.peer_urls,
-                clientURLs=self.config.advertise_client_urls if peer.id == self.id else (),
+                clientURLs=self._client_urls(peer.id),
             )
             for peer in self.config.members
         ]
 
     async def move_leader(self, target: int) -> None:
         """Hand leadership to `target`. Raises EtcdError."""
-        if target != self.id:
+        if self.raft is not None:
+            await self.raft.move_leader(target)
+        elif target != self.id:
             raise BAD_LEADER_TRANSFEREE
+
+    def _client_urls(self, member: int) -> tuple[str, ...]:
+        if member == self.id:
+            return self.config.advertise_client_urls
+        return self.raft.transport.client_urls.get(member, ()) if self.raft is not None else ()
 
     def problem(self) -> str | None:
         """What keeps this member from answering, or None."""
@@ -259,15 +307,16 @@ class Member:
         state = self.state
         return Meta(
             index=self.engine.applied_index,
-            term=self.engine.term,
+            term=self.engine.applied_term,
             revision=state.store.revision,
             compact_revision=state.store.compact_revision,
             leases=[(lease.id, lease.ttl) for lease in state.leases],
             alarms=sorted(state.alarms),
+            sessions=[(session, list(numbers)) for session, numbers in state.sessions.items()],
         )
 
     def _begin_snapshot(self) -> None:
-        if self._loop.time() < self._snapshot_not_before:
+        if self._snapshotting or self._loop.time() < self._snapshot_not_before:
             return
         self._snapshotting = True
         # Right behind the entry that is being applied: then the state is that of a whole number of entries.
@@ -290,6 +339,7 @@ class Member:
         try:
             await self._loop.run_in_executor(None, self._snapshots.save, meta.index, encode(meta, records))
             await self._loop.run_in_executor(self._disk, self.journal.release, meta.index)
+            self.engine.compacted(meta.index)
             log.info("snapshot made", index=meta.index, records=meta.records, seconds=round(self._loop.time() - began, 3))
         except OSError as error:
             log.error("no snapshot could be made; the log stays as it is", error=str(error))

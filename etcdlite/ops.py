@@ -1,6 +1,7 @@
 """What stands in the replicated log: a batch of operations, each a kind and the client's own request bytes.
 
-A batch is: proposer (u64, the member that waits for the result), number (u64, its own counting), then for each operation kind (u8), length
+A batch is: format (u8, always 0), session (u64, chosen by the process that proposes and waits for the result), number (u64, counted within the
+session), then for each operation kind (u8), length
 (u32) and the encoded request; all big-endian. A batch of no operations is a read barrier.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 from kubeling.proto import etcd_pb2 as pb
 
-_HEAD = struct.Struct(">QQ")
+_HEAD = struct.Struct(">BQQ")
 _OP = struct.Struct(">BI")
 
 
@@ -40,9 +41,9 @@ REQUESTS: dict[int, Any] = {
 }
 
 
-def encode_batch(proposer: int, number: int, operations: list[tuple[int, bytes]]) -> bytes:
+def encode_batch(session: int, number: int, operations: list[tuple[int, bytes]]) -> bytes:
     """The log entry for `operations`, each a kind and the encoded request."""
-    parts = [_HEAD.pack(proposer, number)]
+    parts = [_HEAD.pack(0, session, number)]
     for kind, raw in operations:
         parts.append(_OP.pack(kind, len(raw)))
         parts.append(raw)
@@ -50,9 +51,9 @@ def encode_batch(proposer: int, number: int, operations: list[tuple[int, bytes]]
 
 
 def batch_id(data: bytes) -> tuple[int, int]:
-    """Who proposed the batch, and as which."""
-    proposer, number = _HEAD.unpack_from(data)
-    return proposer, number
+    """The session that proposed the batch, and its number there."""
+    _, session, number = _HEAD.unpack_from(data)
+    return session, number
 
 
 def decode_batch(data: bytes) -> Iterator[tuple[int, Any]]:

@@ -8,7 +8,6 @@ requests and waiting futures are found again when the entry is applied, here and
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,9 +33,42 @@ class Engine(Protocol):
     window: int
     #: Whether an answer from this member's own state is linearizable as it is, since there is no other member.
     alone: bool
+    leader_changes: int
+
+    @property
+    def leader_id(self) -> int:
+        """The member that leads as far as this one knows; 0 where there is none."""
+
+    @property
+    def term(self) -> int:
+        """The current Raft term."""
+
+    @property
+    def last_index(self) -> int:
+        """The newest entry of the log."""
+
+    @property
+    def applied_index(self) -> int:
+        """The newest entry that is in the state."""
+
+    @property
+    def applied_term(self) -> int:
+        """The term of that entry."""
 
     def propose(self, number: int, data: bytes) -> None:
-        """Make `data` durable on a quorum. The outcome comes later, except that an impossible proposal may fail at once."""
+        """Make `data` durable on a quorum. The outcome comes later, except that an impossible proposal may fail at once.
+
+        Where a leader is lost the engine proposes again, so an entry may come twice: the state machine knows it by session and number.
+        """
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for this batch any more."""
+
+    def compacted(self, index: int) -> None:
+        """Everything up to `index` is in a durable snapshot."""
+
+    async def stop(self) -> None:
+        """Take no more proposals and give up what needs the network or a timer."""
 
 
 @dataclass(slots=True)
@@ -63,15 +95,15 @@ class Proposer:
 
     engine: Engine
 
-    def __init__(self, state: State, member_id: int, publish: Callable[[list[Record]], None]) -> None:
+    def __init__(self, state: State, session: int, publish: Callable[[list[Record]], None]) -> None:
         self._state = state
-        self._member_id = member_id
         self._publish = publish
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[int, bytes, Any, asyncio.Future[Answer]]] = deque()
         self._queued_bytes = 0
-        # Not from 0: an entry of this member's former life may be applied after a restart and must not be taken for a new one.
-        self._number = random.getrandbits(62)
+        # A new one for each process: a batch of this member's former life may be applied after a restart.
+        self.session = session
+        self._number = 0
         self._inflight: dict[int, _Batch] = {}
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -111,8 +143,10 @@ class Proposer:
 
     def applied(self, entry: Entry) -> None:
         """Apply a committed entry and answer who waits for it here."""
-        proposer, number = batch_id(entry.data)
-        batch = self._inflight.pop(number, None) if proposer == self._member_id else None
+        session, number = batch_id(entry.data)
+        if not self._state.first_time(session, number):
+            return
+        batch = self._inflight.pop(number, None) if session == self.session else None
         if batch is None:
             self._state.apply_all(decode_batch(entry.data))
         else:
@@ -127,6 +161,7 @@ class Proposer:
         """A batch will not be done (or nobody knows whether it will): tell who waits."""
         batch = self._inflight.pop(number, None)
         if batch is not None:
+            self.engine.forget(number)
             self.counts.failed += len(batch.operations)
             self._answer(batch, error)
             self._schedule()
@@ -159,7 +194,7 @@ class Proposer:
             self._inflight[self._number] = _Batch(operations, waiters, self._loop.time())
             if self._timer is None and not self.engine.alone:
                 self._timer = self._loop.call_later(REQUEST_SECONDS, self._expire)
-            self.engine.propose(self._number, encode_batch(self._member_id, self._number, raws))
+            self.engine.propose(self._number, encode_batch(self.session, self._number, raws))
 
     def _gather(self) -> tuple[list[tuple[int, bytes]], list[tuple[int, Any]], list[asyncio.Future[Answer]]]:
         raws: list[tuple[int, bytes]] = []

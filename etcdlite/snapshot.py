@@ -1,6 +1,6 @@
 """Snapshot files: the whole state at one log index, checksummed, written beside the running daemon.
 
-A file is: magic, then blocks of length (u32), CRC-32 (u32) and payload. The first block is JSON: log index and term, revisions, leases, alarms, and how
+A file is: magic, then blocks of length (u32), CRC-32 (u32) and payload. The first block is JSON: log index and term, revisions, leases, alarms, sessions, and how
 many records follow; the blocks after it hold encoded ``mvccpb.KeyValue`` messages, each after its length (u32). A block of length 0 ends it, and
 zeros fill the last page. ``etcdctl snapshot save`` and a
 follower that is far behind are sent these same bytes.
@@ -31,7 +31,7 @@ _PAGE = 512
 
 @dataclass(slots=True)
 class Meta:
-    """What a snapshot says beside the records. Leases are (id, ttl, keys), alarms (member, kind)."""
+    """What a snapshot says beside the records. Leases are (id, ttl), alarms (member, kind), sessions (id, recent numbers)."""
 
     index: int
     term: int
@@ -40,6 +40,7 @@ class Meta:
     records: int = 0
     leases: list[tuple[int, int]] = field(default_factory=list)
     alarms: list[tuple[int, int]] = field(default_factory=list)
+    sessions: list[tuple[int, list[int]]] = field(default_factory=list)
 
     def encode(self) -> bytes:
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
@@ -49,6 +50,7 @@ class Meta:
         fields: dict[str, Any] = json.loads(data)
         fields["leases"] = [(one[0], one[1]) for one in fields["leases"]]
         fields["alarms"] = [(one[0], one[1]) for one in fields["alarms"]]
+        fields["sessions"] = [(one[0], one[1]) for one in fields["sessions"]]
         return cls(**fields)
 
 
@@ -130,6 +132,10 @@ class SnapshotDirectory:
         if not paths:
             return None
         return decode(paths[-1].read_bytes(), paths[-1].name)
+
+    def newest(self) -> Path | None:
+        """The file of the newest snapshot."""
+        return max(self._directory.glob("*.snap"), default=None)
 
     def save(self, index: int, pieces: Iterable[bytes]) -> None:
         """Write a snapshot durably, blocking; raises OSError (then the directory is as it was)."""

@@ -30,7 +30,7 @@ class Solo:
         disk: ThreadPoolExecutor,
         proposer: Proposer,
         member_id: int,
-        applied: int,
+        applied: tuple[int, int],
         fatal: Callable[[BaseException], None],
     ) -> None:
         self._journal = journal
@@ -41,15 +41,12 @@ class Solo:
         self._stopped = False
         self.leader_id = member_id
         self.leader_changes = 1
-        self.applied_index = applied
+        #: `applied` is the index and term of the newest entry that is in the state already.
+        self.applied_index, self.applied_term = applied
+        self.last_index = self.applied_index
         # Every start is a new term, so that what clients see as raft_term grows as it does in a larger cluster.
         self.term = journal.term + 1
         journal.set_vote(self.term, 0)
-
-    @property
-    def last_index(self) -> int:
-        """The newest entry of the log."""
-        return self.applied_index
 
     def propose(self, number: int, data: bytes) -> None:
         """Write `data` as the next entry."""
@@ -61,7 +58,13 @@ class Solo:
         writing = self._loop.run_in_executor(self._disk, self._journal.write, self._journal.take())
         writing.add_done_callback(lambda done: self._written(number, entry, done))
 
-    def stop(self) -> None:
+    def forget(self, number: int) -> None:
+        """There is nothing to take back: what is on its way gets there."""
+
+    def compacted(self, index: int) -> None:
+        """No entries are kept in memory."""
+
+    async def stop(self) -> None:
         """Take no more proposals."""
         self._stopped = True
         self._proposer.fail_all(STOPPED)
@@ -69,7 +72,8 @@ class Solo:
     def _written(self, number: int, entry: Entry, done: asyncio.Future[None]) -> None:
         error = None if done.cancelled() else done.exception()
         if error is None:
-            self.applied_index = entry.index
+            self.applied_index = self.last_index = entry.index
+            self.applied_term = entry.term
             self._proposer.applied(entry)
         elif isinstance(error, NoSpace):
             log.error("the disk is full, a batch was refused", error=str(error))

@@ -6,6 +6,7 @@ and the same everywhere). What was written since the last :meth:`State.take_even
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,11 +15,15 @@ from kubeling.etcdlite.errors import NO_SPACE, EtcdError
 from kubeling.etcdlite.evaluate import Evaluator
 from kubeling.etcdlite.lease import Lessor
 from kubeling.etcdlite.mvcc import Record, Store
-from kubeling.etcdlite.ops import Kind
+from kubeling.etcdlite.ops import Kind, batch_id, decode_batch
 from kubeling.etcdlite.wire import HeaderMaker
 from kubeling.proto import etcd_pb2 as pb
 
 Answer = bytes | EtcdError
+
+#: More than any proposer has on its way at once, with what may be applied in another order.
+SESSION_WINDOW = 32
+MAX_SESSIONS = 64
 
 
 class State:
@@ -28,6 +33,8 @@ class State:
         self.store = Store()
         self.leases = Lessor()
         self.alarms: set[tuple[int, int]] = set()
+        #: The numbers of the batches last applied, for each session that proposed any.
+        self.sessions: dict[int, deque[int]] = {}
         self.header = header
         self.evaluator = Evaluator(self.store, self.leases)
         self._clock = clock
@@ -41,6 +48,21 @@ class State:
             Kind.LEASE_REVOKE: self._revoke,
             Kind.ALARM: self._alarm,
         }
+
+    def first_time(self, session: int, number: int) -> bool:
+        """Whether a batch is new; False where it is a second copy, proposed again while a leader was lost.
+
+        Numbers rise within a session and few are on their way at once, so a window of recent ones tells; what is older than it is a late copy.
+        """
+        recent = self.sessions.get(session)
+        if recent is None:
+            recent = self.sessions[session] = deque(maxlen=SESSION_WINDOW)
+            while len(self.sessions) > MAX_SESSIONS:
+                del self.sessions[next(iter(self.sessions))]
+        elif number in recent or (len(recent) == SESSION_WINDOW and number < recent[0]):
+            return False
+        recent.append(number)
+        return True
 
     def apply(self, kind: int, request: Any) -> Answer:
         """Do one operation, whole or (answering an error) not at all."""
@@ -56,6 +78,11 @@ class State:
         apply = self.apply
         return [apply(kind, request) for kind, request in operations]
 
+    def replay(self, data: bytes) -> None:
+        """Apply a log entry of which nobody waits for the result."""
+        if data[:1] == b"\x00" and self.first_time(*batch_id(data)):
+            self.apply_all(decode_batch(data))
+
     def take_events(self) -> list[Record]:
         """What was written since the last call, oldest first."""
         events, self._events = self._events, []
@@ -68,8 +95,9 @@ class State:
         records: Iterable[bytes],
         leases: Iterable[tuple[int, int]],
         alarms: Iterable[tuple[int, int]],
+        sessions: Iterable[tuple[int, list[int]]],
     ) -> None:
-        """Become what a snapshot says: `leases` are (id, ttl), `alarms` (member, kind); keys are attached as their records say."""
+        """Become what a snapshot says: `leases` are (id, ttl), `alarms` (member, kind), `sessions` (session, numbers); keys are attached as their records say."""
         self.store.restore(revision, compact_revision, records)
         self.leases.clear()
         for lease_id, ttl in leases:
@@ -78,6 +106,7 @@ class State:
             if record.lease:
                 self.leases.attach(record.lease, record.key)
         self.alarms = set(alarms)
+        self.sessions = {session: deque(numbers, maxlen=SESSION_WINDOW) for session, numbers in sessions}
         self._events = []
 
     @property

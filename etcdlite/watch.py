@@ -165,6 +165,16 @@ class Hub:
             self._remove(watcher)
         self.streams.discard(stream)
 
+    def resume_all(self, revision: int) -> None:
+        """The store has jumped (a snapshot came from the leader): watchers that had everything before `revision` catch up from the log."""
+        for stream in self.streams:
+            for watcher in stream.watchers.values():
+                if watcher.group is not None:
+                    self._leave(watcher)
+                    watcher.next_revision = revision
+                    self._lag(watcher)
+        self._release_future()
+
     # Events.
 
     def publish(self, records: list[Record]) -> None:
@@ -185,6 +195,9 @@ class Hub:
         for group in touched:
             hits, group.hits = group.hits, []
             self._tell(group, hits, header)
+        self._release_future()
+
+    def _release_future(self) -> None:
         revision = self._state.store.revision
         while self._future and self._future[0][0] <= revision:
             watcher = heapq.heappop(self._future)[2]
