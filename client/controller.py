@@ -88,6 +88,10 @@ class Reconciler:
 
         informer.add_handler(handler)
 
+    def needs(self, *informers: Informer) -> None:
+        """Reconcile reads these too: it begins when they are complete."""
+        self._sources.extend(informers)
+
     async def run(self) -> None:
         """Wait until the informers are complete, then work until cancelled."""
         for informer in self._sources:

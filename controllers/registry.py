@@ -1,0 +1,44 @@
+"""The controllers by name: where each is, and whether it runs unless asked for. Adding one is one line."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable, Iterable
+
+from kubeling.controllers.context import Context
+
+Run = Callable[[], Awaitable[None]]
+
+#: Name, as --controllers takes it → "module:function"; the function builds the controller and returns its run.
+CONTROLLERS: dict[str, str] = {
+    "deployment": "deployment:deployment",
+    "replicaset": "replicaset:replicaset",
+    "replicationcontroller": "replicaset:replicationcontroller",
+    "endpoints": "endpoints:endpoints",
+    "endpointslice": "endpointslice:endpointslice",
+    "kubernetes-service": "kubernetes_service:kubernetesservice",
+    "nodelifecycle": "node_lifecycle:nodelifecycle",
+    "tainteviction": "taint_eviction:tainteviction",
+    "nodeipam": "node_ipam:nodeipam",
+    "podgc": "podgc:podgc",
+    "serviceaccount": "serviceaccount:serviceaccount",
+    "root-ca-certificate-publisher": "root_ca:rootca",
+    "namespace": "namespace:namespace",
+    "garbagecollector": "gc:garbagecollector",
+}
+
+
+def chosen(patterns: Iterable[str]) -> list[str]:
+    """The names that ``--controllers=*,-x`` means: `*` all, `x` that one, `-x` not that one. ValueError for an unknown name."""
+    wanted = [each.strip() for each in patterns if each.strip()]
+    unknown = [each for each in wanted if each != "*" and each.lstrip("-") not in CONTROLLERS]
+    if unknown:
+        raise ValueError(f"no controller is called {', '.join(unknown)}; there are: {', '.join(CONTROLLERS)}")
+    return [name for name in CONTROLLERS if f"-{name}" not in wanted and ("*" in wanted or name in wanted)]
+
+
+def build(name: str, ctx: Context) -> Run:
+    """Import the controller's module and build it; its informers are registered, nothing runs yet."""
+    module, _, function = CONTROLLERS[name].partition(":")
+    run: Run = getattr(importlib.import_module(f"kubeling.controllers.{module}"), function)(ctx)
+    return run
