@@ -1,0 +1,103 @@
+"""Which validators a kind has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kubeling.api import resources as r
+from kubeling.api.errors import FieldError
+from kubeling.api.meta import Object
+from kubeling.api.names import Check
+from kubeling.api.resources import Resource
+from kubeling.api.strategies import strategy_of
+from kubeling.api.validation import cluster, pod, services, workloads
+from kubeling.api.validation.common import Errors
+from kubeling.api.validation.objectmeta import validate_metadata, validate_metadata_update
+
+_CREATE: dict[Resource, Callable[[Object], Errors]] = {
+    r.PODS: pod.pod,
+    r.POD_TEMPLATES: workloads.pod_template,
+    r.REPLICATION_CONTROLLERS: workloads.replication_controller,
+    r.DEPLOYMENTS: workloads.deployment,
+    r.REPLICA_SETS: workloads.replica_set,
+    r.DAEMON_SETS: workloads.daemon_set,
+    r.STATEFUL_SETS: workloads.stateful_set,
+    r.JOBS: workloads.job,
+    r.CRON_JOBS: workloads.cron_job,
+    r.HORIZONTAL_POD_AUTOSCALERS: workloads.autoscaler,
+    r.HORIZONTAL_POD_AUTOSCALERS_V1: workloads.autoscaler,
+    r.POD_DISRUPTION_BUDGETS: workloads.disruption_budget,
+    r.SERVICES: services.service,
+    r.ENDPOINTS: services.endpoints,
+    r.ENDPOINT_SLICES: services.endpoint_slice,
+    r.INGRESSES: services.ingress,
+    r.NETWORK_POLICIES: services.network_policy,
+    r.LEASES: services.lease,
+    r.CONFIG_MAPS: cluster.config_map,
+    r.SECRETS: cluster.secret,
+    r.NAMESPACES: cluster.namespace,
+    r.NODES: cluster.node,
+    r.RESOURCE_QUOTAS: cluster.resource_quota,
+    r.LIMIT_RANGES: cluster.limit_range,
+    r.ROLES: cluster.role,
+    r.CLUSTER_ROLES: cluster.cluster_role,
+    r.ROLE_BINDINGS: cluster.role_binding,
+    r.CLUSTER_ROLE_BINDINGS: cluster.cluster_role_binding,
+    r.PRIORITY_CLASSES: cluster.priority_class,
+    r.STORAGE_CLASSES: cluster.storage_class,
+    r.PERSISTENT_VOLUMES: cluster.persistent_volume,
+    r.PERSISTENT_VOLUME_CLAIMS: cluster.persistent_volume_claim,
+    r.EVENTS: cluster.event,
+    r.EVENTS_V1: cluster.event,
+    r.CERTIFICATE_SIGNING_REQUESTS: cluster.signing_request,
+    r.INGRESS_CLASSES: cluster.ingress_class,
+    r.RUNTIME_CLASSES: cluster.runtime_class,
+}
+#: Kinds whose updates are held against the old object as well; all but pods are validated as on creation first.
+_UPDATE: dict[Resource, Callable[[Object, Object], Errors]] = {
+    r.DEPLOYMENTS: workloads.selector_update,
+    r.REPLICA_SETS: workloads.selector_update,
+    r.DAEMON_SETS: workloads.selector_update,
+    r.STATEFUL_SETS: workloads.stateful_set_update,
+    r.JOBS: workloads.job_update,
+    r.SERVICES: services.service_update,
+    r.ENDPOINT_SLICES: services.endpoint_slice_update,
+    r.CONFIG_MAPS: cluster.config_map_update,
+    r.SECRETS: cluster.secret_update,
+    r.NODES: cluster.node_update,
+    r.RESOURCE_QUOTAS: cluster.resource_quota_update,
+    r.ROLE_BINDINGS: cluster.binding_update,
+    r.CLUSTER_ROLE_BINDINGS: cluster.binding_update,
+    r.PRIORITY_CLASSES: cluster.priority_class_update,
+    r.STORAGE_CLASSES: cluster.storage_class_update,
+    r.PERSISTENT_VOLUMES: cluster.persistent_volume_update,
+    r.PERSISTENT_VOLUME_CLAIMS: cluster.persistent_volume_claim_update,
+    r.CERTIFICATE_SIGNING_REQUESTS: cluster.signing_request_update,
+    r.RUNTIME_CLASSES: cluster.runtime_class_update,
+}
+
+
+def validate_create(obj: Object, resource: Resource, name_check: Check | None = None) -> list[FieldError]:
+    """What is wrong with an object that is to be created; empty where nothing is. `name_check` is for resources that are not built in."""
+    check = name_check or strategy_of(resource).name_check
+    found = list(validate_metadata(obj, resource.namespaced, check))
+    if resource in _CREATE:
+        found += _CREATE[resource](obj)
+    return found
+
+
+def validate_update(new: Object, old: Object, resource: Resource) -> list[FieldError]:
+    """What is wrong with an update through the main door."""
+    found = list(validate_metadata_update(new, old))
+    if resource == r.PODS:
+        return [*found, *pod.pod_update(new, old)]
+    if resource in _CREATE and new is not old:
+        found += _CREATE[resource](new)
+    if resource in _UPDATE:
+        found += _UPDATE[resource](new, old)
+    return found
+
+
+def validate_status_update(new: Object, old: Object, resource: Resource) -> list[FieldError]:
+    """What is wrong with an update through `/status`: only metadata can be."""
+    return list(validate_metadata_update(new, old))
