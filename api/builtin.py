@@ -33,13 +33,17 @@ def schema_of(api_version: str, kind: str) -> Schema:
 
     Raises KeyError where there is none.
     """
-    package = GROUP_VERSIONS.get(api_version)
-    found = _find(package, kind) if package else None
-    if found is None:
-        found = _find("meta.v1", kind)
-    if found is None:
-        raise KeyError(f"no kind {kind} in {api_version}")
-    return _message(found)
+    for package in (GROUP_VERSIONS.get(api_version), "meta.v1"):
+        found = _find(package, kind) if package else None
+        if found is not None and is_kind(schema := _message(found)):
+            return schema
+    raise KeyError(f"no kind {kind} in {api_version}")
+
+
+def is_kind(schema: Schema) -> bool:
+    """Whether the message is sent on its own, with apiVersion and kind at its top."""
+    field = schema.fields.get("apiVersion")
+    return field is not None and not field.number
 
 
 def message(name: str) -> Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubeling.api.builtin import message
 from kubeling.api.openapi.components import Components
 from kubeling.api.resources import Resource, Subresource
 
@@ -106,7 +107,7 @@ class _Builder:
 
     def _patches(self) -> Json:
         types = (*_PATCHES, _STRATEGIC) if self.strategic else _PATCHES
-        return self._body(self.components.kind("meta.k8s.io", "v1", "Patch"), types)
+        return self._body(self.components.of(message("meta.v1.Patch")), types)
 
     def _delete_options(self) -> Json:
         return {"content": {"application/json": {"schema": self.components.kind("", "v1", "DeleteOptions")}}}

@@ -21,7 +21,7 @@ def every_kind() -> list[tuple[str, str]]:
         (api_version, name.rpartition(".")[2])
         for api_version, package in builtin.GROUP_VERSIONS.items()
         for name in builtin.messages(package)
-        if "kind" in builtin.message(name).fields and "apiVersion" in builtin.message(name).fields and name != "meta.v1.TypeMeta"
+        if builtin.is_kind(builtin.message(name))
     ]
 
 

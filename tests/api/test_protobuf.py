@@ -9,6 +9,7 @@ import pytest
 
 from kubeling.api import builtin, protobuf
 from kubeling.api.decode import DecodeError, decode
+from kubeling.api.protobuf.plans import plan_of
 
 from .conftest import MakeObject, every_kind
 
@@ -132,8 +133,12 @@ def test_a_watch_frame_has_a_length_and_an_enveloped_object() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
     frame = protobuf.encode_watch_event("ADDED", protobuf.encode(pod))
     assert int.from_bytes(frame[:4], "big") == len(frame) - 4
-    event = protobuf.decode_raw(frame[4:], "v1", "WatchEvent")
-    assert (event["type"], event["object"]) == ("ADDED", pod)
+    plan = plan_of(builtin.message("meta.v1.WatchEvent"))
+    message = plan.new()
+    message.MergeFromString(frame[4:])
+    event: dict[str, Any] = {}
+    plan.read(message, event)
+    assert event == {"type": "ADDED", "object": pod}
 
 
 @pytest.mark.parametrize(
