@@ -1,0 +1,26 @@
+"""`kubeling`: from the command line to a verb."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Assemble the verbs and run the one that was asked for."""
+    import typer
+
+    from kubeling.cli import cluster_verbs
+
+    app = typer.Typer(
+        name="kubeling",
+        help="A whole Kubernetes on this machine, up in a second.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    cluster_verbs.register(app)
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The verbs about clusters themselves: up, down, list, status, logs, node, kubeconfig, image.
+
+They print for people: one line a step with its time, one line for what went wrong. What they do is in :mod:`kubeling.cluster`, imported inside the verbs
+so that none pays for another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kubeling.cluster.state import State
+
+DEFAULT = "default"
+
+Name = Annotated[str, typer.Option("--name", "-n", envvar="KUBELING_NAME", help="Which cluster.")]
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """One line for what the user can mend, and exit status 1."""
+    from kubeling.cluster.state import ClusterError
+
+    try:
+        yield
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _show(step: dict[str, Any]) -> None:
+    print(f" {step.get('mark', '✓')} {step['step']} {step['seconds']:.2f}s", flush=True)
+
+
+def up(
+    name: Name = DEFAULT,
+    control_planes: Annotated[int, typer.Option(help="1, or 3 for a control plane that survives the loss of a node.")] = 1,
+    workers: Annotated[int, typer.Option(help="How many nodes run pods.")] = 1,
+    network: Annotated[
+        str, typer.Option(help="netns: nodes are namespaces on a switch of their own. host: plain processes.")
+    ] = "netns",
+    runtime: Annotated[str, typer.Option(help="crilite, or the socket of another CRI runtime: unix:///path")] = "crilite",
+    api_port: Annotated[int, typer.Option(help="The API's port on 127.0.0.1; 0 takes a free one and keeps it.")] = 0,
+    wait: Annotated[bool, typer.Option(help="Wait until everything is Ready.")] = True,
+    timeout: Annotated[float, typer.Option(help="Give up waiting after so many seconds.")] = 120.0,
+    v: Annotated[int, typer.Option("--v", help="Verbosity of the daemons' logs; 4 and above shows debug lines.")] = 0,
+    owner: Annotated[int, typer.Option(hidden=True, help="Go down when this process ends.")] = 0,
+    merge: Annotated[bool, typer.Option("--merge/--no-merge", hidden=True, help="Change the user's kubeconfig.")] = True,
+) -> None:
+    """Bring a cluster up, and make it the one that kubectl talks to. One that was stopped is booted again as it was."""
+    began = time.monotonic()
+    from kubeling.cluster import launch
+    from kubeling.cluster.topology import ClusterSpec
+
+    spec = ClusterSpec(name, control_planes, workers, network, runtime, api_port, verbosity=v)
+    with plain_errors():
+        root = launch.up(spec, _show, wait=wait, merge=merge, owner=owner, timeout=timeout)
+    print(f"Cluster {name!r} is {'up' if wait else 'starting'} after {time.monotonic() - began:.2f}s.", end=" ")
+    if merge:
+        print(f"kubectl uses it now (context kubeling-{name}).")
+    else:
+        print(f"Its kubeconfig: {root / 'kubeconfig' / 'admin.conf'}")
+
+
+def down(
+    name: Name = DEFAULT,
+    every: Annotated[bool, typer.Option("--all", help="Every cluster of yours.")] = False,
+) -> None:
+    """Remove a cluster: its processes, namespaces, cgroups, files, and its context."""
+    from kubeling.cluster import launch
+
+    with plain_errors():
+        for one in launch.names() if every else [name]:
+            began = time.monotonic()
+            launch.down(one)
+            print(f" ✓ cluster {one!r} removed {time.monotonic() - began:.2f}s")
+
+
+def clusters() -> None:
+    """The clusters of this user."""
+    from kubeling.cluster import state
+
+    rows = [("NAME", "STATE", "NODES", "NETWORK", "SERVER", "SUPERVISOR")]
+    with plain_errors():
+        for root in state.clusters():
+            found = state.load(root)
+            if found is not None:
+                pid = str(found.supervisor.pid) if found.supervisor and found.supervisor.alive() else "-"
+                rows.append((root.name, _word(found), str(len(found.nodes)), found.spec.network, found.spec.server, pid))
+    if len(rows) == 1:
+        print(f"No clusters in {state.home()}: `kubeling up` makes one.")
+    else:
+        print_table(rows)
+
+
+def _word(found: State) -> str:
+    alive = found.supervisor is not None and found.supervisor.alive()
+    if found.phase == "running":
+        return "running" if alive else "dead"
+    return found.phase
+
+
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Columns as wide as their widest cell, the last one open."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def kubeconfig(
+    name: Name = DEFAULT,
+    internal: Annotated[bool, typer.Option(help="With the addresses that the nodes use.")] = False,
+) -> None:
+    """Print the administrator's kubeconfig."""
+    from kubeling.cluster import state
+    from kubeling.cluster.state import ClusterError
+
+    with plain_errors():
+        path = state.root_of(name) / "kubeconfig" / ("internal.conf" if internal else "admin.conf")
+        if not path.exists():
+            raise ClusterError(f"there is no cluster {name!r}: `kubeling list` shows which there are")
+        print(path.read_text(), end="")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the cluster verbs to `app`."""
+    from kubeling.cli import status_verbs
+
+    app.command(rich_help_panel="Clusters")(up)
+    app.command(rich_help_panel="Clusters")(down)
+    app.command("delete-cluster", hidden=True)(down)
+    app.command("list", rich_help_panel="Clusters")(clusters)
+    app.command(rich_help_panel="Clusters")(kubeconfig)
+    status_verbs.register(app)
+
+
+def default_root(name: str) -> Path:
+    """The directory of the cluster `name`."""
+    from kubeling.cluster import state
+
+    return state.root_of(name)

@@ -1,0 +1,162 @@
+"""What every cluster has from the start: made once through the API, after which it waits until the cluster can be used.
+
+A short-lived process, forked from the zygote so that the client library is already there, and gone when its work is done. It reports each step as a line of
+JSON on an inherited pipe. Everything it makes may exist already (a cluster that boots again), and nothing that somebody has changed is changed back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import struct
+from typing import Any
+
+from kubeling.api import resources
+from kubeling.api.errors import ApiError
+from kubeling.client import kubeconfig
+from kubeling.client.rest import Client, ConnectionFailed
+from kubeling.daemon import main as daemon_main
+from kubeling.daemon.backoff import Backoff
+from kubeling.linux import netns
+
+DNS_QUERY_SECONDS = 0.5
+#: Of the Service that :meth:`Bootstrap._objects` makes: it needs no controller.
+_NAME = "kube-dns.kube-system.svc"
+
+
+def dns_service(address: str) -> dict[str, Any]:
+    """The Service of the cluster's DNS. It has no selector: the dns daemons keep its EndpointSlices themselves."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kube-dns",
+            "namespace": "kube-system",
+            "labels": {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS", "kubernetes.io/cluster-service": "true"},
+        },
+        "spec": {
+            "clusterIP": address,
+            "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP"},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+            ],
+        },
+    }
+
+
+class Bootstrap:
+    """The steps, in order."""
+
+    def __init__(self, client: Client, report: int, args: argparse.Namespace) -> None:
+        self._client = client
+        self._report = report
+        self._args = args
+
+    def _say(self, step: str) -> None:
+        os.write(self._report, json.dumps({"step": step}).encode() + b"\n")
+
+    async def run(self) -> None:
+        await self._patiently(lambda: self._client.request_bytes("GET", "/readyz"))
+        self._say("apiserver")
+        await self._patiently(self._objects)
+        self._say("objects")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._nodes())
+            if self._args.dns_address:
+                group.create_task(self._dns())
+
+    async def _patiently(self, work: Any) -> None:
+        """Call `work` until it succeeds: whom it asks has only just come up."""
+        backoff = Backoff(base=0.01, factor=1.5, limit=0.5)
+        while True:
+            try:
+                await work()
+                return
+            except (ApiError, ConnectionFailed):
+                await asyncio.sleep(backoff.next())
+
+    async def _objects(self) -> None:
+        await self._ensure(resources.NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
+        await self._ensure(resources.SERVICES, dns_service(self._args.dns_service))
+
+    async def _ensure(self, resource: resources.Resource, obj: dict[str, Any]) -> None:
+        try:
+            await self._client.create(resource, obj)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+
+    async def _nodes(self) -> None:
+        """Return when every expected node is Ready; follows a watch, so it costs nothing to wait."""
+        waiting = {name for name in self._args.nodes.split(",") if name}
+        while waiting:
+            try:
+                listed = await self._client.list(resources.NODES)
+                self._seen(listed["items"], waiting)
+                version = listed["metadata"]["resourceVersion"]
+                if waiting:
+                    async for _kind, node in self._client.watch(resources.NODES, resource_version=version):
+                        self._seen([node], waiting)
+                        if not waiting:
+                            break
+            except (ApiError, ConnectionFailed):
+                await asyncio.sleep(0.2)
+        self._say("nodes")
+
+    @staticmethod
+    def _seen(nodes: list[dict[str, Any]], waiting: set[str]) -> None:
+        for node in nodes:
+            conditions = node.get("status", {}).get("conditions", [])
+            if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+                waiting.discard(node["metadata"]["name"])
+
+    async def _dns(self) -> None:
+        host, _, port = self._args.dns_address.rpartition(":")
+        name, where = f"{_NAME}.{self._args.domain}", self._args.dial_netns
+
+        async def ask() -> None:
+            if not await asyncio.to_thread(resolves, host, int(port), name, where):
+                raise ConnectionFailed(f"{host}:{port} does not know {name} yet")
+
+        await self._patiently(ask)
+        self._say("dns")
+
+
+def resolves(host: str, port: int, name: str, netns_path: str = "") -> bool:
+    """Whether the DNS server at `host`:`port` (dialled from the namespace at `netns_path`) has an address for `name`."""
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    query = struct.pack("!HHHHHH", 0x6B6C, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", 1, 1)
+    sock = (
+        netns.make_socket(netns_path, kind=socket.SOCK_DGRAM) if netns_path else socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    )
+    with sock:
+        sock.settimeout(DNS_QUERY_SECONDS)
+        try:
+            sock.connect((host, port))
+            sock.send(query)
+            answer = sock.recv(512)
+        except OSError:
+            return False
+    flags, answers = struct.unpack("!2xH2xH", answer[:8]) if len(answer) >= 12 else (15, 0)
+    return bool(flags & 15 == 0 and answers > 0)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = daemon_main.parser("cluster.bootstrap", __doc__ or "")
+    parser.add_argument("--kubeconfig", required=True)
+    parser.add_argument("--report-fd", type=int, default=1)
+    parser.add_argument("--nodes", default="", help="names, separated by commas, of the nodes to wait for")
+    parser.add_argument("--dns-service", required=True)
+    parser.add_argument("--dns-address", default="", help="ADDRESS:PORT of a DNS server to wait for")
+    parser.add_argument("--domain", default="cluster.local")
+    parser.add_argument("--dial-netns", default="")
+    args = parser.parse_args(argv)
+
+    async def work() -> None:
+        async with Client(kubeconfig.load(args.kubeconfig)) as client:
+            await Bootstrap(client, args.report_fd, args).run()
+
+    return daemon_main.run(args, work())

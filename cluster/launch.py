@@ -1,0 +1,408 @@
+"""`up` and `down` as functions: what the command line, the tests and the pytest plugin call.
+
+`up` does what can be checked before it changes anything (names, rights, ports), then starts the supervisor and makes the certificates while the supervisor
+makes the nodes. `down` asks the supervisor; where that is gone, it does by hand what is left, from what state.json says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kubeling.cluster import cgroups, child, state, userns
+from kubeling.cluster.control import Control
+from kubeling.cluster.state import ClusterError, Process, State
+from kubeling.cluster.topology import LOOPBACK_SLOTS, MAX_WORKERS, ClusterSpec, Topology, missing_ports, nodes_for
+
+Tell = Callable[[dict[str, Any]], None]
+
+GONE_SECONDS = 10.0
+DOWN_SECONDS = 60.0
+
+
+def up(
+    spec: ClusterSpec,
+    tell: Tell = lambda _: None,
+    *,
+    wait: bool = True,
+    merge: bool = True,
+    owner: int = 0,
+    timeout: float = 120.0,
+) -> Path:
+    """Bring the cluster up, a new one or one whose disks are there. Returns its directory. `tell` gets every step. Raises ClusterError."""
+    state.check_name(spec.name)
+    _check_spec(spec)
+    root = state.root_of(spec.name)
+    with _locked(root):
+        found = _existing(root)
+        userns.check(spec.network if found is None else found.spec.network)
+        fresh = found is None
+        if found is None:
+            found = State(spec, nodes=nodes_for(spec), user_namespace=userns.needed(spec.network))
+        try:
+            reservation, slot = _reserve(root, found)
+            _prepare(root, found, fresh=fresh)
+            control = _start(root, found, reservation, slot, owner, timeout + 10)
+        except BaseException:
+            if fresh:
+                shutil.rmtree(root, ignore_errors=True)
+                _remove_empty_home()
+            raise
+    with control:
+        began = time.monotonic()
+        _identities(found.topology(root))
+        tell({"step": "certificates and kubeconfigs", "seconds": time.monotonic() - began, "mark": "✓"})
+        control.call("go")
+        if merge:
+            merge_context(found.topology(root))
+        if wait:
+            for message in control.messages("wait", timeout=timeout):
+                if "step" in message:
+                    tell(message)
+    return root
+
+
+def _check_spec(spec: ClusterSpec) -> None:
+    if spec.control_planes not in (1, 3):
+        raise ClusterError(
+            f"--control-planes={spec.control_planes}: 1 or 3, since a store of any other size is no safer than the next smaller"
+        )
+    if not 0 <= spec.workers <= MAX_WORKERS:
+        raise ClusterError(f"--workers={spec.workers}: 0 to {MAX_WORKERS}")
+    if spec.network not in ("netns", "host"):
+        raise ClusterError(f"--network={spec.network}: netns or host")
+    if spec.runtime != "crilite" and not spec.runtime.startswith("unix:///"):
+        raise ClusterError(f"--runtime={spec.runtime}: crilite, or the socket of a CRI runtime as unix:///path")
+    if spec.runtime != "crilite" and not Path(spec.runtime.removeprefix("unix://")).is_socket():
+        raise ClusterError(f"--runtime={spec.runtime}: there is no socket; is the runtime running?")
+    if not 0 <= spec.api_port < 65536:
+        raise ClusterError(f"--api-port={spec.api_port}: 1 to 65535, or 0 for a free one")
+
+
+def _existing(root: Path) -> State | None:
+    """The state of a cluster that may be booted again; None where there is nothing. Raises ClusterError for everything in between."""
+    found = state.load(root)
+    remedy = f"`kubeling down --name {root.name}` removes what is left"
+    if found is None:
+        if any(root.iterdir()):
+            raise ClusterError(f"an older cluster {root.name!r} was only half removed ({root} holds files): {remedy}")
+        return None
+    if found.supervisor is not None and found.supervisor.alive():
+        raise ClusterError(
+            f"a cluster {root.name!r} runs already (supervisor {found.supervisor.pid}): use it, or `kubeling down --name {root.name}`, "
+            "or choose another --name"
+        )
+    if found.phase == "creating":
+        raise ClusterError(f"an earlier `up` of {root.name!r} was broken off: {remedy}")
+    if found.phase == "removing":
+        raise ClusterError(f"an older cluster {root.name!r} was only half removed: {remedy}")
+    _kill_all(found)
+    return found
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One `up` or `down` at a time for each cluster. The directory is made for the lock where it is not there."""
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ClusterError(
+            f"{root} cannot be made ({error.strerror}): set KUBELING_HOME to a directory that you may write to"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ClusterError(f"another `kubeling` is bringing {root.name!r} up or down at this moment: wait for it") from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            root.rmdir()  # Only where it is empty: we have made it for nothing.
+            _remove_empty_home()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_empty_home() -> None:
+    with contextlib.suppress(OSError):
+        state.home().rmdir()
+
+
+def _reserve(root: Path, found: State) -> tuple[socket.socket, socket.socket]:
+    """Take the port of the API and a slot of loopback addresses; both are written into `found`."""
+    slot, number = _slot(root, found.spec.loopback if found.phase != "creating" else 0)
+    try:
+        reservation = _reserve_port(found.spec.api_port)
+    except OSError as error:
+        slot.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ClusterError(
+                f"port {found.spec.api_port} of 127.0.0.1 is in use (`ss -ltnp 'sport = :{found.spec.api_port}'` shows by whom): choose another --api-port"
+            ) from error
+        raise ClusterError(f"port {found.spec.api_port} of 127.0.0.1 cannot be used: {error.strerror}") from error
+    found.spec = replace(found.spec, api_port=reservation.getsockname()[1], loopback=number)
+    return reservation, slot
+
+
+def _reserve_port(port: int) -> socket.socket:
+    """A socket that is bound but does not listen: nobody else gets the port, and connections are refused while no apiserver runs."""
+    with socket.socket() as trial:
+        # Without SO_REUSEPORT this fails where anybody at all has the port; with SO_REUSEADDR it does not mind connections that linger.
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind(("127.0.0.1", port))
+        chosen = trial.getsockname()[1]
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", chosen))
+    return sock
+
+
+def _slot(root: Path, wanted: int) -> tuple[socket.socket, int]:
+    """A /16 of loopback addresses that no cluster of this host has, whoever it belongs to: the abstract name of a socket stands for each."""
+    start = wanted - LOOPBACK_SLOTS.start if wanted else zlib.crc32(str(root).encode())
+    for step in range(len(LOOPBACK_SLOTS)):
+        number = LOOPBACK_SLOTS[(start + step) % len(LOOPBACK_SLOTS)]
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.bind(f"\0kubeling/loopback/{number}")
+            return sock, number
+        except OSError as error:
+            sock.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise ClusterError(f"{len(LOOPBACK_SLOTS)} clusters run on this host already: `kubeling down` one of them")
+
+
+def _prepare(root: Path, found: State, *, fresh: bool) -> None:
+    """Make the directory, and what the topology needs to be complete."""
+    if fresh:
+        for name in ("pki", "kubeconfig", "logs", "nodes"):
+            (root / name).mkdir(mode=0o700, exist_ok=True)
+        cgroup = f"/kubeling/{root.name}-{secrets.token_hex(3)}"
+        if found.spec.isolated and not found.user_namespace and cgroups.create(cgroup):
+            found.cgroup = cgroup
+    if found.cgroup:
+        for node in found.nodes:
+            cgroups.create(f"{found.cgroup}/{node.name}")
+    if not found.spec.isolated:
+        found.run = f"/tmp/kubeling-{os.getuid()}-{zlib.crc32(str(root).encode()):08x}"
+        Path(found.run).mkdir(mode=0o700, exist_ok=True)
+        if Path(found.run).stat().st_uid != os.getuid():
+            raise ClusterError(f"{found.run} belongs to somebody else: remove it")
+    found.ports.update(free_ports(missing_ports(found.spec, found.nodes, found.ports)))
+    found.processes, found.supervisor = [], None
+    state.save(root, found)
+
+
+def free_ports(keys: Sequence[str]) -> dict[str, int]:
+    """A free port of 127.0.0.1 for each of `keys`, all different."""
+    with contextlib.ExitStack() as held:
+        ports = {}
+        for key in keys:
+            sock = held.enter_context(socket.socket())
+            sock.bind(("127.0.0.1", 0))
+            ports[key] = sock.getsockname()[1]
+        return ports
+
+
+def _identities(topology: Topology) -> None:
+    """Certificates and kubeconfigs: what is there already stays."""
+    from kubeling.cluster import kubeconfig, pki
+
+    kubeconfig.write_all(topology, pki.ensure(topology))
+
+
+# -- the supervisor's process -----------------------------------------------------------------------------------------------------------
+
+
+def _start(root: Path, found: State, reservation: socket.socket, slot: socket.socket, owner: int, timeout: float) -> Control:
+    """Start the supervisor, detached, and return the control connection to it."""
+    ours, theirs = socket.socketpair()
+    argv = [
+        sys.executable,
+        # Not the directory that the user happens to be in: it may hold a `grpc.py`.
+        "-P",
+        "-m",
+        "kubeling.cluster.supervisor",
+        f"--root={root}",
+        f"--reservation-fd={reservation.fileno()}",
+        f"--slot-fd={slot.fileno()}",
+        f"--up-fd={theirs.fileno()}",
+        f"--owner={owner}",
+        "x" * child.TITLE_ROOM,
+    ]
+    entry = userns.Entry() if found.user_namespace else None
+    output = os.open(root / "logs" / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        _become_supervisor(argv, entry, output, [reservation.fileno(), slot.fileno(), theirs.fileno()])
+    for resource in (theirs, reservation, slot):
+        resource.close()
+    os.close(output)
+    if entry is not None:
+        entry.admit(pid)
+    return Control(root, timeout, sock=ours)
+
+
+def _become_supervisor(argv: list[str], entry: userns.Entry | None, output: int, keep: list[int]) -> NoReturn:
+    status = 1
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        if entry is not None:
+            entry.enter()
+        for fd in keep:
+            os.set_inheritable(fd, True)
+        os.chdir("/")
+        os.execve(argv[0], argv, environment())
+    except OSError as error:
+        print(f"the supervisor could not be started: {error}", file=sys.stderr)
+    finally:
+        os._exit(status)
+
+
+def environment() -> dict[str, str]:
+    """The environment of the supervisor and all that it starts: with the system's tools on the path, as ordinary users often lack them."""
+    path = os.environ.get("PATH", "/usr/bin:/bin").split(os.pathsep)
+    path += [folder for folder in ("/usr/local/sbin", "/usr/sbin", "/sbin") if folder not in path]
+    return {**os.environ, "PATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+
+
+# -- contexts ---------------------------------------------------------------------------------------------------------------------------
+
+
+def merge_context(topology: Topology) -> Path:
+    """Put the cluster into the user's kubeconfig, make it current, and remember what was. Returns the file."""
+    from kubeling.cluster import kubeconfig
+
+    path = kubeconfig.user_file()
+    name = kubeconfig.context_name(topology.spec.name)
+    try:
+        before = kubeconfig.merge(json.loads(topology.layout.admin_kubeconfig.read_bytes()), path)
+    except kubeconfig.KubeconfigBroken as error:
+        raise ClusterError(
+            f"{error}. The cluster itself runs; its own kubeconfig is {topology.layout.admin_kubeconfig}"
+        ) from error
+    known = _context(topology.layout.root)
+    previous = known.get("previous", "") if before == name else before
+    topology.layout.context.write_text(json.dumps({"kubeconfig": str(path.absolute()), "previous": previous}))
+    return path
+
+
+def _context(root: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads((root / "context.json").read_bytes())
+        return found
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+# -- down -------------------------------------------------------------------------------------------------------------------------------
+
+
+def down(name: str) -> None:
+    """Remove the cluster: processes, namespaces, cgroups, files, and its context. Raises ClusterError where there is none or something stays."""
+    from kubeling.cluster import kubeconfig
+
+    root = state.root_of(name)
+    if not root.is_dir():
+        raise ClusterError(f"there is no cluster {name!r}" + (f": there are {', '.join(known)}" if (known := names()) else ""))
+    context = _context(root)
+    with _locked(root):
+        _bring_down(root)
+    if context.get("kubeconfig"):
+        kubeconfig.unmerge(kubeconfig.context_name(name), Path(context["kubeconfig"]), context.get("previous", ""))
+    _remove_empty_home()
+
+
+def names() -> list[str]:
+    """The clusters of this user."""
+    return [path.name for path in state.clusters()]
+
+
+def _bring_down(root: Path) -> None:
+    try:
+        found = state.load(root)
+    except ClusterError:
+        found = None  # Damaged: the supervisor knows what it runs, and without one there are only files.
+    try:
+        with Control(root, DOWN_SECONDS) as control:
+            pid = control.call("ping")["pid"]
+            supervisor = state.identify(pid, "supervisor")
+            control.call("down")
+        _await_end([supervisor])
+    except ClusterError:
+        # No supervisor, or one that does not answer: by hand then.
+        _bring_down_by_hand(root, found)
+    with contextlib.suppress(ChildProcessError):
+        if found is not None and found.supervisor is not None:
+            os.waitpid(found.supervisor.pid, os.WNOHANG)  # It may have been our own child.
+    if root.exists():
+        raise ClusterError(f"{root} could not be removed: look who still uses it, then `rm -r {root}`")
+
+
+def _bring_down_by_hand(root: Path, found: State | None) -> None:
+    if found is not None:
+        found.phase = "removing"
+        state.save(root, found)
+        _kill_all(found)
+        if left := cgroups.remove(found.cgroup):
+            raise ClusterError(f"the cgroup {left[0]} is still in use: `cat {left[0]}/cgroup.procs` shows by whom")
+        if not found.spec.isolated:
+            shutil.rmtree(found.run, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        shutil.rmtree(root)
+    if root.exists() and found is not None and found.user_namespace:
+        # Files of users that exist only inside the user namespace, such as those of images.
+        userns.run_inside(lambda: shutil.rmtree(root, ignore_errors=True))
+
+
+def _kill_all(found: State) -> None:
+    """End what is left of a cluster whose supervisor is gone, or is to go."""
+    processes = [*([found.supervisor] if found.supervisor else []), *found.processes]
+    # Inits die by themselves when the supervisor does; the others with their init. This is for those that cannot.
+    for process in processes:
+        if process.alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, signal.SIGKILL)
+    _await_end(processes)
+
+
+def _await_end(processes: Sequence[Process]) -> None:
+    deadline = time.monotonic() + GONE_SECONDS
+    for process in processes:
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            continue
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            if process.alive():
+                poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if process.alive():
+                raise ClusterError(
+                    f"process {process.pid} ({process.what}) does not end: it may hang in the kernel; try again later"
+                )
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,113 @@
+"""The data centre: one network namespace with a bridge in it, the switch, into which every node's network card is plugged.
+
+Nobody but the supervisor holds the switch (by a descriptor, nothing is mounted), so it goes when the supervisor goes, and with it every cable. The host's
+own interfaces, routes and rules are never touched. Cables can be pulled, and packets between two nodes dropped, on the switch's side: the node notices
+nothing but silence.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterable
+
+from kubeling.cluster.topology import GATEWAY, MTU, PREFIX, Node
+from kubeling.linux import netns, syscalls
+
+BRIDGE = "br0"
+_TABLE = "bridge kubeling_faults"
+
+
+class Switch:
+    """The namespace and its bridge. Methods block for a few milliseconds each: call them in a thread from an event loop."""
+
+    def __init__(self) -> None:
+        self.fd = _new_namespace()
+        self._cut: set[tuple[str, str]] = set()
+        netns.ip_batch(
+            [
+                "link set lo up",
+                # No spanning tree and no learning delay: a card that is plugged in works at once.
+                f"link add {BRIDGE} mtu {MTU} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+                f"addr add {GATEWAY}/{PREFIX} dev {BRIDGE}",
+                f"link set {BRIDGE} up",
+            ],
+            netns=self.path,
+        )
+
+    @property
+    def path(self) -> str:
+        """A path to the namespace that other processes of ours can open."""
+        return f"/proc/{os.getpid()}/fd/{self.fd}"
+
+    def plug(self, node: Node, pid: int) -> None:
+        """Give the network namespace of process `pid` a card `eth0`, on a new cable to the bridge."""
+        netns.ip_batch(
+            [
+                f"link add {node.link} mtu {MTU} type veth peer name eth0 mtu {MTU} netns {pid}",
+                f"link set {node.link} master {BRIDGE} up",
+            ],
+            netns=self.path,
+        )
+
+    def unplug(self, node: Node) -> None:
+        """Take the cable away, both ends; one that is not there is as good."""
+        try:
+            netns.ip_batch([f"link del {node.link}"], netns=self.path)
+        except netns.CommandError as error:
+            if "Cannot find device" not in str(error):
+                raise
+
+    def isolate(self, node: Node, *, isolated: bool) -> None:
+        """Cut `node` off from everybody, or let it back."""
+        netns.ip_batch([f"link set {node.link} {'down' if isolated else 'up'}"], netns=self.path)
+
+    def cut(self, left: Iterable[Node], right: Iterable[Node]) -> None:
+        """Drop what goes between a node of `left` and one of `right`, in both directions, until :meth:`heal`."""
+        far = list(right)
+        self._cut |= {pair for a in left for b in far if a != b for pair in ((a.link, b.link), (b.link, a.link))}
+        self._load()
+
+    def heal(self) -> None:
+        """Let everything pass again."""
+        self._cut.clear()
+        self._load()
+
+    def _load(self) -> None:
+        if shutil.which("nft") is None:
+            raise OSError("nft is not installed, and links between nodes are cut with it: apt-get install nftables")
+        rules = "\n".join(f'    iifname "{a}" oifname "{b}" drop' for a, b in sorted(self._cut))
+        # Declared, deleted and declared anew: the table is replaced in one transaction, whether it was there or not.
+        script = f"table {_TABLE}\ndelete table {_TABLE}\n"
+        if rules:
+            script += f"table {_TABLE} {{\n  chain forward {{\n    type filter hook forward priority 0;\n{rules}\n  }}\n}}\n"
+        command = ["nsenter", f"--net={self.path}", "nft", "-f", "-"]
+        done = subprocess.run(command, input=script, text=True, capture_output=True, check=False)
+        if done.returncode != 0:
+            raise netns.CommandError(done.returncode, f"nft: {done.stderr.strip()}")
+
+    def close(self) -> None:
+        """Let go of the namespace: without nodes in it, the kernel takes it down."""
+        os.close(self.fd)
+
+
+def _new_namespace() -> int:
+    """A new network namespace, made by a thread that leaves ours for it. Returns its descriptor."""
+    made: list[int] = []
+    failure: list[OSError] = []
+
+    def body() -> None:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWNET)
+            made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=body, name="switch")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return made[0]

@@ -1,0 +1,464 @@
+"""Who runs where, with which flags: the whole cluster as data, computed from a :class:`ClusterSpec`.
+
+Two shapes of the same thing. In ``netns`` mode every node is a set of namespaces with an address of its own on the cluster's switch, so every
+daemon has its well-known port. In ``host`` mode all share 127.0.0.1, and the ports come from a book that was filled once with free ones. Either
+way each cluster owns one 127.X.0.0/16 of the host's loopback addresses: LoadBalancers come out of its first /24, and in host mode pods and Services
+out of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Role = Literal["control-plane", "worker"]
+
+GATEWAY = "172.30.0.1"
+PREFIX = 24
+MTU = 1500
+CLUSTER_CIDR = "10.244.0.0/16"
+SERVICE_CIDR = "10.96.0.0/16"
+API_SERVICE = "10.96.0.1"
+DNS_SERVICE = "10.96.0.10"
+DOMAIN = "cluster.local"
+CRI_SOCKET = "/run/kubeling/crilite.sock"
+MAX_WORKERS = 230
+
+#: The ports of netns mode, and the list of what host mode needs a port for.
+PORTS: dict[Role, dict[str, int]] = {
+    "control-plane": {
+        "etcd-client": 2379,
+        "etcd-peer": 2380,
+        "etcd-metrics": 2381,
+        "apiserver": 6443,
+        "scheduler": 10259,
+        "controllers": 10257,
+        "dns": 53,
+        "dns-health": 8181,
+        "kubeproxy-health": 10256,
+        "cloud": 10258,
+    },
+    "worker": {"kubelet": 10250, "kubelet-health": 10248, "kubeproxy-health": 10256},
+}
+
+#: Two clusters never share a loopback /16; below 10 and above 250 is left to others.
+LOOPBACK_SLOTS = range(10, 250)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """What the user asked for. `loopback` is X of the cluster's 127.X.0.0/16."""
+
+    name: str
+    control_planes: int = 1
+    workers: int = 1
+    network: str = "netns"
+    runtime: str = "crilite"
+    api_port: int = 0
+    loopback: int = LOOPBACK_SLOTS.start
+    verbosity: int = 0
+
+    @property
+    def isolated(self) -> bool:
+        """Whether nodes have namespaces of their own."""
+        return self.network == "netns"
+
+    @property
+    def service_cidr(self) -> str:
+        return SERVICE_CIDR if self.isolated else f"127.{self.loopback}.128.0/20"
+
+    @property
+    def cluster_cidr(self) -> str:
+        return CLUSTER_CIDR if self.isolated else f"127.{self.loopback}.64.0/18"
+
+    @property
+    def api_service(self) -> str:
+        return API_SERVICE if self.isolated else f"127.{self.loopback}.128.1"
+
+    @property
+    def dns_service(self) -> str:
+        return DNS_SERVICE if self.isolated else f"127.{self.loopback}.128.10"
+
+    @property
+    def load_balancer_cidr(self) -> str:
+        return f"127.{self.loopback}.0.0/24"
+
+    @property
+    def server(self) -> str:
+        """The API as the host reaches it."""
+        return f"https://127.0.0.1:{self.api_port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node; `number` counts from 1 within its role."""
+
+    role: Role
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.number}"
+
+    @property
+    def subnet_address(self) -> str:
+        """Its address on the cluster's switch."""
+        return f"172.30.0.{(10 if self.role == 'control-plane' else 20) + self.number}"
+
+    @property
+    def link(self) -> str:
+        """The name of its cable at the switch."""
+        return f"{'cp' if self.role == 'control-plane' else 'w'}{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Where a daemon tells how it is: plain HTTP, or HTTPS that we do not verify; dialled from inside the node."""
+
+    host: str
+    port: int
+    path: str = "/healthz"
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """One process to keep running. `{api}` in an argument stands for the number of the inherited listening socket of the API, `{switch}`
+    for that of the switch's network namespace."""
+
+    name: str
+    node: str
+    args: tuple[str, ...]
+    probe: Probe | None = None
+    #: Runs beside the supervisor, in the host's network namespace, not in its node.
+    on_host: bool = False
+    needs: tuple[str, ...] = ()
+    #: Where its `main(argv)` is; by default that of the room of its name.
+    entry: str = ""
+
+    @property
+    def module(self) -> str:
+        return self.entry or f"kubeling.{self.name}.__main__"
+
+    @property
+    def key(self) -> str:
+        """How it is called in `logs` and `status`."""
+        return f"{self.node}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of one cluster; see :mod:`kubeling.cluster.state`. `run` is where host mode keeps its sockets (their paths must be short)."""
+
+    root: Path
+    run: Path = Path("/run/kubeling")
+
+    @property
+    def pki(self) -> Path:
+        return self.root / "pki"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def context(self) -> Path:
+        """Which kubeconfig of the user's we are merged into, and what was current in it before."""
+        return self.root / "context.json"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.root / "control.sock"
+
+    @property
+    def admin_kubeconfig(self) -> Path:
+        return self.kubeconfig("admin")
+
+    def kubeconfig(self, component: str) -> Path:
+        return self.root / "kubeconfig" / f"{component}.conf"
+
+    def node(self, name: str) -> Path:
+        return self.root / "nodes" / name
+
+    def log(self, key: str) -> Path:
+        return self.logs / f"{key.replace('/', '-')}.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The cluster as it is meant to be: the spec, its nodes, and where things are."""
+
+    spec: ClusterSpec
+    nodes: tuple[Node, ...]
+    layout: Layout
+    #: host mode: "<node>/<purpose>" -> port
+    ports: Mapping[str, int] = field(default_factory=dict)
+    #: The cgroup that all of the cluster lives in, relative to each controller's root; empty where cgroups may not be written.
+    cgroup: str = ""
+
+    def node(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def of(self, role: Role) -> list[Node]:
+        return [node for node in self.nodes if node.role == role]
+
+    def address(self, node: Node) -> str:
+        return node.subnet_address if self.spec.isolated else "127.0.0.1"
+
+    def port(self, node: Node, purpose: str) -> int:
+        if self.spec.isolated:
+            return PORTS[node.role][purpose]
+        return self.ports[f"{node.name}/{purpose}"]
+
+    def cri_endpoint(self, node: Node) -> str:
+        if self.spec.runtime != "crilite":
+            return self.spec.runtime
+        return f"unix://{CRI_SOCKET}" if self.spec.isolated else f"unix://{self.layout.run / node.name}.sock"
+
+    def api_servers(self, node: Node | None = None) -> list[str]:
+        """The apiservers as the nodes reach them; a node's own comes first, workers begin at different ones."""
+        if not self.spec.isolated:
+            return [self.spec.server]
+        urls = [f"https://{self.address(n)}:{self.port(n, 'apiserver')}" for n in self.of("control-plane")]
+        start = (node.number - 1) % len(urls) if node is not None else 0
+        return urls[start:] + urls[:start]
+
+    def daemons(self, node: Node) -> list[Daemon]:
+        """All that runs for `node`, in the order in which it is started."""
+        return _control_plane(self, node) if node.role == "control-plane" else _worker(self, node)
+
+
+def nodes_for(spec: ClusterSpec) -> tuple[Node, ...]:
+    """The nodes that a new cluster begins with."""
+    control = [Node("control-plane", n + 1) for n in range(spec.control_planes)]
+    return (*control, *(Node("worker", n + 1) for n in range(spec.workers)))
+
+
+def next_worker(nodes: Sequence[Node]) -> Node:
+    """The worker to add next: the lowest number that is free."""
+    taken = {node.number for node in nodes if node.role == "worker"}
+    return Node("worker", next(n for n in range(1, MAX_WORKERS + 2) if n not in taken))
+
+
+def parse_node(name: str) -> Node:
+    """The inverse of :attr:`Node.name`."""
+    role, _, number = name.rpartition("-")
+    if role == "control-plane":
+        return Node("control-plane", int(number))
+    if role == "worker":
+        return Node("worker", int(number))
+    raise ValueError(f"{name!r} is not the name of a node: control-plane-N or worker-N")
+
+
+def missing_ports(spec: ClusterSpec, nodes: Sequence[Node], book: Mapping[str, int]) -> list[str]:
+    """The entries that the port book of host mode still lacks."""
+    if spec.isolated:
+        return []
+    return [key for node in nodes for purpose in PORTS[node.role] if (key := f"{node.name}/{purpose}") not in book]
+
+
+def spec_to_json(spec: ClusterSpec) -> dict[str, Any]:
+    return asdict(spec)
+
+
+def spec_from_json(raw: Mapping[str, Any]) -> ClusterSpec:
+    return ClusterSpec(**{key: raw[key] for key in ClusterSpec.__dataclass_fields__ if key in raw})
+
+
+def _common(topology: Topology) -> tuple[str, ...]:
+    return (f"--v={topology.spec.verbosity}",) if topology.spec.verbosity else ()
+
+
+def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
+    spec, layout, pki, address = topology.spec, topology.layout, topology.layout.pki, topology.address(node)
+    first = topology.of("control-plane")[0] == node
+
+    def port(purpose: str) -> int:
+        return topology.port(node, purpose)
+
+    def peer(n: Node) -> str:
+        return f"https://{topology.address(n)}:{topology.port(n, 'etcd-peer')}"
+
+    def client(n: Node) -> str:
+        return f"https://{topology.address(n)}:{topology.port(n, 'etcd-client')}"
+
+    def made(name: str, *args: str, probe: Probe | None = None, on_host: bool = False, needs: tuple[str, ...] = ()) -> Daemon:
+        return Daemon(name, node.name, (*args, *_common(topology)), probe, on_host, needs)
+
+    def leader_elected(name: str, *args: str, purpose: str = "", bind: str = address, **rest: Any) -> Daemon:
+        number = port(purpose or name)
+        return made(
+            name,
+            f"--kubeconfig={layout.kubeconfig(f'{node.name}-{name}')}",
+            "--leader-elect=true",
+            f"--bind-address={bind}",
+            f"--secure-port={number}",
+            *args,
+            probe=Probe(bind, number),
+            **rest,
+        )
+
+    others = [n for n in topology.of("control-plane") if n != node]
+    etcd = pki / "etcd"
+    daemons = [
+        made(
+            "etcdlite",
+            f"--name={node.name}",
+            f"--data-dir={layout.node(node.name) / 'etcd'}",
+            f"--listen-client-urls={client(node)}",
+            f"--advertise-client-urls={client(node)}",
+            f"--listen-peer-urls={peer(node)}",
+            f"--initial-advertise-peer-urls={peer(node)}",
+            "--initial-cluster=" + ",".join(f"{n.name}={peer(n)}" for n in topology.of("control-plane")),
+            "--initial-cluster-state=new",
+            f"--cert-file={etcd / f'{node.name}.crt'}",
+            f"--key-file={etcd / f'{node.name}.key'}",
+            f"--trusted-ca-file={etcd / 'ca.crt'}",
+            "--client-cert-auth=true",
+            f"--peer-cert-file={etcd / f'{node.name}.crt'}",
+            f"--peer-key-file={etcd / f'{node.name}.key'}",
+            f"--peer-trusted-ca-file={etcd / 'ca.crt'}",
+            "--peer-client-cert-auth=true",
+            f"--listen-metrics-urls=http://{address}:{port('etcd-metrics')}",
+            probe=Probe(address, port("etcd-metrics"), "/health"),
+        ),
+        made(
+            "apiserver",
+            "--etcd-servers=" + ",".join(client(n) for n in (node, *others)),
+            f"--etcd-cafile={etcd / 'ca.crt'}",
+            f"--etcd-certfile={pki / 'apiserver-etcd-client.crt'}",
+            f"--etcd-keyfile={pki / 'apiserver-etcd-client.key'}",
+            f"--bind-address={address}",
+            f"--secure-port={port('apiserver')}",
+            f"--advertise-address={address}",
+            "--listen-fds={api}",
+            f"--tls-cert-file={pki / 'apiserver.crt'}",
+            f"--tls-private-key-file={pki / 'apiserver.key'}",
+            f"--client-ca-file={pki / 'ca.crt'}",
+            f"--service-account-key-file={pki / 'sa.pub'}",
+            f"--service-account-signing-key-file={pki / 'sa.key'}",
+            f"--service-account-issuer=https://kubernetes.default.svc.{DOMAIN}",
+            f"--service-cluster-ip-range={spec.service_cidr}",
+            "--service-node-port-range=30000-32767",
+            f"--kubelet-client-certificate={pki / 'apiserver-kubelet-client.crt'}",
+            f"--kubelet-client-key={pki / 'apiserver-kubelet-client.key'}",
+            f"--kubelet-certificate-authority={pki / 'ca.crt'}",
+            probe=Probe(address, port("apiserver"), "/readyz", tls=True),
+            needs=("etcdlite",),
+        ),
+        leader_elected(
+            "controllers",
+            f"--cluster-cidr={spec.cluster_cidr}",
+            "--node-cidr-mask-size=24",
+            f"--service-cluster-ip-range={spec.service_cidr}",
+            f"--root-ca-file={pki / 'ca.crt'}",
+            needs=("apiserver",),
+        ),
+        leader_elected("scheduler", needs=("apiserver",)),
+        made(
+            "dns",
+            f"--kubeconfig={layout.kubeconfig(f'{node.name}-dns')}",
+            f"--listen={address}:{port('dns')}",
+            f"--domain={DOMAIN}",
+            f"--endpoint-name={node.name}",
+            f"--healthz-bind-address={address}:{port('dns-health')}",
+            "--forward=none" if spec.isolated else "--forward=/etc/resolv.conf",
+            probe=Probe(address, port("dns-health")),
+            needs=("apiserver",),
+        ),
+    ]
+    if spec.isolated:
+        daemons.append(_kubeproxy(topology, node))
+    if first:
+        dial = ("--dial-netns=/proc/self/fd/{switch}",) if spec.isolated else ()
+        daemons.append(
+            leader_elected(
+                "cloud",
+                "--cloud-provider=local",
+                f"--load-balancer-cidr={spec.load_balancer_cidr}",
+                *dial,
+                bind=f"127.{spec.loopback}.1.1" if spec.isolated else "127.0.0.1",
+                on_host=True,
+                needs=("apiserver",),
+            )
+        )
+    return daemons
+
+
+def _kubeproxy(topology: Topology, node: Node) -> Daemon:
+    spec = topology.spec
+    address, port = topology.address(node), topology.port(node, "kubeproxy-health")
+    return Daemon(
+        "kubeproxy",
+        node.name,
+        (
+            f"--kubeconfig={topology.layout.kubeconfig(f'{node.name}-kubeproxy')}",
+            f"--hostname-override={node.name}",
+            f"--proxy-mode={'auto' if spec.isolated else 'userspace'}",
+            f"--cluster-cidr={spec.cluster_cidr}",
+            f"--healthz-bind-address={address}:{port}",
+            f"--pod-routes={'true' if spec.isolated else 'false'}",
+            *_common(topology),
+        ),
+        Probe(address, port),
+        needs=("apiserver",),
+    )
+
+
+def _worker(topology: Topology, node: Node) -> list[Daemon]:
+    spec, layout, home = topology.spec, topology.layout, topology.layout.node(node.name)
+    address, endpoint = topology.address(node), topology.cri_endpoint(node)
+    cgroup = (f"--cgroup-root={topology.cgroup}/{node.name}",) if topology.cgroup else ()
+    daemons = []
+    if spec.runtime == "crilite":
+        state = layout.run / ("crilite" if spec.isolated else f"{node.name}-crilite")
+        mode = (
+            ("--handlers=native,process", "--default-handler=native", f"--stream-address={address}")
+            if spec.isolated
+            else (
+                "--handlers=process",
+                "--default-handler=process",
+                "--stream-address=127.0.0.1",
+                f"--pod-address-range=127.{spec.loopback}.{63 + node.number}.0/24",
+            )
+        )
+        daemons.append(
+            Daemon(
+                "crilite",
+                node.name,
+                (f"--listen={endpoint}", f"--root={home / 'crilite'}", f"--state={state}", *cgroup, *mode, *_common(topology)),
+            )
+        )
+    kubelet, health = topology.port(node, "kubelet"), topology.port(node, "kubelet-health")
+    daemons.append(
+        Daemon(
+            "kubelet",
+            node.name,
+            (
+                f"--kubeconfig={layout.kubeconfig(f'{node.name}-kubelet')}",
+                f"--container-runtime-endpoint={endpoint}",
+                f"--hostname-override={node.name}",
+                f"--node-ip={address}",
+                f"--root-dir={home / 'kubelet'}",
+                f"--cluster-dns={spec.dns_service}",
+                f"--cluster-domain={DOMAIN}",
+                f"--address={address}",
+                f"--port={kubelet}",
+                f"--healthz-port={health}",
+                f"--tls-cert-file={layout.pki / f'kubelet-{node.name}.crt'}",
+                f"--tls-private-key-file={layout.pki / f'kubelet-{node.name}.key'}",
+                f"--client-ca-file={layout.pki / 'ca.crt'}",
+                *cgroup,
+                *_common(topology),
+            ),
+            Probe("127.0.0.1", health),
+            needs=("apiserver", "crilite"),
+        )
+    )
+    daemons.append(_kubeproxy(topology, node))
+    return daemons
