@@ -6,6 +6,7 @@ it raises is retried with back-off; a 409 Conflict is ordinary (somebody else wr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
@@ -99,6 +100,7 @@ class Reconciler:
         async with Supervisor(self._clock) as parts:
             for number in range(self._workers):
                 parts.start(f"{self.name} worker {number}", self._work)
+            await asyncio.Event().wait()  # Leaving the block ends the workers.
 
     async def _work(self) -> None:
         while True:
