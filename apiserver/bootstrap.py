@@ -52,7 +52,8 @@ async def run(context: Context) -> None:
 
 async def _ensure(context: Context, resource: resources.Resource, obj: dict[str, Any]) -> None:
     served = context.kinds.find(resource.group, resource.version, resource.plural)
-    assert served is not None and served.store is not None
+    assert served is not None
+    assert served.store is not None
     store = served.store
     if await store.live("", obj["metadata"]["name"]) is not None:
         return

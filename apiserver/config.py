@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 Network = IPv4Network | IPv6Network
+DEFAULT_RANGE = ip_network("10.96.0.0/16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Config:
     service_account_signing_key_file: str = ""
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
     api_audiences: tuple[str, ...] = ()
-    service_cluster_ip_range: Network = ip_network("10.96.0.0/16")
+    service_cluster_ip_range: Network = DEFAULT_RANGE
     node_port_range: tuple[int, int] = (30000, 32767)
     kubelet_client_certificate: str = ""
     kubelet_client_key: str = ""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kubeling.apiserver.authz.authorizer import Authorizer
     from kubeling.apiserver.cache.hub import Hub
     from kubeling.apiserver.config import Config
+    from kubeling.apiserver.kubelet import KubeletDialer
     from kubeling.apiserver.registry.kinds import Kinds
     from kubeling.apiserver.storage.kv import KV
 
@@ -39,6 +40,7 @@ class Context:
     admission: Chain
     issuer: TokenIssuer | None
     random: random.Random
+    kubelets: KubeletDialer
     draining: bool = False
     #: Watches and other streams that are open, ended at shutdown.
     streams: set[Closing] = field(default_factory=set)

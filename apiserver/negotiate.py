@@ -74,7 +74,7 @@ def choose(header: str) -> Output:
         if not output.transform:
             return output
         if output.group == "meta.k8s.io" and output.version in ("v1", "v1beta1"):
-            if output.transform == "Table":
+            if output.transform == "Table" and output.form == "json":
                 return output
             if output.transform in _PARTIAL:
                 return output._replace(transform="PartialObjectMetadata")

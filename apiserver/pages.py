@@ -13,9 +13,8 @@ from starlette.exceptions import HTTPException
 
 import kubeling
 from kubeling.api import errors
+from kubeling.apiserver import documents
 from kubeling.apiserver.context import Context
-
-_NAMES = ("ping", "log", "etcd", "informer-sync", "poststarthook/start-apiserver", "shutdown")
 
 
 def make(context: Context) -> FastAPI:
@@ -24,6 +23,7 @@ def make(context: Context) -> FastAPI:
     _version(app)
     _health(app, context)
     _metrics(app)
+    app.include_router(documents.router(context))
     app.add_exception_handler(HTTPException, _http_error)
     return app
 

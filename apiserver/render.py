@@ -71,10 +71,14 @@ def serialize(output: Output, obj: Object) -> bytes:
         import yaml
 
         return yaml.safe_dump(obj, sort_keys=True, allow_unicode=True).encode()
+    if output.form == "protobuf":
+        from kubeling.api import protobuf
+
+        return protobuf.encode(obj)
     return orjson.dumps(obj)
 
 
-STREAM_TYPE = b"application/json"
+STREAM_TYPE = b"application/vnd.kubernetes.protobuf;stream=watch"
 
 
 def event(output: Output, served: Served, kind: str, obj: Object, include: str) -> bytes:
@@ -87,4 +91,8 @@ def event(output: Output, served: Served, kind: str, obj: Object, include: str) 
         obj = table(output, served, items, metadata, include)
     elif output.transform == "PartialObjectMetadata":
         obj = partial(output, obj)
+    if output.form == "protobuf":
+        from kubeling.api import protobuf
+
+        return protobuf.encode_watch_event(kind, protobuf.encode(obj))
     return orjson.dumps({"type": kind, "object": obj}) + b"\n"

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import ssl
 
 from kubeling.api import resources
 from kubeling.apiserver import bootstrap, pages
 from kubeling.apiserver.admission.chain import Chain
+from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
+from kubeling.apiserver.admission.priority import Priority
+from kubeling.apiserver.admission.serviceaccount import ServiceAccount
+from kubeling.apiserver.admission.tolerations import DefaultTolerationSeconds
 from kubeling.apiserver.app import Front
 from kubeling.apiserver.authn.authenticator import Authenticator, StaticTokens, TokenAuthenticator
+from kubeling.apiserver.authn.serviceaccount import ServiceAccountTokens, load_issuer
 from kubeling.apiserver.authn.static import load_tokens
 from kubeling.apiserver.authz.authorizer import SystemAuthorizer
+from kubeling.apiserver.cache.cache import Cache
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.config import Config
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.discovery import Discovery
 from kubeling.apiserver.handlers import watch
+from kubeling.apiserver.kubelet import KubeletDialer
 from kubeling.apiserver.registry.kinds import Kinds
+from kubeling.apiserver.registry.services import PORTS_PREFIX, ServiceAllocator
 from kubeling.apiserver.server import Server, tls_context
 from kubeling.apiserver.storage import compaction
 from kubeling.apiserver.storage.client import EtcdClient, TlsFiles
@@ -30,6 +39,8 @@ from kubeling.daemon.tasks import Supervisor
 
 log = get_logger("apiserver")
 
+_REPAIR_SECONDS = 180.0
+
 
 async def run(
     config: Config, *, clock: Clock | None = None, source: random.Random | None = None, ready: asyncio.Event | None = None
@@ -40,6 +51,7 @@ async def run(
     tls = _tls(config)
     client = EtcdClient(config.etcd_servers, TlsFiles(config.etcd_cafile, config.etcd_certfile, config.etcd_keyfile), clock)
     context = _context(config, client, clock, source or random.SystemRandom())
+    allocator = _allocator(context)
     front = Front(context, Discovery(context), pages.make(context))
     server = Server(front, tls)
     try:
@@ -47,6 +59,7 @@ async def run(
             parts.start("hub", context.hub.run)
             parts.start("bookmarks", lambda: watch.bookmarks(context))
             parts.start("compaction", lambda: compaction.run(context.kv, clock, config.compaction_seconds))
+            parts.start("repair", lambda: _repair(context, allocator))
             parts.start("bootstrap", lambda: bootstrap.run(context))
             await server.start(sockets)
             addresses = [each.getsockname() for each in sockets]
@@ -66,21 +79,67 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
     hub = Hub(kv, clock)
     kinds = Kinds(kv, hub, clock)
     kinds.add_all(resources.BUILTIN)
+    issuer = load_issuer(
+        config.service_account_issuer,
+        config.api_audiences,
+        config.service_account_signing_key_file,
+        config.service_account_key_files,
+        clock,
+    )
     tokens: list[TokenAuthenticator] = []
     if config.token_auth_file:
         tokens.append(StaticTokens(load_tokens(config.token_auth_file)))
+    if issuer is not None:
+        tokens.append(ServiceAccountTokens(issuer, kinds, clock))
+    admission = Chain(
+        [
+            NamespaceLifecycle(kinds),
+            ServiceAccount(kinds, hub, clock, source),
+            Priority(kinds),
+            DefaultTolerationSeconds(),
+        ]
+    )
     return Context(
         config=config,
         clock=clock,
         kv=kv,
         hub=hub,
         kinds=kinds,
-        authenticator=Authenticator(tokens),
+        authenticator=Authenticator(tokens, issuer.audiences if issuer else ()),
         authorizer=SystemAuthorizer(),
-        admission=Chain([]),
-        issuer=None,
+        admission=admission,
+        issuer=issuer,
         random=source,
+        kubelets=KubeletDialer(config),
     )
+
+
+def _allocator(context: Context) -> ServiceAllocator:
+    """The addresses and ports of Services."""
+    kinds, config = context.kinds, context.config
+    ports = Cache(PORTS_PREFIX, "kubeling.dev/v1", "NodePort", lambda obj: {}, context.kv, context.hub, context.clock)
+    services = kinds.store(resources.SERVICES)
+    made = ServiceAllocator(
+        kinds.store(resources.IP_ADDRESSES),
+        ports,
+        services,
+        context.kv,
+        config.service_cluster_ip_range,
+        config.node_port_range,
+        context.random,
+        context.clock,
+    )
+    served = kinds.find("", "v1", "services")
+    assert served is not None
+    served.rules.companions = made
+    return made
+
+
+async def _repair(context: Context, allocator: ServiceAllocator) -> None:
+    """Every few minutes, from the first on."""
+    while True:
+        await context.clock.sleep(_REPAIR_SECONDS)
+        await allocator.repair()
 
 
 async def _shut_down(context: Context, server: Server) -> None:
@@ -118,7 +177,7 @@ def _sockets(config: Config) -> list[socket.socket]:
     return found
 
 
-def _tls(config: Config) -> object:
+def _tls(config: Config) -> ssl.SSLContext | None:
     if not config.tls_cert_file:
         return None
     try:

@@ -30,7 +30,13 @@ class Attributes:
     old: dict[str, Any] | None = None
     dry_run: bool = False
     options: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def pod_spec(self) -> dict[str, Any]:
+        """The new object's spec; an empty one where it has none, which validation will refuse."""
+        assert self.obj is not None
+        found: dict[str, Any] = self.obj.setdefault("spec", {})
+        return found
 
 
 class Plugin:

@@ -15,8 +15,8 @@ from kubeling.apiserver.authn.user import MASTERS, User, authenticated
 class TokenAuthenticator(Protocol):
     """One way to know a bearer token."""
 
-    async def authenticate(self, token: str) -> User | None:
-        """The user, None where the token is not of this kind or not valid."""
+    async def review(self, token: str, audiences: Sequence[str]) -> User | None:
+        """The user of a token for one of `audiences` (empty: the server's own), None where it is not of this kind or not valid."""
 
 
 class StaticTokens:
@@ -25,20 +25,22 @@ class StaticTokens:
     def __init__(self, users: Mapping[str, User]) -> None:
         self._users = users
 
-    async def authenticate(self, token: str) -> User | None:
+    async def review(self, token: str, audiences: Sequence[str]) -> User | None:
         return self._users.get(token)
 
 
 class Authenticator:
     """All methods in turn."""
 
-    def __init__(self, tokens: Sequence[TokenAuthenticator]) -> None:
+    def __init__(self, tokens: Sequence[TokenAuthenticator], audiences: Sequence[str] = ()) -> None:
         self._tokens = tokens
+        #: The server's own: what a review that names none is about.
+        self.audiences = tuple(audiences)
 
-    async def token(self, token: str) -> User | None:
+    async def token(self, token: str, audiences: Sequence[str] = ()) -> User | None:
         """The user of a bearer token."""
         for each in self._tokens:
-            user = await each.authenticate(token)
+            user = await each.review(token, audiences)
             if user is not None:
                 return user
         return None

@@ -40,6 +40,15 @@ async def respond_object(request: Request, served: Served, obj: dict[str, Any], 
     await request.respond(body, status, output.content_type)
 
 
+async def respond_other(request: Request, obj: dict[str, Any], status: int = 200) -> None:
+    """Answer with an object that is of another kind than the resource (a Scale, a TokenRequest)."""
+    output = request.output
+    if output.form == "protobuf" and not output.transform:
+        await request.respond(render.serialize(output, obj), status, output.content_type)
+    else:
+        await request.respond(orjson.dumps(obj), status)
+
+
 def is_dry_run(request: Request, options: dict[str, Any] | None = None) -> bool:
     """Whether nothing is to be written. Raises 400 for a value that nobody knows."""
     values = [request.query["dryRun"]] if "dryRun" in request.query else list((options or {}).get("dryRun") or [])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import orjson
 
 from kubeling.api import errors
+from kubeling.api.apply import apply
 from kubeling.api.meta import Object
 from kubeling.api.patch.json_patch import apply_json_patch
 from kubeling.api.patch.merge_patch import apply_merge_patch
@@ -13,6 +17,7 @@ from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import body
 from kubeling.apiserver.handlers.write import options_of, replace
 from kubeling.apiserver.registry.kinds import Served
+from kubeling.apiserver.registry.pipeline import Options
 from kubeling.apiserver.request import Request
 
 JSON_PATCH = "application/json-patch+json"
@@ -25,23 +30,59 @@ FORMATS = (JSON_PATCH, MERGE_PATCH, STRATEGIC, APPLY_YAML)
 async def patch(context: Context, request: Request, served: Served) -> None:
     """PATCH on an object or on one of its doors."""
     kind = body.media_type(request)
-    if kind not in FORMATS:
-        raise errors.unsupported_media_type(FORMATS)
+    supported = FORMATS if served.is_builtin else (JSON_PATCH, MERGE_PATCH, APPLY_YAML)
+    if kind not in supported:
+        raise errors.unsupported_media_type(supported)
     _ = request.output
     options = options_of(request)
     raw = await request.body()
+    if kind == APPLY_YAML:
+        await _apply(context, request, served, options, raw)
+        return
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise errors.bad_request(f"error decoding patch: {error}") from error
 
-    def compute(current: Object) -> Object:
-        if kind == JSON_PATCH:
-            made = apply_json_patch(current, document)
-        elif kind == MERGE_PATCH:
-            made = apply_merge_patch(current, document)
-        else:
-            made = apply_strategic_patch(current, document, served.schema)
-        return body.check_object(request, served, made)
+    def compute(current: Object | None) -> Object:
+        assert current is not None
+        return body.check_object(request, served, apply_patch(kind, current, document, served))
 
-    await replace(context, request, served, options, compute)
+    await replace(context, request, served, options, compute, False)
+
+
+def apply_patch(kind: str, current: Object, document: Any, served: Served) -> Any:
+    """The patched object, unchecked."""
+    if kind == JSON_PATCH:
+        return apply_json_patch(current, document)
+    if kind == MERGE_PATCH:
+        return apply_merge_patch(current, document)
+    return apply_strategic_patch(current, document, served.schema)
+
+
+async def _apply(context: Context, request: Request, served: Served, options: Options, raw: bytes) -> None:
+    """Server-side apply."""
+    info, version = request.info, served.resource.group_version
+    form = "json" if raw.lstrip()[:1] == b"{" else "yaml"
+    value, duplicates = body.parse(raw, form, body.field_validation(request) != "Ignore")
+    applied = body.check_kind(request, version, served.resource.kind, value, duplicates)
+    name = (applied.get("metadata") or {}).get("name")
+    if name and name != info.name:
+        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({info.name})")
+    manager = request.query.get("fieldManager", "")
+    force = request.flag("force")
+
+    def compute(current: Object | None) -> Object:
+        return apply(
+            current,
+            applied,
+            manager=manager,
+            force=force,
+            schema=served.schema,
+            version=version,
+            now=context.clock.now(),
+            subresource=info.subresource,
+            ignored=served.rules.strategy.reset_fields(info.subresource),
+        )
+
+    await replace(context, request, served, dataclasses.replace(options, operation="Apply"), compute, not info.subresource)

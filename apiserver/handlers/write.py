@@ -14,7 +14,7 @@ from kubeling.apiserver.handlers.common import is_dry_run, manager_of, respond_o
 from kubeling.apiserver.registry import pipeline
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.registry.pipeline import Options
-from kubeling.apiserver.registry.store import Change, Stored, stored_object
+from kubeling.apiserver.registry.store import Change
 from kubeling.apiserver.request import Request
 
 
@@ -42,15 +42,20 @@ async def update(context: Context, request: Request, served: Served) -> None:
     if not named:
         wrong = errors.required_value("metadata.name", "name is required")
         raise errors.invalid(served.resource.kind, served.resource.group, request.info.name, [wrong])
-    await replace(context, request, served, options, lambda current: copy_json(sent))
+    upsert = served.rules.strategy.allow_create_on_update and not options.subresource
+    await replace(context, request, served, options, lambda current: copy_json(sent), upsert)
 
 
 async def replace(
-    context: Context, request: Request, served: Served, options: Options, compute: Callable[[Object], Object]
+    context: Context,
+    request: Request,
+    served: Served,
+    options: Options,
+    compute: Callable[[Object | None], Object],
+    upsert: bool,
 ) -> None:
-    """Write what `compute` makes of the present object (both in the served version), and answer with it."""
+    """Write what `compute` makes of the present object (both in the served version; None where there is none), and answer with it."""
     store, info = store_of(served), request.info
-    strategy = served.rules.strategy
     last: dict[str, Any] = {}
 
     async def mutate(old: Object) -> Change:
@@ -61,11 +66,9 @@ async def replace(
     try:
         result = await store.change(info.namespace, info.name, mutate, dry_run=options.dry_run)
     except errors.ApiError as error:
-        if not (
-            errors.is_not_found(error) and strategy.allow_create_on_update and request.verb == "update" and not info.subresource
-        ):
+        if not (upsert and errors.is_not_found(error)):
             raise
-        new = convert.to_storage(served, compute({}))
+        new = convert.to_storage(served, compute(None))
         metadata = new.setdefault("metadata", {})
         if metadata.get("resourceVersion") or metadata.get("uid"):
             raise
@@ -75,11 +78,8 @@ async def replace(
         return
     if result.now is not None:
         await respond_stored(request, served, result.now)
-    else:
-        # The last finalizer is gone, and the object with it: the answer is what it was in the end.
-        assert result.before is not None
-        gone = {**last["new"], "metadata": {**last["new"]["metadata"], "resourceVersion": str(result.before.revision)}}
-        await respond_object(request, served, convert.from_storage(served, gone))
-
-
-__all__ = ["Stored", "create", "options_of", "replace", "stored_object", "update"]
+        return
+    # The last finalizer is gone, and the object with it: the answer is what it was in the end.
+    assert result.before is not None
+    gone = {**last["new"], "metadata": {**last["new"]["metadata"], "resourceVersion": str(result.before.revision)}}
+    await respond_object(request, served, convert.from_storage(served, gone))

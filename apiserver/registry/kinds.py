@@ -11,19 +11,19 @@ from kubeling.api import resources as api_resources
 from kubeling.api.builtin import schema_of
 from kubeling.api.resources import Resource
 from kubeling.api.schema import Schema
+from kubeling.api.strategies import strategy_of
 from kubeling.apiserver.cache.cache import Cache
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.registry.rules import Rules, rules_of
 from kubeling.apiserver.registry.store import Store
 from kubeling.apiserver.storage.kv import KV
-from kubeling.api.strategies import strategy_of
 from kubeling.daemon.clock import Clock
 
 
 class Served:
     """One resource in one version. `store` is None for what is only ever created and answered, such as reviews."""
 
-    __slots__ = ("_schema", "list_open", "resource", "rules", "store", "stored")
+    __slots__ = ("_schema", "_stored_schema", "list_open", "resource", "rules", "store", "stored")
 
     def __init__(self, resource: Resource, stored: Resource, store: Store | None, rules: Rules) -> None:
         self.resource = resource
@@ -31,6 +31,7 @@ class Served:
         self.store = store
         self.rules = rules
         self._schema: Schema | None = None
+        self._stored_schema: Schema | None = None
         #: How a list of it begins.
         self.list_open = f'{{"kind":"{resource.kind}List","apiVersion":"{resource.group_version}","metadata":'.encode()
 
@@ -40,11 +41,23 @@ class Served:
         return strategy_of(self.resource).selectable_names
 
     @property
+    def is_builtin(self) -> bool:
+        """Whether the kind's schema knows merge keys, which strategic merge needs."""
+        return True
+
+    @property
     def schema(self) -> Schema:
         """The shape of the kind."""
         if self._schema is None:
             self._schema = schema_of(self.resource.group_version, self.resource.kind)
         return self._schema
+
+    @property
+    def stored_schema(self) -> Schema:
+        """The shape of the version that is stored."""
+        if self._stored_schema is None:
+            self._stored_schema = schema_of(self.stored.group_version, self.stored.kind)
+        return self._stored_schema
 
     @property
     def converts(self) -> bool:

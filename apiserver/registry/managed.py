@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from kubeling.api.apply import update_managers
 from kubeling.api.meta import Object
 
 if TYPE_CHECKING:
@@ -13,4 +14,16 @@ if TYPE_CHECKING:
 
 
 def on_write(served: Served, old: Object | None, new: Object, options: Options, now: datetime) -> None:
-    """Note in `new`, in place, which fields this write gave to its manager."""
+    """Note in `new`, in place, which fields this write gave to its manager. A server-side apply has done so itself."""
+    if options.operation == "Apply":
+        return
+    update_managers(
+        old,
+        new,
+        manager=options.manager,
+        schema=served.stored_schema,
+        now=now,
+        subresource=options.subresource,
+        api_version=served.stored.group_version,
+        ignored=served.rules.strategy.reset_fields(options.subresource),
+    )

@@ -32,6 +32,8 @@ class Options:
     manager: str
     dry_run: bool = False
     subresource: str = ""
+    #: The door through which the strategy sees the update, where that is not the subresource of the URL (scale changes the spec).
+    door: str | None = None
     #: Whose fields these are: those of a server-side apply are minded by its own code.
     operation: Literal["Update", "Apply"] = "Update"
 
@@ -98,12 +100,7 @@ async def _create(context: Context, served: Served, store: Store, namespace: str
     if wrong:
         raise errors.invalid(served.resource.kind, served.resource.group, name, wrong)
     await context.admission.validate(attributes)
-
-    async def again() -> Change:
-        assert rules.companions is not None
-        return await rules.companions.on_create(obj)
-
-    return await store.create(namespace, name, change, again if rules.companions else None, options.dry_run)
+    return await store.create(namespace, name, change, options.dry_run)
 
 
 async def prepare_update(
@@ -121,12 +118,13 @@ async def prepare_update(
     rules.default(new)
     attributes = Attributes("UPDATE", resource, options.subresource, namespace, name, options.user, new, old, options.dry_run)
     await context.admission.admit(attributes)
-    rules.strategy.prepare_for_subresource_update(options.subresource, new, old)
+    door = options.subresource if options.door is None else options.door
+    rules.strategy.prepare_for_subresource_update(door, new, old)
     managed.on_write(served, old, new, options, now)
     change = Change(new)
-    if rules.companions is not None and not options.subresource:
+    if rules.companions is not None and not door:
         change = await rules.companions.on_update(new, old)
-    wrong = rules.validate_update(new, old, options.subresource)
+    wrong = rules.validate_update(new, old, door)
     if wrong:
         raise errors.invalid(resource.kind, resource.group, name, wrong)
     await context.admission.validate(attributes)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kubeling.api import resources
+from kubeling.api.defaults import apply_defaults
 from kubeling.api.errors import FieldError
 from kubeling.api.meta import Object
 from kubeling.api.resources import Resource
@@ -33,6 +34,7 @@ class Rules:
 
     def default(self, obj: Object) -> None:
         """Fill in the defaults, in place."""
+        apply_defaults(obj)
 
     def validate_create(self, obj: Object) -> list[FieldError]:
         return []

@@ -39,8 +39,8 @@ class Change:
 
     obj: Object | None
     writes: Sequence[Write] = field(default_factory=tuple)
-    #: Called with the Txn's answer when one of `writes` stood in the way, so that the next attempt can propose others.
-    refused: Callable[[Commit], None] | None = None
+    #: Asked, with the Txn's answer, for another proposal when one of `writes` stood in the way of a creation.
+    again: Callable[[Commit], Awaitable[Change]] | None = None
 
 
 class Result(NamedTuple):
@@ -119,15 +119,8 @@ class Store:
     def _entry(self, key: str, raw: bytes, revision: int) -> Entry:
         return make_entry(key, raw, revision, self.head, lambda obj: {})
 
-    async def create(
-        self,
-        namespace: str,
-        name: str,
-        change: Change,
-        recompute: Callable[[], Awaitable[Change]] | None = None,
-        dry_run: bool = False,
-    ) -> Stored:
-        """Put a new object. Raises 409 AlreadyExists; where one of the other writes is refused, `recompute` is asked for new ones."""
+    async def create(self, namespace: str, name: str, change: Change, dry_run: bool = False) -> Stored:
+        """Put a new object. Raises 409 AlreadyExists."""
         key = self.key(namespace, name)
         for _ in range(MAX_ATTEMPTS):
             assert change.obj is not None
@@ -135,16 +128,14 @@ class Store:
             if dry_run:
                 found, _ = await self.kv.get(key)
                 if found is not None:
-                    raise errors.already_exists(self.resource.group, self.resource.plural, name)
+                    break
                 return Stored(raw, 0)
             commit = await self.kv.commit([Write(key, raw, 0), *change.writes])
             if commit.done:
                 return Stored(raw, commit.revision)
-            if commit.current[0] is not None or recompute is None:
+            if commit.current[0] is not None or change.again is None:
                 break
-            if change.refused is not None:
-                change.refused(commit)
-            change = await recompute()
+            change = await change.again(commit)
         raise errors.already_exists(self.resource.group, self.resource.plural, name)
 
     async def change(self, namespace: str, name: str, mutate: Mutate, *, dry_run: bool = False) -> Result:
@@ -176,8 +167,6 @@ class Store:
             commit = await self.kv.commit([Write(key, raw, entry.revision), *change.writes])
             if commit.done:
                 return Result(Stored(raw, commit.revision) if raw is not None else None, entry)
-            if change.refused is not None:
-                change.refused(commit)
             found = commit.current[0]
             entry, newest = (self._entry(key, found.value, found.revision) if found else None), True
             if self._clock.monotonic() > until:

@@ -10,6 +10,7 @@ from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import patch, read, write
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.request import Request
+from kubeling.apiserver.subresources import binding, eviction, pod_log, reviews, scale, streaming, token
 
 Handler = Callable[[Context, Request, Served], Awaitable[None]]
 
@@ -36,5 +37,22 @@ def review(resource: Resource) -> Handler:
     return found
 
 
-_HANDLERS: dict[tuple[str, str], Handler] = {}
-_REVIEWS: dict[str, Handler] = {}
+_HANDLERS: dict[tuple[str, str], Handler] = {
+    ("", "scale"): scale.scale,
+    ("pods", "binding"): binding.binding,
+    ("pods", "eviction"): eviction.eviction,
+    ("pods", "log"): pod_log.log,
+    ("pods", "exec"): streaming.stream,
+    ("pods", "attach"): streaming.stream,
+    ("pods", "portforward"): streaming.stream,
+    ("serviceaccounts", "token"): token.token,
+}
+_REVIEWS: dict[str, Handler] = {
+    "bindings": binding.legacy,
+    "tokenreviews": reviews.token_review,
+    "selfsubjectreviews": reviews.self_subject_review,
+    "subjectaccessreviews": reviews.subject_access_review,
+    "localsubjectaccessreviews": reviews.local_subject_access_review,
+    "selfsubjectaccessreviews": reviews.self_subject_access_review,
+    "selfsubjectrulesreviews": reviews.self_subject_rules_review,
+}

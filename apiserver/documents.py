@@ -1,0 +1,83 @@
+"""OpenAPI documents and the keys of service-account tokens: the pages that other programs read."""
+
+from __future__ import annotations
+
+import hashlib
+
+import orjson
+from fastapi import APIRouter
+from fastapi import Request as HttpRequest
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+import kubeling
+from kubeling.api import openapi
+from kubeling.apiserver.context import Context
+
+_FOREVER = {"cache-control": "public, immutable", "expires": "Thu, 31 Dec 2037 23:55:55 GMT"}
+
+
+def router(context: Context) -> APIRouter:
+    """The routes."""
+    found = APIRouter()
+    _openapi(found, context)
+    _keys(found, context)
+    return found
+
+
+def _openapi(router: APIRouter, context: Context) -> None:
+    def documents() -> dict[str, bytes]:
+        resources = [each.resource for each in context.kinds]
+        versions = dict.fromkeys(each.group_version for each in resources)
+        return {each: openapi.document(each, resources, version=kubeling.KUBERNETES_VERSION) for each in versions}
+
+    @router.get("/openapi/v2")
+    async def version_2() -> Response:
+        return Response(openapi.V2, media_type=openapi.V2_CONTENT_TYPE)
+
+    @router.get("/openapi/v3")
+    async def version_3(request: HttpRequest) -> Response:
+        return _tagged(request, openapi.index(documents()))
+
+    @router.get("/openapi/v3/{path:path}")
+    async def group_version(request: HttpRequest, path: str) -> Response:
+        for each, body in documents().items():
+            if openapi.path_of(each) == path:
+                answer = _tagged(request, body)
+                if "hash" in request.query_params:
+                    answer.headers.update(_FOREVER)
+                return answer
+        raise HTTPException(404)
+
+
+def _tagged(request: HttpRequest, body: bytes) -> Response:
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"'
+    headers = {"etag": etag, "vary": "Accept"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(b"", 304, headers)
+    return Response(body, 200, headers, media_type="application/json")
+
+
+def _keys(router: APIRouter, context: Context) -> None:
+    """OIDC discovery: how others verify our tokens."""
+    issuer = context.issuer
+    if issuer is None:
+        return
+    keys = "/openid/v1/jwks"
+    algorithms = sorted({each["alg"] for each in issuer.key_set()["keys"]}) if issuer.can_sign else []
+
+    @router.get("/.well-known/openid-configuration")
+    async def configuration() -> Response:
+        host = context.config.advertise_address or context.config.bind_address
+        found = {
+            "issuer": issuer.issuer,
+            "jwks_uri": f"https://{host}:{context.config.secure_port}{keys}",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": algorithms,
+        }
+        return Response(orjson.dumps(found), media_type="application/json")
+
+    @router.get(keys)
+    async def key_set() -> Response:
+        return Response(orjson.dumps(issuer.key_set()), media_type="application/jwk-set+json")

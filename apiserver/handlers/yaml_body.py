@@ -1,0 +1,60 @@
+"""YAML as Kubernetes reads it: the JSON subset of values, keys that are text, and no aliases that blow up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from kubeling.api import errors
+
+_MAX_NODES = 200_000
+
+
+class _Loader(yaml.SafeLoader):
+    """Dates stay text; an alias is refused: it has no use in an object and makes bombs possible."""
+
+    nodes = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.nodes += 1
+        if self.nodes > _MAX_NODES:
+            raise yaml.YAMLError("too many values")
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        return super().compose_node(parent, index)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load(raw: bytes) -> Any:
+    """The value of the first document. Raises 400."""
+    try:
+        return _json(yaml.load(raw, Loader=_Loader))
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        first = str(error).replace("\n", " ")[:300]
+        raise errors.bad_request(f"error converting YAML to JSON: yaml: {first}") from None
+
+
+def _json(value: Any, depth: int = 0) -> Any:
+    if depth > 256:
+        raise ValueError("exceeded max depth")
+    if isinstance(value, dict):
+        return {_key(key): _json(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_json(each, depth + 1) for each in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise ValueError(f"a value of type {type(value).__name__} has no form in JSON")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, str | int | float):
+        return str(key)
+    raise ValueError("a key must be text")
