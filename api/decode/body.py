@@ -8,7 +8,6 @@ library looks for the duplicates.
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import orjson
@@ -118,10 +117,3 @@ def literal(value: Any) -> str:
     if isinstance(value, (int, float)):
         return "number"
     return "array" if isinstance(value, list) else "object"
-
-
-def number(value: float) -> str:
-    """A number as it would stand in JSON."""
-    if isinstance(value, int) or not math.isfinite(value):
-        return str(value)
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)

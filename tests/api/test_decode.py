@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from kubeling.api.decode import DecodeError, decode, loads_json
+from kubeling.api.decode import DecodeError, decode, loads_json, warm_up
 
 POD_TEMPLATE = {"spec": {"template": {"spec": {"containers": [{"name": "c"}]}}}}
 
@@ -237,3 +237,21 @@ def test_wide_and_long_bodies_are_fine() -> None:
 def test_numbers_beyond_64_bits_do_not_pass_for_integers() -> None:
     value, _ = loads_json(b'{"spec":{"replicas":123456789012345678901234567890}}')
     assert "into Go struct field DeploymentSpec.spec.replicas of type int32" in refused(value)
+
+
+def test_numbers_of_schemas_keep_their_form() -> None:
+    def crd(maximum: Any) -> dict[str, Any]:
+        return {"spec": {"versions": [{"schema": {"openAPIV3Schema": {"maximum": maximum}}}]}}
+
+    kind = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+    for number in (1, 1.5, -(2**62)):
+        found, _ = decode(crd(number), *kind)
+        assert repr(found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["maximum"]) == repr(number)
+    where = "JSONSchemaProps.spec.versions.schema.openAPIV3Schema.maximum of type float64"
+    assert refused(crd("1.5"), *kind) == f"json: cannot unmarshal string into Go struct field {where}"
+    assert refused(crd(True), *kind) == f"json: cannot unmarshal bool into Go struct field {where}"
+
+
+def test_warming_up_changes_nothing() -> None:
+    warm_up([("v1", "Pod"), ("apps/v1", "Deployment")])
+    assert decode({}, "v1", "Pod") == ({}, [])
