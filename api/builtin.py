@@ -11,7 +11,7 @@ import importlib
 import inspect
 import typing
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Annotated, Any, get_args, get_origin
 
 from kubeling.api.schema import Field, Format, Schema, Type
@@ -25,9 +25,12 @@ _PLAIN: dict[Any, Scalar] = {
     float: Scalar("number", "double"),
     Any: Scalar("any", "raw"),
 }
+#: Names come from clients, too: what is remembered of them is bounded.
+_NAMES = 4096
 _MODULE_PACKAGES = {f"kubeling.api.types.{module}": package for package, modules in PACKAGES.items() for module in modules}
 
 
+@lru_cache(maxsize=_NAMES)
 def schema_of(api_version: str, kind: str) -> Schema:
     """The schema of a built-in kind, such as ("apps/v1", "Deployment"). Options and Status are found under every apiVersion.
 
@@ -70,7 +73,7 @@ def _modules(package: str) -> list[Any]:
     return [importlib.import_module(f"kubeling.api.types.{module}") for module in PACKAGES[package]]
 
 
-@cache
+@lru_cache(maxsize=_NAMES)
 def _find(package: str, name: str) -> Any:
     for module in _modules(package):
         found = vars(module).get(name)
