@@ -51,6 +51,8 @@ class Config:
     listen_metrics_urls: tuple[str, ...] = ()
     members: tuple[Peer, ...] = (Peer("default", ("http://localhost:2380",)),)
     token: str = "etcd-cluster"
+    #: The cluster has run before: without data of its own this member must not vote until it has caught up.
+    existing: bool = False
     client_tls: TLS = field(default_factory=TLS)
     peer_tls: TLS = field(default_factory=TLS)
     quota_bytes: int = DEFAULT_QUOTA
@@ -118,6 +120,7 @@ def from_args(args: argparse.Namespace) -> Config:
         listen_metrics_urls=_urls("--listen-metrics-urls", args.listen_metrics_urls) if args.listen_metrics_urls else (),
         members=members,
         token=args.initial_cluster_token,
+        existing=args.initial_cluster_state == "existing",
         client_tls=_tls("", args.cert_file, args.key_file, args.trusted_ca_file, args.client_cert_auth),
         peer_tls=_tls(
             "peer-", args.peer_cert_file, args.peer_key_file, args.peer_trusted_ca_file, bool(args.peer_trusted_ca_file)

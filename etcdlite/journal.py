@@ -70,6 +70,7 @@ class Journal:
         self._segment_bytes = segment_bytes
         self.term = 0
         self.vote = 0
+        #: Everything written so far, what was found at the start included; it only grows.
         self.bytes_written = 0
         self._pending: list[bytes] = []
         self._pending_last = 0
@@ -244,8 +245,12 @@ class Journal:
         """Delete the segments that hold nothing above `index`; the newest stays."""
         while len(self._segments) > 1 and self._segments[0].last_index <= index:
             gone = self._segments.pop(0)
-            self.bytes_written -= gone.path.stat().st_size
             gone.path.unlink()
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """The size of all segments, the newest one's reserve included."""
+        return sum(segment.path.stat().st_size for segment in list(self._segments) if segment.path.exists())
 
     def close(self) -> None:
         if self._fd >= 0:

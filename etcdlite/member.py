@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from kubeling.etcdlite.config import Config
 from kubeling.etcdlite.errors import BAD_LEADER_TRANSFEREE, EtcdError
 from kubeling.etcdlite.frames import CorruptLog
 from kubeling.etcdlite.histogram import Histogram
-from kubeling.etcdlite.journal import Entry, Journal
+from kubeling.etcdlite.journal import SEGMENT_BYTES, Entry, Journal, sync_directory
 from kubeling.etcdlite.mvcc import Record
 from kubeling.etcdlite.ops import Kind
 from kubeling.etcdlite.proposer import Engine, Proposer
@@ -64,13 +64,20 @@ class Member:
         self._snapshots = SnapshotDirectory(config.data_dir / "snap")
         self.fsync_seconds = Histogram()
         self.journal = Journal(
-            config.data_dir / "wal", self.cluster_id, self.id, observe=self.fsync_seconds.observe, now=clock.monotonic
+            config.data_dir / "wal",
+            self.cluster_id,
+            self.id,
+            # Small enough that a snapshot lets whole segments go.
+            min(SEGMENT_BYTES, max(64 << 10, config.snapshot_bytes // 2)),
+            observe=self.fsync_seconds.observe,
+            now=clock.monotonic,
         )
         self._lock = -1
         #: Set while there is nothing compacted that is still to be freed.
         self.scrubbed = asyncio.Event()
         self.scrubbed.set()
         self._snapshotting = False
+        self._snapshot_mark = 0
         self._snapshot_not_before = 0.0
         self._lease_timer: asyncio.TimerHandle | None = None
         self._lease_due = float("inf")
@@ -126,9 +133,18 @@ class Member:
             self._lease_seconds,
             self._lead,
             self._fatal,
+            self._joining(bool(entries) or base[0] > FIRST_INDEX or self.journal.term > 0),
         )
         self.engine = self.proposer.engine = self.raft
         await self.raft.start()
+
+    def _joining(self, has_data: bool) -> Callable[[], None] | None:
+        """What to call when a member that joins with an empty disk has caught up; None for any other. A file remembers it across restarts."""
+        mark = self.config.data_dir / "joining"
+        if self.config.existing and not has_data:
+            mark.touch()
+            sync_directory(self.config.data_dir)
+        return mark.unlink if mark.exists() else None
 
     async def stop(self) -> None:
         """Take no more requests, and let what is on its way to the disk get there."""
@@ -184,7 +200,7 @@ class Member:
             self._loop.call_soon(self._scrub)
         if self.state.leases:
             self._arm_leases()
-        if self.journal.bytes_written > self._snapshot_threshold:
+        if self.journal.bytes_written - self._snapshot_mark > self._snapshot_threshold:
             self._begin_snapshot()
 
     def _scrub(self) -> None:
@@ -300,7 +316,7 @@ class Member:
 
     @property
     def _snapshot_threshold(self) -> int:
-        return max(self.config.snapshot_bytes, 2 * self.state.store.size)
+        return max(self.config.snapshot_bytes, self.state.store.size // 4)
 
     def snapshot_meta(self) -> Meta:
         """What a snapshot of this moment says beside the records."""
@@ -335,11 +351,13 @@ class Member:
 
     async def _make_snapshot(self) -> None:
         meta, records = self.snapshot_meta(), self.state.store.records()
+        mark = self.journal.bytes_written
         began = self._loop.time()
         try:
             await self._loop.run_in_executor(None, self._snapshots.save, meta.index, encode(meta, records))
             await self._loop.run_in_executor(self._disk, self.journal.release, meta.index)
             self.engine.compacted(meta.index)
+            self._snapshot_mark = mark
             log.info("snapshot made", index=meta.index, records=meta.records, seconds=round(self._loop.time() - began, 3))
         except OSError as error:
             log.error("no snapshot could be made; the log stays as it is", error=str(error))

@@ -27,7 +27,7 @@ def render(member: Member) -> str:
         ("etcd_debugging_server_lease_expired_total", "counter", counts.leases_expired),
         ("etcdlite_operations_total", "counter", counts.operations),
         ("etcdlite_batches_total", "counter", counts.batches),
-        ("etcdlite_log_bytes", "gauge", member.journal.bytes_written),
+        ("etcdlite_log_bytes", "gauge", member.journal.bytes_on_disk),
     ]
     lines: list[str] = []
     for name, kind, value in figures:

@@ -46,7 +46,10 @@ _ASK_SECONDS = 5.0
 
 
 class Raft:
-    """One member among several. `lead` is called when this member begins or ceases to lead, `fatal` with what cannot be survived."""
+    """One member among several. `lead` is called when this member begins or ceases to lead, `fatal` with what cannot be survived.
+
+    `caught_up` is given for a member that joins a running cluster with an empty disk, and called when it has what the others have.
+    """
 
     window = 4
     alone = False
@@ -62,6 +65,7 @@ class Raft:
         lease: Callable[[bool, int], int],
         lead: Callable[[bool], None],
         fatal: Callable[[BaseException], None],
+        caught_up: Callable[[], None] | None,
     ) -> None:
         self._config = config
         self._journal = journal
@@ -91,9 +95,9 @@ class Raft:
             shipping(self.transport),
             self._send,
             self._apply,
-            self._loop.time,
             config.heartbeat_seconds,
             config.election_seconds,
+            caught_up,
         )
         self.applied_term = int(raft_log[0][2])
         self._driver: asyncio.Task[None] | None = None
@@ -190,7 +194,7 @@ class Raft:
                     await self._write()
                     self._wake.set()
                 self._release()
-                delay = self._core.next_due - self._loop.time()
+                delay = self._core.due_in
                 if delay > 0 and not self._wake.is_set():
                     timer = self._loop.call_later(delay, self._wake.set)
                     try:

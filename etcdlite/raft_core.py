@@ -9,6 +9,7 @@ This subclass overrides methods and reads fields that are private to PySyncObj (
 - A member asks around before it becomes a candidate (pre-vote, Raft thesis 9.6), so that one that was cut off does not depose a good leader when
   it returns.
 - Commands are batches of our own (never unpickled), applied with their index and term.
+- A member whose disk was emptied does not vote until it has what the leader had committed when they first met.
 - Snapshots are :mod:`.snapshot` files; PySyncObj would install one over entries that this member has already acknowledged.
 """
 
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from pysyncobj import SyncObj, SyncObjConf
+from pysyncobj.monotonic import monotonic
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
@@ -86,9 +88,9 @@ class RaftCore(SyncObj):  # type: ignore[misc]
         snapshots: Snapshots,
         send: Callable[[int, Message], None],
         apply: Callable[[Entry], None],
-        now: Callable[[], float],
         heartbeat: float,
         election: float,
+        caught_up: Callable[[], None] | None,
     ) -> None:
         conf = SyncObjConf(
             autoTick=False,
@@ -106,10 +108,12 @@ class RaftCore(SyncObj):  # type: ignore[misc]
         self._log = log
         self._emit = send
         self._hand_over = apply
-        self._now = now
+        self._now = monotonic
         self._snapshots = snapshots
         self._election = election
         self._heartbeat = heartbeat
+        self._caught_up = caught_up
+        self._catch_up_to = 0
         self._heard_leader = -math.inf
         self._pre_votes: set[int] = set()
         self._pre_vote_sent = -math.inf
@@ -122,7 +126,7 @@ class RaftCore(SyncObj):  # type: ignore[misc]
         self._SyncObj__votedForNodeId = journal.vote or None if journal.term >= log[-1][2] else None
         self._SyncObj__raftCommitIndex = self._SyncObj__raftLastApplied = log.applied_index
         # The first election need not wait long: a leader that is there already will be noticed by the pre-vote.
-        self._SyncObj__raftElectionDeadline = now() + heartbeat * (1 + 2 * random.random())
+        self._SyncObj__raftElectionDeadline = monotonic() + heartbeat * (1 + 2 * random.random())
 
     # How it stands.
 
@@ -141,13 +145,15 @@ class RaftCore(SyncObj):  # type: ignore[misc]
         return int(self._log[-1][1])
 
     @property
-    def next_due(self) -> float:
-        """When :meth:`tick` has to be called at the latest."""
+    def due_in(self) -> float:
+        """Seconds until :meth:`tick` has to be called at the latest."""
+        due: float = self._SyncObj__raftElectionDeadline
         if self._isLeader():
-            return float(self._SyncObj__newAppendEntriesTime)
-        if self._pre_vote_sent > self._SyncObj__raftElectionDeadline:
-            return self._pre_vote_sent + self._election / 4
-        return float(self._SyncObj__raftElectionDeadline)
+            due = self._SyncObj__newAppendEntriesTime
+        elif self._pre_vote_sent > due:
+            due = self._pre_vote_sent + self._election / 4
+        # PySyncObj has a clock of its own choice, which need not be the event loop's. A hair more, since it asks for "later than".
+        return due - float(monotonic()) + 0.0005
 
     # What happens to it.
 
@@ -174,6 +180,9 @@ class RaftCore(SyncObj):  # type: ignore[misc]
     def receive(self, member: int, message: Message, stamp: int) -> None:
         """Take a message of another member; `stamp` is that one's term."""
         kind = message["type"]
+        if self._caught_up is not None and kind in ("pre_vote", "request_vote", "timeout_now"):
+            # This member once had data and lost it: its vote could elect a leader that lacks what it had acknowledged.
+            return
         if kind == "pre_vote":
             self._answer_pre_vote(member, message)
             return
@@ -193,6 +202,7 @@ class RaftCore(SyncObj):  # type: ignore[misc]
         if kind == "append_entries":
             self._heard_leader = self._now()
             self._pre_votes.clear()
+            self._catch_up_to = self._catch_up_to or message["commit_index"]
         if kind == "apply_command":
             # Where this member does not lead (any more) the batch is lost; its proposer will notice the new leader and send it there.
             if self._isLeader() and message["command"][:1] == REGULAR:
@@ -204,6 +214,9 @@ class RaftCore(SyncObj):  # type: ignore[misc]
     # Pre-vote: PySyncObj asks this method whether it may become a candidate, once its election time is over.
 
     def _SyncObj__connectedToAnyone(self) -> bool:  # noqa: N802
+        if self._caught_up is not None:
+            self._pre_vote_sent = self._now()
+            return False
         if self._SyncObj__transferInProgress:
             return True
         if 2 * (len(self._pre_votes) + 1) > len(self._nodes) + 1:
@@ -273,6 +286,9 @@ class RaftCore(SyncObj):  # type: ignore[misc]
             if command[:1] == REGULAR:
                 self._hand_over(Entry(index, term, command))
             self._SyncObj__raftLastApplied = self._log.applied_index = index
+        if self._caught_up is not None and 0 < self._catch_up_to <= self._log.applied_index:
+            self._caught_up()
+            self._caught_up = None
         # Then followers are told of the new commit index at once.
         return bool(commit > applied)
 
