@@ -40,6 +40,14 @@ from kubeling.daemon.tasks import Supervisor
 log = get_logger("apiserver")
 
 _REPAIR_SECONDS = 180.0
+#: Accepted connections inherit them. A client that vanished is noticed within a minute, also by a watch on which nothing happens.
+_SOCKET_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 
 
 async def run(
@@ -156,7 +164,7 @@ def _sockets(config: Config) -> list[socket.socket]:
     found: list[socket.socket] = []
     if config.secure_port >= 0:
         family = socket.AF_INET6 if ":" in config.bind_address else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((config.bind_address, config.secure_port))
@@ -174,6 +182,8 @@ def _sockets(config: Config) -> list[socket.socket]:
             raise UsageError(f"--listen-fds {number}: {error.strerror}; pass an open listening socket") from error
     for sock in found:
         sock.setblocking(False)
+        for level, option, value in _SOCKET_OPTIONS:
+            sock.setsockopt(level, option, value)
     return found
 
 
