@@ -120,11 +120,12 @@ def pod_from_template(template: Obj, owner: Obj, owners: Resource, name: str) ->
             "generateName": child_prefix(name_of(owner)),
             "namespace": namespace_of(owner),
             "labels": dict(meta.get("labels") or {}),
-            "annotations": dict(meta.get("annotations") or {}),
             "ownerReferences": [make_controller_ref(owner, owners.group_version, owners.kind)],
         },
         "spec": copy_json(template.get("spec") or {}),
     }
+    if meta.get("annotations"):
+        made["metadata"]["annotations"] = dict(meta["annotations"])
     if meta.get("finalizers"):
         made["metadata"]["finalizers"] = list(meta["finalizers"])
     return made
