@@ -9,7 +9,7 @@ def main() -> None:
     """Assemble the verbs and run the one that was asked for."""
     import typer
 
-    from kubeling.cli import cluster_verbs
+    from kubeling.cli import cluster_verbs, session, verbs
 
     app = typer.Typer(
         name="kubeling",
@@ -19,8 +19,10 @@ def main() -> None:
         pretty_exceptions_enable=False,
     )
     cluster_verbs.register(app)
+    verbs.register(app)
     app()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    sys.exit(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,7 +109,7 @@ def _word(found: State) -> str:
     return found.phase
 
 
-def print_table(rows: list[tuple[str, ...]]) -> None:
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as their widest cell, the last one open."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
@@ -133,7 +133,7 @@ def kubeconfig(
 
 def register(app: typer.Typer) -> None:
     """Add the cluster verbs to `app`."""
-    from kubeling.cli import status_verbs
+    from kubeling.cli import node_verbs, status_verbs
 
     app.command(rich_help_panel="Clusters")(up)
     app.command(rich_help_panel="Clusters")(down)
@@ -141,6 +141,7 @@ def register(app: typer.Typer) -> None:
     app.command("list", rich_help_panel="Clusters")(clusters)
     app.command(rich_help_panel="Clusters")(kubeconfig)
     status_verbs.register(app)
+    node_verbs.register(app)
 
 
 def default_root(name: str) -> Path:

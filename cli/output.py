@@ -1,0 +1,193 @@
+"""How objects are shown: tables as the server makes them, and every `-o` form."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from kubeling.api.resources import Resource
+from kubeling.cli import jsonpath
+from kubeling.cli.gotemplate import TemplateError
+from kubeling.cli.gotemplate import render as render_template
+from kubeling.cli.manifests import dump
+from kubeling.cli.session import CommandError, Obj
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+FORMS = "json|yaml|name|wide|jsonpath=…|jsonpath-as-json=…|jsonpath-file=…|custom-columns=…|custom-columns-file=…|go-template=…|go-template-file=…"
+
+
+def is_table(form: str | None) -> bool:
+    """Whether the server's table is what is wanted."""
+    return form in (None, "", "wide")
+
+
+def printer(form: str, *, show_managed_fields: bool = False) -> Callable[[Obj], str]:
+    """From an object (or a List) to its text in `form`. Raises CommandError for a form that is not known or cannot be read."""
+    name, _, argument = form.partition("=")
+    if name.endswith("-file"):
+        try:
+            argument = Path(argument).read_text()
+        except OSError as error:
+            raise CommandError(f"cannot read {argument}: {error.strerror}") from error
+        name = name.removesuffix("-file")
+    strip = (lambda obj: obj) if show_managed_fields else without_managed_fields
+    match name:
+        case "json":
+            return lambda obj: json.dumps(strip(obj), indent=4, ensure_ascii=False) + "\n"
+        case "yaml":
+            return lambda obj: dump(strip(obj))
+        case "name":
+            return lambda obj: "".join(f"{_qualified(each)}\n" for each in items_of(obj))
+        case "jsonpath":
+            return lambda obj: _jsonpath(argument, strip(obj))
+        case "jsonpath-as-json":
+            return lambda obj: (
+                json.dumps(
+                    jsonpath.find(argument.strip().removeprefix("{").removesuffix("}"), strip(obj)), indent=4, ensure_ascii=False
+                )
+                + "\n"
+            )
+        case "go-template" | "template":
+            return lambda obj: _template(argument, strip(obj))
+        case "custom-columns":
+            return lambda obj: custom_columns(argument, items_of(obj))
+    raise CommandError(f'unable to match a printer suitable for the output format "{form}", allowed formats are: {FORMS}')
+
+
+def _jsonpath(template: str, obj: Obj) -> str:
+    try:
+        return jsonpath.render(template, obj)
+    except jsonpath.JsonPathError as error:
+        raise CommandError(f'error executing jsonpath "{template}": {error}') from error
+
+
+def _template(template: str, obj: Obj) -> str:
+    try:
+        return render_template(template, obj)
+    except TemplateError as error:
+        raise CommandError(f'error executing template "{template}": {error}') from error
+
+
+def items_of(obj: Obj) -> list[Obj]:
+    """The objects of a List, or the object itself."""
+    return list(obj["items"]) if isinstance(obj.get("items"), list) and str(obj.get("kind", "")).endswith("List") else [obj]
+
+
+def without_managed_fields(obj: Obj) -> Obj:
+    """As people want to see it: who owns which field is left out."""
+    if isinstance(obj.get("items"), list):
+        return {**obj, "items": [without_managed_fields(each) for each in obj["items"]]}
+    meta = obj.get("metadata")
+    if isinstance(meta, dict) and "managedFields" in meta:
+        return {**obj, "metadata": {key: value for key, value in meta.items() if key != "managedFields"}}
+    return obj
+
+
+def _qualified(obj: Obj) -> str:
+    group = str(obj.get("apiVersion", "")).rpartition("/")[0]
+    kind = str(obj.get("kind", "")).lower()
+    return f"{kind}.{group}/{obj['metadata']['name']}" if group else f"{kind}/{obj['metadata']['name']}"
+
+
+def name_with_kind(resource: Resource, name: str) -> str:
+    """`deployment.apps/web`, as the verbs that change things print it."""
+    kind = resource.singular_name
+    return f"{kind}.{resource.group}/{name}" if resource.group else f"{kind}/{name}"
+
+
+def custom_columns(spec: str, objects: Sequence[Obj]) -> str:
+    """`NAME:.metadata.name,IMAGE:.spec.containers[*].image`, or a file with a line of headers and a line of paths."""
+    lines = spec.strip().splitlines()
+    if len(lines) == 2:
+        columns = list(zip(lines[0].split(), lines[1].split(), strict=False))
+    else:
+        columns = [(part.partition(":")[0], part.partition(":")[2]) for part in spec.split(",")]
+    if any(not path for _, path in columns):
+        raise CommandError(f"unexpected custom-columns spec: {spec}, expected <header>:<json-path-expr>")
+    rows = [[header for header, _ in columns]]
+    for obj in objects:
+        row = []
+        for _, path in columns:
+            try:
+                values = jsonpath.find(path.strip("{}"), obj)
+            except jsonpath.JsonPathError as error:
+                raise CommandError(str(error)) from error
+            row.append(",".join(value if isinstance(value, str) else json.dumps(value) for value in values) or "<none>")
+        rows.append(row)
+    return align(rows)
+
+
+def align(rows: Sequence[Sequence[str]], widths: list[int] | None = None) -> str:
+    """Columns three blanks apart. `widths` (kept between calls) only ever grow, so that the lines of a watch stay aligned."""
+    widths = widths if widths is not None else []
+    for row in rows:
+        for at, cell in enumerate(row):
+            if at >= len(widths):
+                widths.append(0)
+            widths[at] = max(widths[at], len(cell))
+    text = ""
+    for row in rows:
+        text += "".join(f"{cell:<{widths[at] + 3}}" for at, cell in enumerate(row[:-1])) + (row[-1] if row else "") + "\n"
+    return text
+
+
+@dataclass(slots=True)
+class TablePrinter:
+    """Prints the server's Tables; keeps headers and widths over the events of a watch."""
+
+    wide: bool = False
+    with_namespace: bool = False
+    show_labels: bool = False
+    label_columns: tuple[str, ...] = ()
+    no_headers: bool = False
+    #: Put before names where several kinds are shown: `pod/`.
+    prefix: str = ""
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    _columns: list[Obj] = field(default_factory=list)
+    _widths: list[int] = field(default_factory=list)
+    _headed: bool = False
+
+    def print(self, table: Obj) -> int:
+        """Print the rows of a Table; returns how many there were."""
+        self._columns = table.get("columnDefinitions") or self._columns
+        rows = [self._row(row) for row in table.get("rows") or []]
+        if rows and not self._headed and not self.no_headers:
+            rows.insert(0, self._headers())
+        if rows:
+            self._headed = True
+            self.out.write(align(rows, self._widths))
+            self.out.flush()
+        return len(table.get("rows") or [])
+
+    def _shown(self) -> list[int]:
+        return [at for at, column in enumerate(self._columns) if self.wide or not column.get("priority")]
+
+    def _headers(self) -> list[str]:
+        headers = [str(self._columns[at]["name"]).upper() for at in self._shown()]
+        headers = (["NAMESPACE"] if self.with_namespace else []) + headers
+        headers += [label.rpartition("/")[2].upper() for label in self.label_columns]
+        return headers + (["LABELS"] if self.show_labels else [])
+
+    def _row(self, row: Obj) -> list[str]:
+        meta = ((row.get("object") or {}).get("metadata")) or {}
+        cells = [_cell(row["cells"][at]) for at in self._shown()]
+        if self.prefix and cells:
+            cells[0] = self.prefix + cells[0]
+        labels = meta.get("labels") or {}
+        cells = ([str(meta.get("namespace", ""))] if self.with_namespace else []) + cells
+        cells += [str(labels.get(label, "")) for label in self.label_columns]
+        if self.show_labels:
+            cells.append(",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "<none>")
+        return cells
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "<none>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value).replace("\n", "\\n")

@@ -1,0 +1,204 @@
+"""What every kubectl verb needs: the connection, the namespace, and what the words that people type for kinds mean."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubeling.api.errors import ApiError
+from kubeling.api.resources import Resource, Subresource
+from kubeling.client import kubeconfig
+from kubeling.client.rest import Client, ConnectionFailed
+
+Obj = dict[str, Any]
+
+_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+
+
+class CommandError(Exception):
+    """The command cannot do what was asked; the text is what the user sees after "error: "."""
+
+
+@dataclass(slots=True)
+class Options:
+    """Flags that every verb takes, wherever they stand on the line."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+    server: str | None = None
+
+
+#: Set once by :func:`take_globals`, before the verbs are parsed.
+options = Options()
+
+_GLOBAL = {
+    "--kubeconfig": "kubeconfig",
+    "--context": "context",
+    "--namespace": "namespace",
+    "-n": "namespace",
+    "--server": "server",
+    "-s": "server",
+}
+
+
+def take_globals(argv: list[str]) -> list[str]:
+    """Take the global flags out of `argv` (up to a bare ``--``) and remember them; returns the rest."""
+    rest: list[str] = []
+    words = iter(range(len(argv)))
+    for at in words:
+        word = argv[at]
+        if word == "--":
+            return rest + argv[at:]
+        name, has_value, value = word.partition("=")
+        if name not in _GLOBAL:
+            rest.append(word)
+            continue
+        if not has_value:
+            if at + 1 >= len(argv):
+                raise CommandError(f"flag needs an argument: {word}")
+            value = argv[next(words)]
+        setattr(options, _GLOBAL[name], value)
+    return rest
+
+
+@dataclass(slots=True)
+class Session:
+    """One verb's run."""
+
+    client: Client
+    namespace: str
+    #: Whether the namespace was given on the line: a manifest that names another is then an error.
+    namespace_given: bool = False
+    _kinds: list[Resource] = field(default_factory=list)
+
+    async def kinds(self) -> list[Resource]:
+        """Every resource that the server serves, the preferred version of each first; asked once a run."""
+        if not self._kinds:
+            for path in ("/api", "/apis"):
+                document = await self.client.request("GET", path, headers={"accept": _AGGREGATED})
+                self._kinds += _from_discovery(document)
+        return self._kinds
+
+    async def resolve(self, word: str) -> Resource:
+        """`po`, `pod`, `pods`, `Pod`, `deployments.apps`, `deployments.v1.apps` → the resource. Raises CommandError."""
+        plain, _, rest = word.lower().partition(".")
+        version, _, group = rest.partition(".")
+        for kind in await self.kinds():
+            names = {kind.plural, kind.singular_name, kind.kind.lower(), *kind.short_names}
+            if plain not in names:
+                continue
+            if (
+                not rest
+                or kind.group == rest
+                or (kind.group == group and kind.version == version)
+                or (kind.group.startswith(rest) and "." not in rest)
+            ):
+                return kind
+        raise CommandError(f'the server doesn\'t have a resource type "{word}"')
+
+    async def resolve_object(self, obj: Obj) -> Resource:
+        """The resource of an object's apiVersion and kind."""
+        api_version, kind = obj.get("apiVersion", ""), obj.get("kind", "")
+        for each in await self.kinds():
+            if (each.group_version, each.kind) == (api_version, kind):
+                return each
+        name = (obj.get("metadata") or {}).get("name", "")
+        raise CommandError(
+            f'resource mapping not found for name: "{name}" namespace: "{(obj.get("metadata") or {}).get("namespace", "")}": '
+            f'no matches for kind "{kind}" in version "{api_version}"\nensure CRDs are installed first'
+        )
+
+    async def categories(self, word: str) -> list[Resource]:
+        """The resources of a category such as `all`; empty where it is none."""
+        seen: dict[tuple[str, str], Resource] = {}
+        for kind in await self.kinds():
+            if word in kind.categories:
+                seen.setdefault((kind.group, kind.plural), kind)
+        return list(seen.values())
+
+    def namespace_for(self, resource: Resource, *, everywhere: bool = False) -> str | None:
+        return None if everywhere or not resource.namespaced else self.namespace
+
+
+def _from_discovery(document: Obj) -> list[Resource]:
+    found: list[Resource] = []
+    for item in document.get("items") or []:
+        group = (item.get("metadata") or {}).get("name", "")
+        for version in item.get("versions") or []:
+            for each in version.get("resources") or []:
+                kind = each.get("responseKind") or {}
+                subresources = tuple(
+                    Subresource(
+                        sub["subresource"], tuple(sub.get("verbs") or ()), (sub.get("responseKind") or {}).get("kind", "")
+                    )
+                    for sub in each.get("subresources") or []
+                )
+                found.append(
+                    Resource(
+                        group,
+                        version["version"],
+                        each["resource"],
+                        kind.get("kind", ""),
+                        namespaced=each.get("scope") == "Namespaced",
+                        short_names=tuple(each.get("shortNames") or ()),
+                        categories=tuple(each.get("categories") or ()),
+                        verbs=tuple(each.get("verbs") or ()),
+                        subresources=subresources,
+                        singular=each.get("singularResource", ""),
+                    )
+                )
+    return found
+
+
+def verb(body: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[..., None]:
+    """Make a typer command of a coroutine function whose first parameter is the Session; the rest are its flags and arguments."""
+    signature = inspect.signature(body, eval_str=True)
+    parameters = list(signature.parameters.values())[1:]
+
+    def command(**given: Any) -> None:
+        sys.exit(run(lambda session: body(session, **given)))
+
+    command.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    command.__name__, command.__doc__ = body.__name__, body.__doc__
+    return command
+
+
+def run(body: Callable[[Session], Coroutine[Any, Any, int | None]]) -> int:
+    """Open a session, run `body`, and put what goes wrong into the words that kubectl uses. Returns the exit status."""
+
+    async def main() -> int:
+        config = kubeconfig.load(options.kubeconfig, options.context)
+        async with Client(config, user_agent="kubeling") as client:
+            session = Session(client, options.namespace or config.namespace, options.namespace is not None)
+            return await body(session) or 0
+
+    try:
+        return asyncio.run(main())
+    except ApiError as error:
+        print(words_of(error), file=sys.stderr)
+    except ConnectionFailed as error:
+        print(f"error: cannot reach the cluster: {error}. Is it up? Try: kubeling status", file=sys.stderr)
+    except (CommandError, kubeconfig.KubeconfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def words_of(error: ApiError, doing: str = "") -> str:
+    """A refusal as kubectl shows it; `doing` is such as `error when creating "web.yaml"`."""
+    if error.code == 401:
+        return "error: You must be logged in to the server (Unauthorized)"
+    details = error.status.get("details") or {}
+    if error.reason == "Invalid" and error.causes:
+        head = f'The {details.get("kind", "object")} "{details.get("name", "")}" is invalid:'
+        lines = [f"{cause.get('field', '')}: {cause.get('message', '')}" for cause in error.causes]
+        return f"{head} {lines[0]}" if len(lines) == 1 else "\n".join([head, *(f"* {line}" for line in lines)])
+    reason = f" ({error.reason})" if error.reason else ""
+    return f"Error from server{reason}: {doing + ': ' if doing else ''}{error.message}"

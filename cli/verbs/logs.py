@@ -1,0 +1,124 @@
+"""`logs`: what containers wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from kubeling.api.labels import from_selector
+from kubeling.api.resources import PODS
+from kubeling.cli import flags
+from kubeling.cli.session import CommandError, Obj, Session
+from kubeling.cli.targets import targets_of
+
+_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+_MAX_STREAMS = 5
+
+
+async def logs(
+    session: Session,
+    words: Annotated[list[str] | None, typer.Argument(metavar="POD | TYPE/NAME [CONTAINER]")] = None,
+    container: Annotated[str, typer.Option("-c", "--container", help="Which container.")] = "",
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as more is written.")] = False,
+    previous: Annotated[bool, typer.Option("-p", "--previous", help="Of the run before the last restart.")] = False,
+    tail: Annotated[int, typer.Option("--tail", help="Only the last lines; -1 is all.")] = -1,
+    since: Annotated[str, typer.Option("--since", help="Only what is younger than this, such as 5m.")] = "",
+    timestamps: Annotated[bool, typer.Option("--timestamps", help="When each line was written.")] = False,
+    selector: flags.Selector = "",
+    all_containers: Annotated[bool, typer.Option("--all-containers", help="Of all containers.")] = False,
+    prefix: Annotated[bool, typer.Option("--prefix", help="Say before each line whose it is.")] = False,
+    limit_bytes: Annotated[int, typer.Option("--limit-bytes", help="At most so many bytes; 0 is all.")] = 0,
+) -> int:
+    """Show what a pod's containers wrote: `kubeling logs web-1 -f`, `kubeling logs deploy/web`, `kubeling logs -l app=web --prefix`."""
+    if selector:
+        listed = await session.client.list(PODS, session.namespace, label_selector=selector)
+        found = listed.get("items") or []
+        tail = tail if tail >= 0 or follow else 10
+    elif words:
+        found = [await _pod(session, words[0])]
+        container = container or (words[1] if len(words) > 1 else "")
+    else:
+        raise CommandError(
+            "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'. POD or TYPE/NAME is a required argument for the logs command"
+        )
+    streams = [(pod["metadata"]["name"], name) for pod in found for name in _containers(pod, container, all_containers)]
+    if follow and len(streams) > _MAX_STREAMS:
+        raise CommandError(
+            f"you are attempting to follow {len(streams)} log streams, but maximum allowed concurrency is {_MAX_STREAMS}"
+        )
+    params: dict[str, str | int | bool | None] = {
+        "follow": follow or None,
+        "previous": previous or None,
+        "tailLines": tail if tail >= 0 else None,
+        "sinceSeconds": max(1, int(flags.duration(since))) if since else None,
+        "timestamps": timestamps or None,
+        "limitBytes": limit_bytes or None,
+    }
+
+    async def show(pod: str, name: str) -> None:
+        head = f"[pod/{pod}/{name}] ".encode() if prefix else b""
+        path = PODS.path(session.namespace, pod, "log")
+        query = {**params, "container": name}
+        if not head:
+            async for chunk in session.client.stream("GET", path, params=query):
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+            return
+        async for line in session.client.stream_lines("GET", path, params=query):
+            sys.stdout.buffer.write(head + line + b"\n")
+            sys.stdout.buffer.flush()
+
+    if follow:
+        await asyncio.gather(*(show(pod, name) for pod, name in streams))
+    else:
+        for pod, name in streams:
+            await show(pod, name)
+    return 0
+
+
+async def _pod(session: Session, word: str) -> Obj:
+    """The pod of that name, or one of those that the named owner selects."""
+    if "/" not in word:
+        return await session.client.get(PODS, word, session.namespace)
+    target = (await targets_of(session, [word]))[0]
+    obj = await session.client.get(target.resource, target.name or "", target.namespace)
+    if target.resource.kind == "Pod":
+        return obj
+    selector = (obj.get("spec") or {}).get("selector")
+    if not selector:
+        raise CommandError(f"no pods are known for {word}")
+    text = (
+        str(from_selector(selector))
+        if "matchLabels" in selector or "matchExpressions" in selector
+        else ",".join(f"{key}={value}" for key, value in selector.items())
+    )
+    pods = (await session.client.list(PODS, session.namespace, label_selector=text)).get("items") or []
+    if not pods:
+        raise CommandError(f"no pods found for {word}")
+    pods.sort(key=lambda pod: (pod.get("status", {}).get("phase") != "Running", pod["metadata"]["name"]))
+    if len(pods) > 1:
+        print(f"Found {len(pods)} pods, using pod/{pods[0]['metadata']['name']}", file=sys.stderr)
+    return dict(pods[0])
+
+
+def _containers(pod: Obj, wanted: str, all_of_them: bool) -> list[str]:
+    spec = pod.get("spec") or {}
+    names = [each["name"] for each in spec.get("containers") or []]
+    others = [each["name"] for kind in ("initContainers", "ephemeralContainers") for each in spec.get(kind) or []]
+    if all_of_them:
+        return [*others, *names]
+    if wanted:
+        if wanted not in (*names, *others):
+            raise CommandError(
+                f"container {wanted} is not valid for pod {pod['metadata']['name']}; it has: {', '.join([*names, *others])}"
+            )
+        return [wanted]
+    default = (pod["metadata"].get("annotations") or {}).get(_DEFAULT_CONTAINER)
+    if default in names:
+        return [str(default)]
+    if len(names) + len(others) > 1:
+        print(f'Defaulted container "{names[0]}" out of: {", ".join([*names, *others])}', file=sys.stderr)
+    return names[:1]

@@ -1,0 +1,251 @@
+"""`rollout`: how far it is, what was before, back, again, stop, go on."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from kubeling.api.labels import from_selector
+from kubeling.api.owner import is_controlled_by
+from kubeling.api.resources import CONTROLLER_REVISIONS, REPLICA_SETS, Resource
+from kubeling.api.times import format_time
+from kubeling.cli import flags
+from kubeling.cli.manifests import dump
+from kubeling.cli.session import CommandError, Obj, Session
+from kubeling.cli.targets import chosen, targets_of
+from kubeling.cli.verbs.write import report
+from kubeling.daemon.clock import SystemClock
+
+REVISION = "deployment.kubernetes.io/revision"
+CAUSE = "kubernetes.io/change-cause"
+_HASH = "pod-template-hash"
+
+
+async def _one(session: Session, words: list[str] | None) -> tuple[Resource, Obj]:
+    found = await chosen(session, await targets_of(session, words or [], need_names=True))
+    resource, obj = found[0]
+    if resource.kind not in ("Deployment", "DaemonSet", "StatefulSet"):
+        raise CommandError(f"no rollout is known for {resource.qualified}: deployments, daemonsets and statefulsets have one")
+    return resource, obj
+
+
+async def status(
+    session: Session,
+    words: flags.Words = None,
+    watch: Annotated[bool, typer.Option("--watch/--no-watch", help="Follow until it is done.")] = True,
+    timeout: flags.Timeout = "0s",
+    revision: Annotated[int, typer.Option("--revision", help="Fail where this is no longer the revision.")] = 0,
+) -> int:
+    """Follow a rollout until it is done (exit 0) or has failed (exit 1)."""
+    resource, obj = await _one(session, words)
+    meta = obj["metadata"]
+    limit = flags.duration(timeout)
+    last = ""
+    async with asyncio.timeout(limit or None):
+        while True:
+            version = obj["metadata"]["resourceVersion"]
+            words_now, done, failed = progress(resource, obj, revision)
+            if words_now != last:
+                print(words_now, file=sys.stderr if failed else sys.stdout, flush=True)
+                last = words_now
+            if done or failed or not watch:
+                return 1 if failed else 0
+            stream = session.client.watch(
+                resource,
+                meta.get("namespace"),
+                resource_version=version,
+                field_selector=f"metadata.name={meta['name']}",
+                timeout_seconds=300,
+            )
+            async for kind, newer in stream:
+                if kind == "DELETED":
+                    raise CommandError("object has been deleted")
+                if kind != "BOOKMARK":
+                    obj = newer
+                    break
+
+
+def progress(resource: Resource, obj: Obj, revision: int = 0) -> tuple[str, bool, bool]:
+    """(what to say, whether the rollout is done, whether it has failed)."""
+    name, spec, state = obj["metadata"]["name"], obj.get("spec") or {}, obj.get("status") or {}
+    wanted = spec.get("replicas", 1)
+    if state.get("observedGeneration", 0) < obj["metadata"].get("generation", 0):
+        return f"Waiting for {resource.kind.lower()} spec update to be observed...", False, False
+    if resource.kind == "Deployment":
+        return _deployment_progress(obj, name, wanted, state, revision)
+    updated, available = state.get("updatedNumberScheduled", 0), state.get("numberAvailable", 0)
+    if resource.kind == "DaemonSet":
+        desired = state.get("desiredNumberScheduled", 0)
+        if updated < desired:
+            return (
+                f'Waiting for daemon set "{name}" rollout to finish: {updated} out of {desired} new pods have been updated...',
+                False,
+                False,
+            )
+        if available < desired:
+            return (
+                f'Waiting for daemon set "{name}" rollout to finish: {available} of {desired} updated pods are available...',
+                False,
+                False,
+            )
+        return f'daemon set "{name}" successfully rolled out', True, False
+    if state.get("readyReplicas", 0) < wanted:
+        return f"Waiting for {wanted - state.get('readyReplicas', 0)} pods to be ready...", False, False
+    if state.get("updateRevision") != state.get("currentRevision") and state.get("updatedReplicas", 0) < wanted:
+        return (
+            f"waiting for statefulset rolling update to complete {state.get('updatedReplicas', 0)} pods at revision {state.get('updateRevision')}...",
+            False,
+            False,
+        )
+    return (
+        f"statefulset rolling update complete {state.get('currentReplicas', wanted)} pods at revision {state.get('currentRevision')}...",
+        True,
+        False,
+    )
+
+
+def _deployment_progress(obj: Obj, name: str, wanted: int, state: Obj, revision: int) -> tuple[str, bool, bool]:
+    have = int((obj["metadata"].get("annotations") or {}).get(REVISION, 0))
+    if revision and have != revision:
+        return f"error: desired revision ({revision}) is different from the running revision ({have})", False, True
+    condition: Obj = next((each for each in state.get("conditions") or [] if each["type"] == "Progressing"), {})
+    if condition.get("reason") == "ProgressDeadlineExceeded":
+        return f'error: deployment "{name}" exceeded its progress deadline', False, True
+    updated, total, available = state.get("updatedReplicas", 0), state.get("replicas", 0), state.get("availableReplicas", 0)
+    if updated < wanted:
+        return (
+            f'Waiting for deployment "{name}" rollout to finish: {updated} out of {wanted} new replicas have been updated...',
+            False,
+            False,
+        )
+    if total > updated:
+        return (
+            f'Waiting for deployment "{name}" rollout to finish: {total - updated} old replicas are pending termination...',
+            False,
+            False,
+        )
+    if available < updated:
+        return (
+            f'Waiting for deployment "{name}" rollout to finish: {available} of {updated} updated replicas are available...',
+            False,
+            False,
+        )
+    return f'deployment "{name}" successfully rolled out', True, False
+
+
+async def _revisions(session: Session, resource: Resource, obj: Obj) -> dict[int, tuple[Obj, str]]:
+    """Revision → (pod template, change cause)."""
+    namespace = obj["metadata"].get("namespace")
+    selector = str(from_selector(obj["spec"]["selector"]))
+    found: dict[int, tuple[Obj, str]] = {}
+    kind = REPLICA_SETS if resource.kind == "Deployment" else CONTROLLER_REVISIONS
+    listed = await session.client.list(kind, namespace, label_selector=selector)
+    for each in listed.get("items") or []:
+        if not is_controlled_by(each, obj):
+            continue
+        annotations = each["metadata"].get("annotations") or {}
+        if resource.kind == "Deployment":
+            number, template = int(annotations.get(REVISION, 0)), each["spec"]["template"]
+        else:
+            number, template = int(each["revision"]), each["data"]["spec"]["template"]
+        found[number] = (template, annotations.get(CAUSE, "<none>"))
+    return dict(sorted(found.items()))
+
+
+async def history(
+    session: Session,
+    words: flags.Words = None,
+    revision: Annotated[int, typer.Option("--revision", help="Show this one whole.")] = 0,
+) -> int:
+    """The revisions that there are to go back to."""
+    resource, obj = await _one(session, words)
+    revisions = await _revisions(session, resource, obj)
+    title = f"{resource.qualified.partition('.')[0].removesuffix('s')}.{resource.group}/{obj['metadata']['name']}"
+    if revision:
+        if revision not in revisions:
+            raise CommandError(f"unable to find the specified revision {revision}; there are: {', '.join(map(str, revisions))}")
+        print(f"{title} with revision #{revision}")
+        print(dump({"template": revisions[revision][0]}), end="")
+        return 0
+    print(f"{title} ")
+    print("REVISION  CHANGE-CAUSE")
+    for number, (_, cause) in revisions.items():
+        print(f"{number:<10}{cause}")
+    print()
+    return 0
+
+
+async def undo(
+    session: Session,
+    words: flags.Words = None,
+    to_revision: Annotated[int, typer.Option("--to-revision", help="0 is the one before.")] = 0,
+) -> int:
+    """Go back to an earlier revision."""
+    resource, obj = await _one(session, words)
+    if (obj.get("spec") or {}).get("paused"):
+        raise CommandError(
+            f'you cannot rollback a paused deployment; resume it first with "kubeling rollout resume deployment/{obj["metadata"]["name"]}"'
+        )
+    revisions = await _revisions(session, resource, obj)
+    if len(revisions) < 2 and not to_revision:
+        raise CommandError(f"no rollout history found for {resource.kind.lower()} {obj['metadata']['name']!r}")
+    number = to_revision or sorted(revisions)[-2]
+    if number not in revisions:
+        raise CommandError(f"unable to find specified revision {number} in history")
+    template = revisions[number][0]
+    labels = {key: value for key, value in ((template.get("metadata") or {}).get("labels") or {}).items() if key != _HASH}
+    wanted = {**template, "metadata": {**(template.get("metadata") or {}), "labels": labels}}
+    if wanted == _comparable(obj["spec"]["template"]):
+        report(resource, obj, f"skipped rollback (current template already matches revision {number})", "")
+        return 0
+    patch: list[Any] = [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": obj["metadata"]["resourceVersion"]},
+        {"op": "replace", "path": "/spec/template", "value": wanted},
+    ]
+    meta = obj["metadata"]
+    await session.client.patch(
+        resource, meta["name"], patch, meta.get("namespace"), patch_type="json", field_manager="kubectl-rollout"
+    )
+    report(resource, obj, "rolled back", "")
+    return 0
+
+
+def _comparable(template: Obj) -> Obj:
+    return {
+        **template,
+        "metadata": {**(template.get("metadata") or {}), "labels": (template.get("metadata") or {}).get("labels") or {}},
+    }
+
+
+async def restart(session: Session, words: flags.Words = None, selector: flags.Selector = "") -> int:
+    """Replace all pods by new ones, as an update would."""
+    now = format_time(SystemClock().now())
+    body = {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}}
+    return await _patch_each(session, words, selector, body, "restarted")
+
+
+async def pause(session: Session, words: flags.Words = None, selector: flags.Selector = "") -> int:
+    """Stop rolling changes of a Deployment out."""
+    return await _patch_each(session, words, selector, {"spec": {"paused": True}}, "paused")
+
+
+async def resume(session: Session, words: flags.Words = None, selector: flags.Selector = "") -> int:
+    """Go on after `pause`."""
+    return await _patch_each(session, words, selector, {"spec": {"paused": None}}, "resumed")
+
+
+async def _patch_each(session: Session, words: list[str] | None, selector: str, body: Obj, done: str) -> int:
+    for resource, obj in await chosen(session, await targets_of(session, words or []), selector=selector):
+        if resource.kind not in ("Deployment", "DaemonSet", "StatefulSet") or (
+            done != "restarted" and resource.kind != "Deployment"
+        ):
+            raise CommandError(f"{resource.qualified} cannot be {done}")
+        meta = obj["metadata"]
+        await session.client.patch(
+            resource, meta["name"], body, meta.get("namespace"), patch_type="strategic", field_manager="kubectl-rollout"
+        )
+        report(resource, obj, done, "")
+    return 0
