@@ -15,10 +15,11 @@ import signal
 import time
 from typing import Any
 
-from kubeling.crilite import launchspec, signals
+from kubeling.crilite import launchspec, layers, signals
 from kubeling.crilite.core import Core, container_name, new_id
 from kubeling.crilite.errors import AlreadyExists, CriError, FailedPrecondition, InvalidArgument, NotFound
 from kubeling.crilite.held import write_atomically
+from kubeling.crilite.images import Image
 from kubeling.crilite.keeper_client import KeeperError
 from kubeling.crilite.records import CREATED, EXITED, READY, RUNNING, Container, ContainerRecord, pack
 from kubeling.daemon.log import get_logger
@@ -72,7 +73,7 @@ class Containers:
         core.emit(cri_pb2.CONTAINER_CREATED_EVENT, record.id, sandbox)
         return record.id
 
-    def _prepare(self, container: Container, image: Any) -> None:
+    def _prepare(self, container: Container, image: Image) -> None:
         core, record = self._core, container.record
         sandbox = core.sandbox(record.sandbox_id)
         made = launchspec.build(core, sandbox, container, image)
@@ -80,6 +81,9 @@ class Containers:
         (state / "rootfs").mkdir(parents=True, mode=0o700, exist_ok=True)
         for name in ("upper", "work"):
             os.makedirs(core.container_records.path(record.id, name), exist_ok=True)
+        if made["rootfs"]["kind"] == "copy":
+            below = [str(core.images.content.layers / layer) for layer in image.layers]
+            layers.flatten(below, made["rootfs"]["path"], userxattr=core.images.content.userxattr)
         core.cgroups.create(record.cgroup, container.config.linux.resources, core.config.pids_limit)
         made["cgroup_procs"] = core.cgroups.procs(record.cgroup)
         made["oom_file"] = core.cgroups.oom_file(record.cgroup)

@@ -16,7 +16,6 @@ import signal
 import struct
 import termios
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from kubeling.crilite.core import Core
 from kubeling.crilite.errors import CriError, DeadlineExceeded, FailedPrecondition
@@ -44,6 +43,25 @@ class Session:
         if self.terminal and self.stdin >= 0:
             with contextlib.suppress(OSError):
                 fcntl.ioctl(self.stdin, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+    async def write(self, data: bytes) -> None:
+        """To the command's standard input; what nobody reads any more is dropped."""
+        view = memoryview(data)
+        loop = asyncio.get_running_loop()
+        while view and self.stdin >= 0:
+            try:
+                view = view[os.write(self.stdin, view) :]
+            except BlockingIOError:
+                writable = asyncio.Event()
+                fd = self.stdin
+                loop.add_writer(fd, writable.set)
+                try:
+                    await writable.wait()
+                finally:
+                    loop.remove_writer(fd)
+            except OSError:
+                self.close_stdin()
+                return
 
     def close_stdin(self) -> None:
         if self.stdin >= 0 and not self.terminal:
@@ -137,6 +155,7 @@ class Execs:
     def _make_pipes(session: Session, stdin: bool) -> list[int]:
         if stdin:
             first, session.stdin = os.pipe()
+            os.set_blocking(session.stdin, False)
         else:
             first = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         session.outputs["stdout"], stdout = os.pipe()
@@ -159,7 +178,6 @@ class Execs:
             elif stdin and one.config.stdin:
                 path = self._core.container_state(container) / "stdin"
                 session.stdin = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-                os.set_blocking(session.stdin, True)
         except BaseException:
             session.close()
             raise
@@ -174,7 +192,7 @@ class Execs:
         A process that it left behind may hold the pipe open for ever, so the end of the command counts, not the end of the stream.
         """
         async with asyncio.TaskGroup() as group:
-            for name, fd in session.outputs.items():
+            for name, fd in list(session.outputs.items()):
                 group.create_task(_carry(fd, session.exited, sinks[name]))
 
     async def kill(self, session: Session) -> None:
@@ -219,10 +237,3 @@ def _memory_file(data: bytes) -> int:
     fd = os.memfd_create("spec", os.MFD_CLOEXEC)
     os.write(fd, data)
     return fd
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """For a thread: blocks until the other side has taken everything. A reader that has gone is a BrokenPipeError."""
-    view: Any = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

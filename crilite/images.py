@@ -1,24 +1,34 @@
 """Images: what is here, and how a container gets its root file system from one.
 
-`kubeling.local/host` is always here: a view of the node's own files, read-only, with what a container writes kept apart.
+`kubeling.local/host` is always here: a view of the node's own files, with what a container writes kept apart. All others are in the content
+store, loaded from archives or pulled from a registry.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubeling.crilite.errors import NotFound
+from kubeling.crilite import reference
+from kubeling.crilite.content import Content
+from kubeling.crilite.errors import CriError, InvalidArgument
 from kubeling.crilite.spec import ImageConfig
+from kubeling.daemon.log import get_logger
 from kubeling.proto import cri_pb2
+
+log = get_logger("crilite.images")
 
 HOST_IMAGE = "kubeling.local/host"
 _STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Not the digest of anything: the name under which the host image is listed.
-HOST_ID = "sha256:" + "6b7562656c696e67" * 8
+HOST_ID = "sha256:" + "6b7562656c696e67" * 4
+#: Measuring the store means walking it; the figure may be this old.
+_USAGE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +43,7 @@ class Image:
 
     @property
     def reference(self) -> str:
-        return self.digests[0] if self.digests else (self.tags[0] if self.tags else self.id)
+        return self.digests[0] if self.digests else self.id
 
     def view(self) -> cri_pb2.Image:
         """As CRI lists it."""
@@ -52,36 +62,158 @@ def host_image() -> Image:
     """The image whose files are the node's own. Its python3 is the one that runs this daemon."""
     interpreter = os.path.dirname(os.path.realpath(sys.executable))
     path = _STANDARD_PATH if interpreter in _STANDARD_PATH.split(":") else f"{interpreter}:{_STANDARD_PATH}"
-    return Image(HOST_ID, "host", ImageConfig(env=(f"PATH={path}",), cmd=("sh",)), tags=(f"{HOST_IMAGE}:latest",))
+    # A size of nothing would look like an image that is not there.
+    return Image(HOST_ID, "host", ImageConfig(env=(f"PATH={path}",), cmd=("sh",)), tags=(f"{HOST_IMAGE}:latest",), size=1)
+
+
+def image_config(raw: dict[str, Any]) -> ImageConfig:
+    """From the ``config`` of an image configuration."""
+    return ImageConfig(
+        env=tuple(raw.get("Env") or ()),
+        entrypoint=tuple(raw.get("Entrypoint") or ()),
+        cmd=tuple(raw.get("Cmd") or ()),
+        cwd=raw.get("WorkingDir") or "",
+        user=raw.get("User") or "",
+        stop_signal=raw.get("StopSignal") or "",
+        volumes=tuple(raw.get("Volumes") or ()),
+    )
 
 
 class ImageStore:
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, insecure: tuple[str, ...] = ()) -> None:
         self.host = host_image()
+        self.content = Content(root, userxattr=in_user_namespace())
+        self._insecure = insecure
+        self._pulls: dict[str, asyncio.Task[Image]] = {}
+        self._usage: tuple[float, int, int] = (0.0, 0, 0)
+        #: Set by the daemon once it has tried: whether overlayfs can be used here.
+        self.overlay = True
 
     def find(self, name: str) -> Image | None:
-        """By any name that it has: tag, digest, id."""
-        bare = name.partition("@")[0]
-        head, _, tail = bare.rpartition("/")
-        if f"{head}/{tail.partition(':')[0]}" == HOST_IMAGE or name == HOST_ID:
+        """By any name that it has: tag, digest, id with or without ``sha256:``. A name that is none is an InvalidArgument."""
+        if not name:
+            raise InvalidArgument("no image is named")
+        if name == HOST_ID or _is_host(name):
             return self.host
+        index = self.content.index()
+        for key in (name, f"sha256:{name}"):
+            if key in index:
+                return _image(key, index[key])
+        wanted = reference.parse(name)
+        for key, entry in index.items():
+            if wanted.digest:
+                if f"{wanted.name}@{wanted.digest}" in entry["digests"]:
+                    return _image(key, entry)
+            elif str(wanted) in entry["tags"]:
+                return _image(key, entry)
         return None
 
-    def list(self) -> list[Image]:
-        return [self.host]
+    def all(self) -> list[Image]:
+        stored = [_image(key, entry) for key, entry in self.content.index().items() if entry["tags"] or entry["digests"]]
+        return [self.host, *stored]
 
     async def pull(self, name: str, auth: cri_pb2.AuthConfig) -> Image:
+        """The image, from its registry if it is not here. Pulls of one name at the same time are one pull."""
         found = self.find(name)
-        if found is None:
-            raise NotFound(f"image {name!r} not found")
-        return found
+        wanted = None if _is_host(name) else reference.parse(name)
+        if found is not None and (wanted is None or wanted.digest or wanted.registry == "kubeling.local"):
+            return found
+        assert wanted is not None
+        from kubeling.crilite import registry
+
+        key = f"{wanted} {auth.SerializeToString().hex()}"
+        task = self._pulls.get(key)
+        if task is None:
+            task = asyncio.create_task(self._pull(wanted, auth, registry))
+            self._pulls[key] = task
+            task.add_done_callback(lambda _task: self._pulls.pop(key, None))
+        try:
+            return await asyncio.shield(task)
+        except (CriError, OSError) as error:
+            if found is not None:
+                # It was loaded by hand, or the registry is away: what is here is better than nothing.
+                log.warning("using the image that is present", image=name, error=error)
+                return found
+            raise
+
+    async def _pull(self, wanted: reference.Reference, auth: cri_pb2.AuthConfig, registry: Any) -> Image:
+        image_id = await registry.pull(self.content, wanted, auth, self._insecure)
+        return _image(image_id, self.content.index()[image_id])
 
     async def remove(self, name: str, used: set[str]) -> None:
-        return None
+        """Remove the image with all its names. What a container still uses goes when the container has gone. Not there is removed."""
+        found = self.find(name)
+        if found is not None and found.kind != "host":
+            await asyncio.to_thread(self._remove, found.id, used)
+
+    def _remove(self, key: str, used: set[str]) -> None:
+        with self.content.locked():
+            index = dict(self.content.index())
+            if key in index:
+                index[key] = {**index[key], "tags": [], "digests": []}
+                self.content.save_index(index)
+            self.content.collect(used)
+
+    def collect(self, used: set[str]) -> None:
+        """Clear away what an interrupted load or pull, or a removed container, has left."""
+        with self.content.locked():
+            self.content.collect(used)
 
     async def filesystem(self) -> cri_pb2.ImageFsInfoResponse:
-        return cri_pb2.ImageFsInfoResponse()
+        from kubeling.crilite.stats import disk_usage
+
+        if time.monotonic() - self._usage[0] > _USAGE_SECONDS:
+            self._usage = (time.monotonic(), *await asyncio.to_thread(disk_usage, str(self.content.root)))
+        usage = cri_pb2.FilesystemUsage(
+            timestamp=time.time_ns(),
+            fs_id=cri_pb2.FilesystemIdentifier(mountpoint=str(self.content.root)),
+            used_bytes=cri_pb2.UInt64Value(value=self._usage[1]),
+            inodes_used=cri_pb2.UInt64Value(value=self._usage[2]),
+        )
+        containers = cri_pb2.FilesystemUsage(
+            timestamp=usage.timestamp,
+            fs_id=cri_pb2.FilesystemIdentifier(mountpoint=str(self.content.root.parent / "containers")),
+            used_bytes=cri_pb2.UInt64Value(),
+            inodes_used=cri_pb2.UInt64Value(),
+        )
+        return cri_pb2.ImageFsInfoResponse(image_filesystems=[usage], container_filesystems=[containers])
 
     def rootfs(self, image: Image, folder: str, hide: list[str]) -> dict[str, Any]:
-        return {"kind": "host", "hide": hide}
+        """How the launcher makes the container's root; `folder` is the container's own directory."""
+        if image.kind == "host":
+            return {"kind": "host", "hide": hide}
+        if not self.overlay:
+            return {"kind": "copy", "path": os.path.join(folder, "upper")}
+        # overlayfs wants the uppermost first.
+        return {
+            "kind": "overlay",
+            "base": str(self.content.layers),
+            "lower": list(reversed(image.layers)),
+            "upper": os.path.join(folder, "upper"),
+            "work": os.path.join(folder, "work"),
+            "userxattr": self.content.userxattr,
+        }
+
+
+def _is_host(name: str) -> bool:
+    bare = name.partition("@")[0]
+    head, _, tail = bare.rpartition("/")
+    return f"{head}/{tail.partition(':')[0]}" == HOST_IMAGE
+
+
+def _image(key: str, entry: dict[str, Any]) -> Image:
+    return Image(
+        id=key,
+        kind="oci",
+        config=image_config(entry["config"]),
+        tags=tuple(entry["tags"]),
+        digests=tuple(entry["digests"]),
+        size=entry["size"],
+        layers=tuple(entry["layers"]),
+    )
+
+
+def in_user_namespace() -> bool:
+    """Whether root here is somebody else outside."""
+    with open("/proc/self/uid_map") as table:
+        return table.read().split() != ["0", "0", "4294967295"]

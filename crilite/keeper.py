@@ -68,6 +68,7 @@ class Keeper:
             "reopen": self._op_reopen,
             "attach": self._op_attach,
             "close-stdin": self._op_close_stdin,
+            "probe-overlay": self._op_probe_overlay,
         }
 
     def run(self, ready: Callable[[], None]) -> None:
@@ -273,6 +274,13 @@ class Keeper:
         self.held[request["container"]].close_stdin()
         return {}
 
+    def _op_probe_overlay(self, client: Client, request: dict[str, Any], fds: list[int]) -> None:
+        child_end, keeper_end = self._status_pair()
+        folder, userxattr = request["folder"], request["userxattr"]
+        pid = self._fork(-1, lambda: launch.probe_overlay(child_end, folder, userxattr=userxattr), keeper_end)
+        child_end.close()
+        self._launched(Launch(pid, keeper_end, client, request["id"]))
+
     # -- children ------------------------------------------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -351,6 +359,8 @@ class Keeper:
             self._send(one.client, answer, [one.terminal] if one.terminal >= 0 else None)
             if one.status is not None:
                 self._session_ended(one.session, exit_code(one.status))
+        else:
+            self._send(one.client, answer)
 
     def _launch_failed(self, one: Launch) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -19,6 +19,7 @@ import resource
 import signal
 import socket
 import termios
+import threading
 from typing import Any, NoReturn
 
 from kubeling.crilite import rootfs, users
@@ -40,10 +41,11 @@ def container(spec: dict[str, Any], status: socket.socket, *, scratch: str, fifo
     with _failures_to(status):
         _fresh_start()
         stdio = [] if spec["tty"] else _open_fifos(fifos)
-        _join_cgroups(spec["cgroup_procs"])
+        joining = _Joining(spec["cgroup_procs"])
         _adjust_oom(spec.get("oom_score_adj"))
         if spec["rootfs"]["kind"] != "none":
-            _namespaces(spec, scratch)
+            _namespaces(spec, scratch, joining)
+        joining.wait()
         me = _become(spec, spec["user"])
         environment = _environment(spec, me)
         _change_directory(spec["cwd"], create=spec["rootfs"]["kind"] != "none", me=me)
@@ -107,6 +109,14 @@ def pause(status: socket.socket, cgroup_procs: list[str]) -> NoReturn:
                     pass
 
 
+def probe_overlay(status: socket.socket, folder: str, *, userxattr: bool) -> NoReturn:
+    """Find out whether overlayfs works with its files in `folder`, and end."""
+    with _failures_to(status):
+        rootfs.try_overlay(folder, userxattr=userxattr)
+        _tell(status, {"ready": True})
+        os._exit(0)
+
+
 class _failures_to:  # noqa: N801 - used like a function
     """Whatever goes wrong is told to the keeper, and the child ends: it must never return into the keeper's code."""
 
@@ -151,6 +161,29 @@ def _join_cgroups(procs: list[str]) -> None:
             file.write("0")
 
 
+class _Joining:
+    """Join cgroups while other things are done: the kernel takes a few milliseconds for each hierarchy, most of it spent waiting."""
+
+    def __init__(self, procs: list[str]) -> None:
+        # Opened now, since they cannot be seen from inside the container.
+        self._files = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in procs]
+        self._failure: OSError | None = None
+        self._thread = threading.Thread(target=self._join)
+        self._thread.start()
+
+    def _join(self) -> None:
+        try:
+            for fd in self._files:
+                os.write(fd, b"0")
+        except OSError as error:
+            self._failure = error
+
+    def wait(self) -> None:
+        self._thread.join()
+        if self._failure is not None:
+            raise LaunchError(f"cannot join the container's cgroup: {self._failure}")
+
+
 def _adjust_oom(wanted: int | None) -> None:
     """Set the score that was asked for, or the nearest that this process may have: lowering it takes CAP_SYS_RESOURCE."""
     if wanted is None:
@@ -168,16 +201,17 @@ def _adjust_oom(wanted: int | None) -> None:
                 continue
 
 
-def _namespaces(spec: dict[str, Any], scratch: str) -> None:
+def _namespaces(spec: dict[str, Any], scratch: str, joining: _Joining) -> None:
     sources = rootfs.clone_sources(spec)
     rootfs.keep_node_views()
     where = spec["namespaces"]
     for name, kind in (("ipc", syscalls.CLONE_NEWIPC), ("uts", syscalls.CLONE_NEWUTS), ("net", syscalls.CLONE_NEWNET)):
         if where[name]:
             syscalls.setns_path(where[name], kind)
+    rootfs.enter(spec, scratch)
+    joining.wait()
     if spec["cgroup_procs"]:
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
-    rootfs.enter(spec, scratch)
     rootfs.furnish(spec, sources)
 
 

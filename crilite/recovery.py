@@ -7,6 +7,7 @@ record goes.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from kubeling.crilite import namespaces
 from kubeling.crilite.containers import Containers
 from kubeling.crilite.core import Core
 from kubeling.crilite.held import process_start
+from kubeling.crilite.keeper_client import KeeperError
 from kubeling.crilite.records import CREATING, EXITED, READY, RUNNING, ContainerRecord, SandboxRecord
 from kubeling.crilite.sandboxes import Sandboxes
 from kubeling.daemon.log import get_logger
@@ -47,6 +49,9 @@ async def recover(core: Core, sandboxes: Sandboxes, containers: Containers, held
             log.warning("a sandbox has lost its namespaces", sandbox=sandbox.id)
             await sandboxes.stop(sandbox.id)
     _clear_leftovers(core)
+    await asyncio.to_thread(core.images.collect, {container.record.image_id for container in core.containers.values()})
+    if core.config.default_handler == "native":
+        await _probe_overlay(core)
     if core.containers or core.sandboxes:
         log.info("recovered", sandboxes=len(core.sandboxes), containers=len(core.containers), running=len(held))
 
@@ -89,6 +94,18 @@ def _is_whole(core: Core, record: SandboxRecord, host_network: bool, held: dict[
     if not host_network and not namespaces.is_pinned(str(core.sandbox_state(record.id) / "net")):
         return False
     return not record.pause_pid or (record.id in held and bool(process_start(record.pause_pid)))
+
+
+async def _probe_overlay(core: Core) -> None:
+    """Try once how image layers can be put over each other here; copies are made where overlayfs is not allowed."""
+    folder = core.config.root / "probe"
+    folder.mkdir(exist_ok=True)
+    try:
+        await core.keeper.request("probe-overlay", folder=str(folder), userxattr=core.images.content.userxattr)
+    except KeeperError as error:
+        core.images.overlay = False
+        log.warning("images are copied for each container: overlayfs does not work here", reason=error)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _clear_leftovers(core: Core) -> None:

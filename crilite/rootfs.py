@@ -67,11 +67,24 @@ def enter(spec: dict[str, Any], scratch: str) -> None:
         top = _host_root(scratch, root["hide"])
     else:
         top = scratch
-        _overlay(root["lower"], root["upper"], root["work"], top, root["base"], userxattr=root["userxattr"])
+        if root["kind"] == "copy":
+            syscalls.mount(root["path"], top, "", syscalls.MS_BIND)
+            syscalls.mount("none", top, "", syscalls.MS_BIND | syscalls.MS_REMOUNT | MS_NODEV)
+        else:
+            _overlay(root["lower"], root["upper"], root["work"], top, root["base"], userxattr=root["userxattr"])
     os.chdir(top)
     syscalls.pivot_root(".", ".")
     syscalls.umount(".", syscalls.MNT_DETACH)
     os.chdir("/")
+
+
+def try_overlay(folder: str, *, userxattr: bool) -> None:
+    """Mount an overlay whose files lie in the empty directory `folder`, in a mount namespace that ends with the caller. An OSError says no."""
+    for name in ("lower", "upper", "work", "mount"):
+        os.makedirs(os.path.join(folder, name), exist_ok=True)
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", "", MS_REC | MS_PRIVATE)
+    _overlay(["lower"], "upper", "work", os.path.join(folder, "mount"), folder, userxattr=userxattr)
 
 
 def _overlay(lower: list[str], upper: str, work: str, target: str, base: str, *, userxattr: bool = False) -> None:

@@ -67,7 +67,8 @@ async def run(config: Config, *, ready: asyncio.Event | None = None) -> None:
         execs.all_lost()
         agree_on_containers(core, containers, held)
 
-    streaming = StreamingServer()
+    streaming = StreamingServer(core, execs)
+    streams = await streaming.start(config.stream_address, config.stream_port)
     server = grpc.aio.server(
         options=[("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.max_send_message_length", _MAX_MESSAGE)]
     )
@@ -82,6 +83,7 @@ async def run(config: Config, *, ready: asyncio.Event | None = None) -> None:
     try:
         await keeper.run(reconnected)
     finally:
+        streams.close()
         await server.stop(0.2)
         keeper.close()
         with contextlib.suppress(FileNotFoundError):

@@ -292,7 +292,7 @@ class ImageService(cri_pb2_grpc.ImageServiceServicer):
         if wanted.image.image:
             found = images.find(wanted.image.image)
             return [found.view()] if found else []
-        return [image.view() for image in images.list()]
+        return [image.view() for image in images.all()]
 
     @_answers
     async def ImageStatus(self, request: cri_pb2.ImageStatusRequest) -> cri_pb2.ImageStatusResponse:

@@ -1,0 +1,68 @@
+"""Port-forward: connections to a pod's loopback address, made in its network namespace and carried in the client's stream."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from kubeling.crilite.core import Core
+from kubeling.crilite.records import Sandbox
+from kubeling.crilite.websocket import WebSocket
+from kubeling.linux import netns
+
+_READ = 65536
+_CONNECT_SECONDS = 10.0
+
+
+async def connect(core: Core, sandbox: Sandbox, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to `port` of the pod. An OSError says why there is none."""
+    address = "127.0.0.1"
+    if sandbox.record.handler == "process":
+        address = sandbox.record.ip
+    path = str(core.sandbox_state(sandbox.id) / "net")
+    if sandbox.record.handler == "process" or sandbox.host_network:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    else:
+        sock = await asyncio.to_thread(netns.make_socket, path)
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return await asyncio.open_connection(sock=sock)
+
+
+async def over_websocket(core: Core, request: Any, client: WebSocket) -> None:
+    """One connection for each of the request's ports, until the client goes."""
+    sandbox = core.sandbox(request.pod_sandbox_id)
+    writers: dict[int, asyncio.StreamWriter] = {}
+    tasks: list[asyncio.Task[None]] = []
+
+    async def back(channel: int, reader: asyncio.StreamReader) -> None:
+        while data := await reader.read(_READ):
+            await client.send_message(channel, data)
+
+    try:
+        for index, port in enumerate(request.port):
+            try:
+                reader, writers[2 * index] = await connect(core, sandbox, port)
+            except (OSError, TimeoutError) as error:
+                await client.send_message(2 * index + 1, f"cannot connect to port {port} of the pod: {error}".encode())
+                continue
+            tasks.append(asyncio.create_task(back(2 * index, reader)))
+        while (message := await client.receive_message()) is not None:
+            channel, data = message
+            writer = writers.get(channel)
+            if writer is not None:
+                writer.write(data)
+                await writer.drain()
+    except ConnectionError:
+        pass  # One of the two sides has gone, and the other is told by the end of its stream.
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers.values():
+            writer.close()
