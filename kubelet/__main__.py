@@ -1,0 +1,124 @@
+"""`python -m kubeling.kubelet`: flags to configuration."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kubeling.daemon import main as daemon
+from kubeling.kubelet.config import Config
+
+
+def _pairs(text: str) -> dict[str, str]:
+    found = {}
+    for each in filter(None, text.split(",")):
+        key, separator, value = each.partition("=")
+        if not separator:
+            raise argparse.ArgumentTypeError(f"{each!r} is not key=value")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _taints(text: str) -> tuple[dict[str, Any], ...]:
+    found = []
+    for each in filter(None, text.split(",")):
+        key, separator, effect = each.rpartition(":")
+        if not separator or effect not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
+            raise argparse.ArgumentTypeError(f"{each!r} is not key[=value]:NoSchedule|PreferNoSchedule|NoExecute")
+        name, _, value = key.partition("=")
+        found.append({"key": name, "effect": effect, **({"value": value} if value else {})})
+    return tuple(found)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, named as upstream's."""
+    parser = daemon.parser("kubelet", "The node agent: runs the pods that the API assigns to this node.")
+    parser.add_argument("--kubeconfig", required=True, help="how to reach the apiserver, and who we are")
+    parser.add_argument("--container-runtime-endpoint", default="unix:///run/kubeling/crilite.sock", help="the CRI socket")
+    parser.add_argument("--hostname-override", default="", help="the node's name; the host's name where absent")
+    parser.add_argument("--node-ip", default="", help="the node's address; that of the default route where absent")
+    parser.add_argument("--root-dir", default="/var/lib/kubeling/kubelet", help="volumes, logs and other files of pods")
+    parser.add_argument("--cluster-dns", type=_words, default=(), help="addresses of the cluster's DNS servers")
+    parser.add_argument("--cluster-domain", default="cluster.local")
+    parser.add_argument("--address", default="0.0.0.0", help="where the kubelet's API listens")
+    parser.add_argument("--port", type=int, default=10250, help="of the kubelet's API; 0 for none")
+    parser.add_argument("--healthz-bind-address", default="127.0.0.1")
+    parser.add_argument("--healthz-port", type=int, default=10248, help="0 for none")
+    parser.add_argument("--tls-cert-file", default="")
+    parser.add_argument("--tls-private-key-file", default="")
+    parser.add_argument("--client-ca-file", default="", help="who may use the API: bearers of certificates signed by this CA")
+    parser.add_argument("--max-pods", type=int, default=110)
+    parser.add_argument("--node-labels", type=_pairs, default={}, help="key=value,…")
+    parser.add_argument("--register-with-taints", type=_taints, default=(), help="key=value:effect,…")
+    parser.add_argument("--cgroup-root", default="", help="the cgroup under which kubepods is made")
+    parser.add_argument("--node-status-update-frequency", default="10s", help="how often the node is looked at")
+    parser.add_argument("--resolv-conf", default="/etc/resolv.conf")
+    return parser.parse_args(argv)
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """UsageError where a value makes no sense."""
+    from kubeling.api.times import parse_duration
+
+    try:
+        frequency = parse_duration(args.node_status_update_frequency).total_seconds()
+    except ValueError as error:
+        raise daemon.UsageError(f"--node-status-update-frequency: {error}; try 10s") from error
+    if bool(args.tls_cert_file) != bool(args.tls_private_key_file):
+        raise daemon.UsageError("--tls-cert-file and --tls-private-key-file go together")
+    return Config(
+        node_name=(args.hostname_override or socket.gethostname()).lower(),
+        runtime_endpoint=args.container_runtime_endpoint,
+        root_dir=Path(args.root_dir).absolute(),
+        node_ip=args.node_ip,
+        cluster_dns=args.cluster_dns,
+        cluster_domain=args.cluster_domain,
+        address=args.address,
+        port=args.port,
+        healthz_address=args.healthz_bind_address,
+        healthz_port=args.healthz_port,
+        tls_cert_file=args.tls_cert_file,
+        tls_key_file=args.tls_private_key_file,
+        client_ca_file=args.client_ca_file,
+        max_pods=args.max_pods,
+        node_labels=args.node_labels,
+        taints=args.register_with_taints,
+        cgroup_root=args.cgroup_root,
+        status_frequency=max(0.1, frequency),
+        resolv_conf=args.resolv_conf,
+    )
+
+
+async def _run(args: argparse.Namespace) -> None:
+    from kubeling.client import kubeconfig
+    from kubeling.client.rest import Client
+    from kubeling.kubelet.kubelet import run
+
+    config = config_of(args)
+    try:
+        identity = kubeconfig.load(args.kubeconfig)
+    except kubeconfig.KubeconfigError as error:
+        raise daemon.UsageError(str(error)) from error
+    try:
+        config.root_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise daemon.UsageError(f"cannot make --root-dir {config.root_dir}: {error.strerror}") from error
+    async with Client(identity, user_agent="kubelet/kubeling") as client:
+        await run(config, client)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    return daemon.run(args, _run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

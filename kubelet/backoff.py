@@ -1,0 +1,57 @@
+"""Back-off by key: how long a crashing container or an image that cannot be pulled has to wait.
+
+The first failure costs nothing, the next ones 10 s, 20 s … up to 5 min after the end of the last run; after 10 quiet minutes it begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+BASE = 10.0
+LIMIT = 300.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    delay: float
+    updated: float
+
+
+class KeyedBackoff:
+    """`now` and all times given are seconds of one and the same clock (the wall clock, since runtimes report ends of runs in it)."""
+
+    def __init__(self, now: Callable[[], float], *, base: float = BASE, limit: float = LIMIT) -> None:
+        self._now = now
+        self._base, self._limit = base, limit
+        self._entries: dict[str, _Entry] = {}
+
+    def delay(self, key: str) -> float:
+        """The full delay that the next failure of `key` waits."""
+        entry = self._entries.get(key)
+        return entry.delay if entry else 0.0
+
+    def remaining(self, key: str, failed_at: float) -> float:
+        """Seconds from now until something that failed at `failed_at` may be tried again; 0 where it may be at once."""
+        entry = self._entries.get(key)
+        if entry is None or self._expired(entry, failed_at):
+            return 0.0
+        # A clock that was set back must not make anybody wait longer than the delay itself.
+        return min(entry.delay, max(0.0, failed_at + entry.delay - self._now()))
+
+    def next(self, key: str, failed_at: float) -> None:
+        """It is tried again now: another failure will wait longer."""
+        entry = self._entries.get(key)
+        now = self._now()
+        if entry is None or self._expired(entry, failed_at):
+            self._entries[key] = _Entry(self._base, now)
+        else:
+            entry.delay, entry.updated = min(self._limit, entry.delay * 2), now
+
+    def forget(self, prefix: str) -> None:
+        """Drop all keys that begin with `prefix`: the pod is gone."""
+        for key in [each for each in self._entries if each.startswith(prefix)]:
+            del self._entries[key]
+
+    def _expired(self, entry: _Entry, failed_at: float) -> bool:
+        return failed_at - entry.updated > 2 * self._limit

@@ -1,0 +1,120 @@
+"""The cgroups of pods, above those that the runtime makes for containers: `kubepods/<qos>/pod<uid>` with the pod's limits.
+
+cgroup v1 has a tree per controller, v2 one tree; where neither can be written (an ordinary user without delegation) pods run without limits of
+their own, and the runtime is left to place its containers.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kubeling.api.meta import Object
+from kubeling.daemon.log import get_logger
+from kubeling.kubelet.resources import Limits, pod_cgroup, pod_limits
+
+log = get_logger("kubelet.cgroups")
+
+ROOT = Path("/sys/fs/cgroup")
+_V1 = (
+    "cpu",
+    "memory",
+    "pids",
+    "cpuset",
+    "cpuacct",
+    "devices",
+    "freezer",
+    "blkio",
+    "systemd",
+    "hugetlb",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+)
+#: v2 weights run from 1 to 10000, v1 shares from 2 to 262144.
+_WEIGHT = (10000 - 1) / (262144 - 2)
+
+
+def weight(shares: int) -> int:
+    """cpu.weight for cpu shares, by the mapping that runtimes use."""
+    return max(1, min(10000, int(1 + (shares - 2) * _WEIGHT)))
+
+
+class PodCgroups:
+    """`root` is the cgroup under which this kubelet works; empty for the top."""
+
+    def __init__(self, root: str, mount: Path = ROOT) -> None:
+        self.root = root
+        self._mount = mount
+        self._unified = (mount / "cgroup.controllers").exists()
+        self.enabled = self._writable()
+
+    def _writable(self) -> bool:
+        at = self._mount if self._unified else self._mount / "cpu"
+        inner = at / self.root.strip("/")
+        return os.access(inner if inner.is_dir() else at, os.W_OK)
+
+    def ensure(self, pod: Object) -> None:
+        """Make the pod's cgroup and set its limits, as far as the machine allows."""
+        if not self.enabled:
+            return
+        path, limits = pod_cgroup(self.root, pod), pod_limits(pod)
+        try:
+            if self._unified:
+                self._ensure_v2(path, limits)
+            else:
+                self._ensure_v1(path, limits)
+        except OSError as error:
+            log.debug("a pod's cgroup could not be set up", cgroup=path, error=str(error))
+
+    def _ensure_v1(self, path: str, limits: Limits) -> None:
+        cpu = self._mount / "cpu" / path.strip("/")
+        cpu.mkdir(parents=True, exist_ok=True)
+        (cpu / "cpu.shares").write_text(str(limits.shares))
+        if limits.quota:
+            (cpu / "cpu.cfs_period_us").write_text(str(limits.period))
+            (cpu / "cpu.cfs_quota_us").write_text(str(limits.quota))
+        if limits.memory:
+            memory = self._mount / "memory" / path.strip("/")
+            memory.mkdir(parents=True, exist_ok=True)
+            (memory / "memory.limit_in_bytes").write_text(str(limits.memory))
+
+    def _ensure_v2(self, path: str, limits: Limits) -> None:
+        at = self._mount
+        for part in Path(path.strip("/")).parts:
+            offered = set((at / "cgroup.controllers").read_text().split())
+            for controller in ("cpu", "memory", "pids", "cpuset", "io"):
+                if controller in offered:
+                    (at / "cgroup.subtree_control").write_text(f"+{controller}")
+            at /= part
+            at.mkdir(exist_ok=True)
+        if (at / "cpu.weight").exists():
+            (at / "cpu.weight").write_text(str(weight(limits.shares)))
+            (at / "cpu.max").write_text(f"{limits.quota or 'max'} {limits.period}")
+        if (at / "memory.max").exists() and limits.memory:
+            (at / "memory.max").write_text(str(limits.memory))
+
+    def remove(self, pod: Object) -> None:
+        """Remove the pod's cgroup, with what the runtime left in it."""
+        self.remove_path(pod_cgroup(self.root, pod))
+
+    def remove_orphan(self, uid: str) -> None:
+        """As :meth:`remove`, for a pod of which only the uid is known."""
+        top = f"{self.root.rstrip('/')}/kubepods"
+        for parent in (top, f"{top}/burstable", f"{top}/besteffort"):
+            self.remove_path(f"{parent}/pod{uid}")
+
+    def remove_path(self, path: str) -> None:
+        if not self.enabled:
+            return
+        trees = [self._mount] if self._unified else [self._mount / each for each in _V1]
+        for tree in trees:
+            folder = tree / path.strip("/")
+            if not folder.is_dir():
+                continue
+            # Only folders can be removed here, and only empty ones: nothing that runs is hit.
+            for inner, _, _ in os.walk(folder, topdown=False):
+                try:
+                    os.rmdir(inner)
+                except OSError as error:
+                    log.debug("a cgroup is still in use", cgroup=inner, error=str(error))

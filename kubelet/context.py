@@ -1,0 +1,69 @@
+"""What all pod workers share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from kubeling.api.meta import Object
+from kubeling.client.events import EventRecorder
+from kubeling.client.informer import Informer
+from kubeling.daemon.clock import Clock
+from kubeling.kubelet.backoff import KeyedBackoff
+from kubeling.kubelet.cgroups import PodCgroups
+from kubeling.kubelet.config import Config
+from kubeling.kubelet.cri import Runtime
+from kubeling.kubelet.dnsconfig import NodeDNS
+from kubeling.kubelet.images import ImageManager
+from kubeling.kubelet.machine import Machine
+from kubeling.kubelet.objects import ObjectCache
+from kubeling.kubelet.statuses import StatusManager
+from kubeling.kubelet.volumes import VolumeManager
+
+EventKind = Literal["Normal", "Warning"]
+
+
+@dataclass(slots=True)
+class NodeState:
+    """What the node agent finds out and the workers need."""
+
+    host_ip: str
+    allocatable: dict[str, str]
+    #: Set while the runtime can make pods with networks of their own.
+    network_ready: asyncio.Event
+    network_problem: str = ""
+
+
+@dataclass(slots=True)
+class Context:
+    """The parts of a running kubelet."""
+
+    config: Config
+    clock: Clock
+    runtime: Runtime
+    images: ImageManager
+    volumes: VolumeManager
+    objects: ObjectCache
+    statuses: StatusManager
+    services: Informer
+    recorder: EventRecorder
+    crashes: KeyedBackoff
+    cgroups: PodCgroups
+    machine: Machine
+    node: NodeState
+    node_dns: NodeDNS
+    #: Called by a worker of which nothing is left.
+    worker_ended: Callable[[str], None]
+
+    def event(
+        self, pod: Object, kind: EventKind, reason: str, message: str, container: str = "", field: str = "containers"
+    ) -> None:
+        """Record an event about a pod, or about one container of it."""
+        path = f"spec.{field}{{{container}}}" if container else ""
+        named = {"apiVersion": "v1", "kind": "Pod", **pod}
+        self.recorder.event(named, kind, reason, message, field_path=path)
+
+    def all_services(self) -> Iterable[Object]:
+        return self.services.store

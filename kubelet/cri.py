@@ -1,0 +1,256 @@
+"""The runtime, over CRI v1 on a Unix socket. Thin: each method is one call, and every failure is a :class:`RuntimeFailure`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from kubeling.kubelet.podstate import POD_UID, ContainerRecord, PodRuntime, SandboxRecord, container_record, sandbox_record
+
+if TYPE_CHECKING:
+    from kubeling.proto import cri_pb2
+
+#: As upstream: two minutes for what may take long, pulls apart (they last as long as they make progress).
+TIMEOUT = 120.0
+_PULL_TIMEOUT = 3600.0
+_MAX_MESSAGE = 16 * 1024 * 1024
+_CODES = {
+    "CANCELLED": "Canceled",
+    "OK": "OK",
+}
+
+
+class RuntimeFailure(Exception):
+    """The runtime refused or is away. The text is as upstream shows it: `rpc error: code = NotFound desc = …`."""
+
+    def __init__(self, code: str, details: str) -> None:
+        spelled = _CODES.get(code) or "".join(part.capitalize() for part in code.split("_"))
+        super().__init__(f"rpc error: code = {spelled} desc = {details}")
+        self.code = code
+        self.details = details
+
+    @property
+    def unimplemented(self) -> bool:
+        return self.code == "UNIMPLEMENTED"
+
+    @property
+    def not_found(self) -> bool:
+        return self.code == "NOT_FOUND"
+
+    @property
+    def unavailable(self) -> bool:
+        return self.code == "UNAVAILABLE"
+
+
+class Runtime:
+    """A connection to the runtime at `endpoint` (`unix:///path`). Make it inside a running event loop."""
+
+    def __init__(self, endpoint: str) -> None:
+        import grpc.aio
+
+        from kubeling.proto import cri_pb2, cri_pb2_grpc
+
+        self.pb = cri_pb2
+        self._error = grpc.aio.AioRpcError
+        self._channel = grpc.aio.insecure_channel(
+            endpoint,
+            options=[
+                ("grpc.max_receive_message_length", _MAX_MESSAGE),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+                ("grpc.enable_http_proxy", 0),
+            ],
+        )
+        self._runtime: Any = cri_pb2_grpc.RuntimeServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._images: Any = cri_pb2_grpc.ImageServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        #: Dead containers do not change any more, so their statuses are read once.
+        self._dead: dict[str, ContainerRecord] = {}
+        #: What stands before `://` in container IDs.
+        self.name = "unknown"
+        self.version = ""
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def _call(self, method: Any, request: Any, timeout: float = TIMEOUT) -> Any:
+        try:
+            return await method(request, timeout=timeout)
+        except self._error as error:
+            raise RuntimeFailure(error.code().name, error.details() or "") from error
+
+    # -- the runtime itself --------------------------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Ask who it is; raises RuntimeFailure while it is not there."""
+        answer = await self._call(self._runtime.Version, self.pb.VersionRequest(version="v1"), 10)
+        self.name, self.version = answer.runtime_name or "unknown", answer.runtime_version
+
+    async def status(self) -> dict[str, tuple[bool, str, str]]:
+        """Condition → (true, reason, message): RuntimeReady and NetworkReady."""
+        answer = await self._call(self._runtime.Status, self.pb.StatusRequest(), 10)
+        return {each.type: (each.status, each.reason, each.message) for each in answer.status.conditions}
+
+    async def set_pod_cidr(self, cidr: str) -> None:
+        config = self.pb.RuntimeConfig(network_config=self.pb.NetworkConfig(pod_cidr=cidr))
+        await self._call(self._runtime.UpdateRuntimeConfig, self.pb.UpdateRuntimeConfigRequest(runtime_config=config), 10)
+
+    async def events(self) -> AsyncIterator[cri_pb2.ContainerEventResponse]:
+        """Follow what happens to containers; RuntimeFailure when the stream ends badly, `unimplemented` where there is none."""
+        try:
+            async for each in self._runtime.GetContainerEvents(self.pb.GetEventsRequest()):
+                yield each
+        except self._error as error:
+            raise RuntimeFailure(error.code().name, error.details() or "") from error
+
+    # -- reading pods --------------------------------------------------------------------------------------------------------------
+
+    async def list_sandboxes(self, uid: str = "") -> list[cri_pb2.PodSandbox]:
+        """All sandboxes, or those of one pod, newest first."""
+        wanted = self.pb.PodSandboxFilter(label_selector={POD_UID: uid}) if uid else None
+        answer = await self._call(self._runtime.ListPodSandbox, self.pb.ListPodSandboxRequest(filter=wanted))
+        return sorted(answer.items, key=lambda each: (-each.created_at, -each.metadata.attempt))
+
+    async def list_containers(self, uid: str = "") -> list[cri_pb2.Container]:
+        """All containers, or those of one pod, newest first."""
+        wanted = self.pb.ContainerFilter(label_selector={POD_UID: uid}) if uid else None
+        answer = await self._call(self._runtime.ListContainers, self.pb.ListContainersRequest(filter=wanted))
+        return sorted(answer.containers, key=lambda each: (-each.created_at, -each.metadata.attempt))
+
+    async def pod(self, uid: str) -> PodRuntime:
+        """Everything about one pod, as it is now."""
+        sandboxes, containers = await asyncio.gather(self.list_sandboxes(uid), self.list_containers(uid))
+        found = await asyncio.gather(
+            asyncio.gather(*(self._sandbox_status(each.id) for each in sandboxes)),
+            asyncio.gather(*(self._container(each) for each in containers)),
+        )
+        records = [sandbox_record(each) for each in found[0] if each is not None]
+        known = [each for each in found[1] if each is not None]
+        return PodRuntime(
+            uid=uid,
+            name=sandboxes[0].metadata.name if sandboxes else "",
+            namespace=sandboxes[0].metadata.namespace if sandboxes else "",
+            sandboxes=tuple(records),
+            containers=tuple(known),
+        )
+
+    async def _sandbox_status(self, sandbox_id: str) -> cri_pb2.PodSandboxStatus | None:
+        try:
+            answer = await self._call(self._runtime.PodSandboxStatus, self.pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id))
+        except RuntimeFailure as error:
+            if error.not_found:
+                return None
+            raise
+        status: cri_pb2.PodSandboxStatus = answer.status
+        return status
+
+    async def sandbox(self, sandbox_id: str) -> SandboxRecord | None:
+        """One sandbox, None where it is gone."""
+        status = await self._sandbox_status(sandbox_id)
+        return sandbox_record(status) if status is not None else None
+
+    async def _container(self, listed: cri_pb2.Container) -> ContainerRecord | None:
+        dead = self._dead.get(listed.id)
+        if dead is not None:
+            return dead
+        status = await self.container_status(listed.id)
+        if status is None:
+            return None
+        record = container_record(status, listed.pod_sandbox_id)
+        if record.state == "exited":
+            self._dead[listed.id] = record
+        return record
+
+    async def container_status(self, container_id: str) -> cri_pb2.ContainerStatus | None:
+        """None where the container is gone."""
+        try:
+            answer = await self._call(self._runtime.ContainerStatus, self.pb.ContainerStatusRequest(container_id=container_id))
+        except RuntimeFailure as error:
+            if error.not_found:
+                return None
+            raise
+        status: cri_pb2.ContainerStatus = answer.status
+        return status
+
+    # -- changing pods -------------------------------------------------------------------------------------------------------------
+
+    async def run_sandbox(self, config: cri_pb2.PodSandboxConfig, handler: str) -> str:
+        request = self.pb.RunPodSandboxRequest(config=config, runtime_handler=handler)
+        answer = await self._call(self._runtime.RunPodSandbox, request, 2 * TIMEOUT)
+        return str(answer.pod_sandbox_id)
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        await self._call(self._runtime.StopPodSandbox, self.pb.StopPodSandboxRequest(pod_sandbox_id=sandbox_id))
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        await self._call(self._runtime.RemovePodSandbox, self.pb.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id))
+
+    async def create_container(
+        self, sandbox_id: str, config: cri_pb2.ContainerConfig, sandbox_config: cri_pb2.PodSandboxConfig
+    ) -> str:
+        request = self.pb.CreateContainerRequest(pod_sandbox_id=sandbox_id, config=config, sandbox_config=sandbox_config)
+        answer = await self._call(self._runtime.CreateContainer, request)
+        return str(answer.container_id)
+
+    async def start_container(self, container_id: str) -> None:
+        await self._call(self._runtime.StartContainer, self.pb.StartContainerRequest(container_id=container_id))
+
+    async def stop_container(self, container_id: str, grace: int) -> None:
+        """SIGTERM, then SIGKILL after `grace` seconds. One that is gone is stopped."""
+        request = self.pb.StopContainerRequest(container_id=container_id, timeout=grace)
+        try:
+            await self._call(self._runtime.StopContainer, request, grace + TIMEOUT)
+        except RuntimeFailure as error:
+            if not error.not_found:
+                raise
+
+    async def remove_container(self, container_id: str) -> None:
+        await self._call(self._runtime.RemoveContainer, self.pb.RemoveContainerRequest(container_id=container_id))
+        self._dead.pop(container_id, None)
+
+    def forget_dead_but(self, ids: set[str]) -> None:
+        """Drop what is remembered of dead containers that are not among `ids`."""
+        for each in [each for each in self._dead if each not in ids]:
+            del self._dead[each]
+
+    async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> tuple[int, bytes]:
+        """Exit code, and output of both streams together. DEADLINE_EXCEEDED where it took longer than `timeout` seconds."""
+        request = self.pb.ExecSyncRequest(container_id=container_id, cmd=command, timeout=max(1, round(timeout)))
+        answer = await self._call(self._runtime.ExecSync, request, timeout + 10)
+        return int(answer.exit_code), bytes(answer.stdout + answer.stderr)
+
+    async def reopen_log(self, container_id: str) -> None:
+        await self._call(self._runtime.ReopenContainerLog, self.pb.ReopenContainerLogRequest(container_id=container_id))
+
+    async def exec_url(self, container_id: str, command: list[str], *, tty: bool, stdin: bool, stdout: bool, stderr: bool) -> str:
+        request = self.pb.ExecRequest(container_id=container_id, cmd=command, tty=tty, stdin=stdin, stdout=stdout, stderr=stderr)
+        return str((await self._call(self._runtime.Exec, request)).url)
+
+    async def attach_url(self, container_id: str, *, tty: bool, stdin: bool, stdout: bool, stderr: bool) -> str:
+        request = self.pb.AttachRequest(container_id=container_id, tty=tty, stdin=stdin, stdout=stdout, stderr=stderr)
+        return str((await self._call(self._runtime.Attach, request)).url)
+
+    async def port_forward_url(self, sandbox_id: str, ports: list[int]) -> str:
+        request = self.pb.PortForwardRequest(pod_sandbox_id=sandbox_id, port=ports)
+        return str((await self._call(self._runtime.PortForward, request)).url)
+
+    async def container_stats(self) -> list[cri_pb2.ContainerStats]:
+        answer = await self._call(self._runtime.ListContainerStats, self.pb.ListContainerStatsRequest(), 10)
+        return list(answer.stats)
+
+    # -- images --------------------------------------------------------------------------------------------------------------------
+
+    async def image(self, name: str) -> cri_pb2.Image | None:
+        """The image, None where it is not on this node."""
+        request = self.pb.ImageStatusRequest(image=self.pb.ImageSpec(image=name))
+        answer = await self._call(self._images.ImageStatus, request)
+        found: cri_pb2.Image | None = answer.image if answer.HasField("image") and answer.image.id else None
+        return found
+
+    async def pull(self, name: str, auth: cri_pb2.AuthConfig | None, sandbox: cri_pb2.PodSandboxConfig | None) -> str:
+        request = self.pb.PullImageRequest(image=self.pb.ImageSpec(image=name), auth=auth, sandbox_config=sandbox)
+        return str((await self._call(self._images.PullImage, request, _PULL_TIMEOUT)).image_ref)
+
+    async def images(self) -> list[cri_pb2.Image]:
+        return list((await self._call(self._images.ListImages, self.pb.ListImagesRequest())).images)

@@ -1,0 +1,60 @@
+"""Waiting for a file to grow, on the event loop: inotify(7) without a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+MODIFY = 0x2
+MOVED_TO = 0x80
+CREATE = 0x100
+_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class FileWatch:
+    """`changed` is set whenever something happens to the file, or appears in its folder. Use it as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.changed = asyncio.Event()
+        self._path = path
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        self._fd = _libc.inotify_init1(_FLAGS)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "inotify_init1")
+        try:
+            self.again()
+            self._add(self._path.parent, CREATE | MOVED_TO)
+            asyncio.get_running_loop().add_reader(self._fd, self._drain)
+        except OSError:
+            os.close(self._fd)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+        os.close(self._fd)
+
+    def again(self) -> None:
+        """Watch the file that has its name now."""
+        if self._path.exists():
+            self._add(self._path, MODIFY)
+
+    def _add(self, path: Path, mask: int) -> None:
+        if _libc.inotify_add_watch(self._fd, os.fsencode(path), ctypes.c_uint32(mask)) < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"watch {path}: {os.strerror(number)}")
+
+    def _drain(self) -> None:
+        try:
+            while os.read(self._fd, 4096):
+                pass
+        except BlockingIOError:
+            pass
+        self.changed.set()

@@ -1,0 +1,126 @@
+"""Putting the parts together and running them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+from kubeling.api.resources import NODES, PODS, SERVICES
+from kubeling.client.events import EventRecorder
+from kubeling.client.informer import Informer
+from kubeling.client.rest import Client
+from kubeling.daemon.clock import Clock, SystemClock
+from kubeling.daemon.log import get_logger
+from kubeling.daemon.serving import StatusServer, health_pages
+from kubeling.daemon.tasks import Supervisor
+from kubeling.kubelet.backoff import KeyedBackoff
+from kubeling.kubelet.cgroups import PodCgroups
+from kubeling.kubelet.config import Config
+from kubeling.kubelet.context import Context, NodeState
+from kubeling.kubelet.cri import Runtime
+from kubeling.kubelet.dnsconfig import DNS, NodeDNS, parse_resolv_conf
+from kubeling.kubelet.images import ImageManager
+from kubeling.kubelet.logrotate import LogRotator
+from kubeling.kubelet.machine import read_machine
+from kubeling.kubelet.manager import PodManager
+from kubeling.kubelet.nodeagent import NodeAgent
+from kubeling.kubelet.nodestatus import allocatable
+from kubeling.kubelet.objects import ObjectCache
+from kubeling.kubelet.pleg import EventGenerator
+from kubeling.kubelet.server import KubeletServer
+from kubeling.kubelet.statuses import StatusManager
+from kubeling.kubelet.tokens import TokenSource
+from kubeling.kubelet.volumes import VolumeManager
+
+log = get_logger("kubelet")
+
+
+async def run(config: Config, client: Client, *, clock: Clock | None = None, ready: asyncio.Event | None = None) -> None:
+    """Be the agent of the node until cancelled. Containers go on when it ends."""
+    clock = clock or SystemClock()
+    for folder in (config.root_dir, config.pods_dir, config.logs_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    config.pods_dir.chmod(0o750)
+    machine = read_machine(config.root_dir)
+    runtime = Runtime(config.runtime_endpoint)
+    recorder = EventRecorder(client, "kubelet", host=config.node_name, clock=clock)
+    state = NodeState(config.node_ip or _own_address(), allocatable(config, machine), asyncio.Event())
+    node = Informer(client, NODES, field_selector=f"metadata.name={config.node_name}", clock=clock)
+    pods = Informer(client, PODS, field_selector=f"spec.nodeName={config.node_name}", clock=clock)
+    services = Informer(client, SERVICES, clock=clock)
+    agent = NodeAgent(config, client, runtime, machine, state, node, recorder, clock)
+    manager: PodManager
+    async with Supervisor(clock) as parts:
+        objects = ObjectCache(client, parts, lambda uid: manager.wake(uid), clock)
+        statuses = StatusManager(client, clock, lambda uid: manager.gone(uid))
+        context = Context(
+            config=config,
+            clock=clock,
+            runtime=runtime,
+            images=ImageManager(runtime, lambda: clock.now().timestamp()),
+            volumes=VolumeManager(
+                config.pods_dir,
+                objects,
+                TokenSource(client, clock),
+                node_name=config.node_name,
+                host_ip=lambda: state.host_ip,
+                allocatable=lambda: state.allocatable,
+            ),
+            objects=objects,
+            statuses=statuses,
+            services=services,
+            recorder=recorder,
+            crashes=KeyedBackoff(lambda: clock.now().timestamp()),
+            cgroups=PodCgroups(config.cgroup_root),
+            machine=machine,
+            node=state,
+            node_dns=_node_dns(config),
+            worker_ended=lambda uid: manager.worker_ended(uid),  # noqa: PLW0108 - the manager is made below
+        )
+        manager = PodManager(context, pods, agent.node)
+        agent.on_change(manager.wake_all)
+        pleg = EventGenerator(runtime, clock, manager.busy, manager.wake, manager.wake_all)
+        server = KubeletServer(context, manager)
+        try:
+            parts.start("events", recorder.run)
+            parts.start("node informer", node.run)
+            parts.start("pod informer", pods.run)
+            parts.start("service informer", services.run)
+            parts.start("node", agent.run)
+            parts.start("lease", agent.keep_lease)
+            parts.start("pods", manager.run)
+            parts.start("runtime events", pleg.run)
+            parts.start("log rotation", LogRotator(context).run)
+            if config.port > 0:
+                parts.start("server", server.run)
+            if config.healthz_port > 0:
+                health = StatusServer(health_pages(lambda: None))
+                parts.start("health", lambda: health.run(config.healthz_address, config.healthz_port))
+            log.info("kubelet started", node=config.node_name, runtime=config.runtime_endpoint, address=state.host_ip)
+            if ready is not None:
+                ready.set()
+            await asyncio.Event().wait()
+        finally:
+            await manager.close()
+            await statuses.close()
+            await runtime.close()
+
+
+def _own_address() -> str:
+    """The address from which the default route leaves; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+def _node_dns(config: Config) -> NodeDNS:
+    try:
+        host = parse_resolv_conf(Path(config.resolv_conf).read_text()) if config.resolv_conf else DNS()
+    except OSError as error:
+        log.warning("cannot read the node's resolv.conf", path=config.resolv_conf, error=str(error))
+        host = DNS()
+    return NodeDNS(config.cluster_dns, config.cluster_domain, host)

@@ -1,0 +1,97 @@
+"""Rotating container logs by size: the file is renamed, the runtime is told to open a new one, old ones are compressed and then deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubeling.daemon.log import get_logger
+from kubeling.kubelet.context import Context
+from kubeling.kubelet.cri import RuntimeFailure
+from kubeling.kubelet.podstate import CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID
+
+if TYPE_CHECKING:
+    from kubeling.proto import cri_pb2
+
+log = get_logger("kubelet.logs")
+
+MAX_SIZE = 10 * 1024 * 1024
+#: The one that is written to among them.
+MAX_FILES = 5
+CHECK_SECONDS = 10.0
+
+
+class LogRotator:
+    """Looks at the sizes every ten seconds while there are logs: a stat for each container."""
+
+    def __init__(self, context: Context, max_size: int = MAX_SIZE, max_files: int = MAX_FILES) -> None:
+        self._context = context
+        self._max_size = max_size
+        self._max_files = max_files
+
+    async def run(self) -> None:
+        while True:
+            await self._context.clock.sleep(CHECK_SECONDS)
+            if self._any_big():
+                await self.check()
+
+    def _any_big(self) -> bool:
+        """Without asking the runtime, so that a quiet node costs nothing."""
+        logs = self._context.config.logs_dir
+        return any(each.stat().st_size > self._max_size for each in logs.glob("*/*/*.log"))
+
+    async def check(self) -> None:
+        """Rotate what has grown too big."""
+        try:
+            containers = await self._context.runtime.list_containers()
+        except RuntimeFailure as error:
+            log.debug("cannot list containers for log rotation", error=str(error))
+            return
+        for each in containers:
+            path = self._path(each)
+            if each.state == 1 and path.exists() and path.stat().st_size > self._max_size:
+                await self.rotate(each.id, path)
+
+    def _path(self, container: cri_pb2.Container) -> Path:
+        labels = container.labels
+        folder = f"{labels.get(POD_NAMESPACE, '')}_{labels.get(POD_NAME, '')}_{labels.get(POD_UID, '')}"
+        name = labels.get(CONTAINER_NAME, "")
+        return self._context.config.logs_dir / folder / name / f"{container.metadata.attempt}.log"
+
+    async def rotate(self, container_id: str, path: Path) -> None:
+        """One log. Where the runtime will not open a new file, the old one gets its name back."""
+        aside = path.with_name(f"{path.name}.{_stamp(self._context.clock.now())}")
+        try:
+            path.rename(aside)
+            try:
+                await self._context.runtime.reopen_log(container_id)
+            except RuntimeFailure as error:
+                log.warning("a log could not be rotated", path=str(path), error=str(error))
+                if not path.exists():
+                    aside.rename(path)
+                return
+            old = sorted(each for each in path.parent.glob(f"{path.name}.*") if not each.name.endswith(".tmp"))
+            for each in old[: max(0, len(old) - (self._max_files - 1))]:
+                each.unlink(missing_ok=True)
+            # The newest stays as it is: somebody may be reading it to its end.
+            for each in path.parent.glob(f"{path.name}.*"):
+                if each != aside and each.suffix not in (".gz", ".tmp"):
+                    await asyncio.to_thread(_compress, each)
+        except OSError as error:
+            log.warning("a log could not be rotated", path=str(path), error=str(error))
+
+
+def _stamp(now: datetime) -> str:
+    return now.strftime("%Y%m%d-%H%M%S-%f")
+
+
+def _compress(path: Path) -> None:
+    part = path.with_name(path.name + ".tmp")
+    with open(path, "rb") as source, gzip.open(part, "wb", compresslevel=1) as target:
+        shutil.copyfileobj(source, target)
+    part.rename(path.with_name(path.name + ".gz"))
+    path.unlink(missing_ok=True)

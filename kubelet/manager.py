@@ -1,0 +1,236 @@
+"""All pods of this node: one worker for each that the API assigns to it, and the clearing away of what the API knows nothing of.
+
+Nothing is cleared away before the first full list of pods is in: a kubelet that cannot reach the apiserver leaves everything as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from kubeling.api.meta import Object, is_deleting, metadata_of, status_of, uid_of
+from kubeling.api.pods import is_terminal
+from kubeling.client.informer import Change, Informer
+from kubeling.daemon.backoff import Backoff
+from kubeling.daemon.log import get_logger
+from kubeling.kubelet.admission import admit
+from kubeling.kubelet.context import Context
+from kubeling.kubelet.cri import RuntimeFailure
+from kubeling.kubelet.podfiles import PodFiles
+from kubeling.kubelet.podstate import PodRuntime
+from kubeling.kubelet.stopping import Stopper, remove_everything
+from kubeling.kubelet.worker import PodWorker
+
+log = get_logger("kubelet.pods")
+
+_DEFAULT_ORPHAN_GRACE = 30
+
+
+class PodManager:
+    """`begin` it when the runtime can be asked; until then changes of pods are kept."""
+
+    def __init__(self, context: Context, pods: Informer, node: Callable[[], Object | None]) -> None:
+        self._context = context
+        self._pods = pods
+        self._node = node
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._orphans: dict[str, asyncio.Task[None]] = {}
+        self._listeners: dict[str, set[asyncio.Event]] = {}
+        #: The uids that the runtime had something of when we began.
+        self._inherited: set[str] = set()
+        self._begun = False
+        #: Set while there is any pod here, or anything of one.
+        self.busy = asyncio.Event()
+        self.sweep = asyncio.Event()
+
+    # -- what others see -----------------------------------------------------------------------------------------------------------
+
+    def pods(self) -> list[Object]:
+        """The pods of this node, each with the status that was decided last."""
+        found = []
+        for worker in self._workers.values():
+            status = self._context.statuses.get(worker.uid)
+            found.append({"apiVersion": "v1", "kind": "Pod", **worker.pod, **({"status": status} if status else {})})
+        return found
+
+    def pod(self, namespace: str, name: str) -> Object | None:
+        """The pod of that name; of namesakes the one that is not on its way out."""
+        matches = [
+            each.pod
+            for each in self._workers.values()
+            if metadata_of(each.pod).get("name") == name and metadata_of(each.pod).get("namespace") == namespace
+        ]
+        return min(matches, key=is_deleting, default=None)
+
+    @contextmanager
+    def listen(self, uid: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something of that pod may have changed."""
+        event = asyncio.Event()
+        self._listeners.setdefault(uid, set()).add(event)
+        try:
+            yield event
+        finally:
+            held = self._listeners[uid]
+            held.discard(event)
+            if not held:
+                del self._listeners[uid]
+
+    def wake(self, uid: str) -> None:
+        """Something of that pod may have changed; of a pod that nobody knows, all is cleared away."""
+        for event in self._listeners.get(uid, ()):
+            event.set()
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.wake()
+        elif uid not in self._orphans:
+            self.sweep.set()
+
+    def wake_all(self) -> None:
+        for uid in {*self._workers, *self._listeners}:
+            self.wake(uid)
+        self.sweep.set()
+
+    # -- following the API -----------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Begin when pods and runtime are known; then clear away orphans whenever asked."""
+        await self._pods.synced.wait()
+        backoff = Backoff(base=0.2, limit=5)
+        while not self._begun:
+            try:
+                sandboxes, containers = (
+                    await self._context.runtime.list_sandboxes(),
+                    await self._context.runtime.list_containers(),
+                )
+            except RuntimeFailure as error:
+                log.warning("the runtime is not there yet", error=str(error))
+                await self._context.clock.sleep(backoff.next())
+                continue
+            self._inherited = {each.metadata.uid for each in sandboxes}
+            self._inherited |= {uid for each in containers if (uid := each.labels.get("io.kubernetes.pod.uid"))}
+            self._begun = True
+        # The oldest first: where not all fit any more, those that came last are refused.
+        for pod in sorted(self._pods.store, key=lambda each: metadata_of(each).get("creationTimestamp") or ""):
+            self._add(pod)
+        self._pods.add_handler(self._changed)
+        self.sweep.set()
+        while True:
+            await self.sweep.wait()
+            self.sweep.clear()
+            try:
+                await self._clear_orphans()
+            except RuntimeFailure as error:
+                log.warning("cannot look for orphans", error=str(error))
+                await self._context.clock.sleep(1)
+                self.sweep.set()
+
+    async def close(self) -> None:
+        """Stop all workers; their containers go on."""
+        tasks = [*self._tasks.values(), *self._orphans.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def gone(self, uid: str) -> None:
+        """The API said, when asked to write, that it has no such pod."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.remove(worker.pod)
+
+    def _changed(self, change: Change) -> None:
+        pod = change.obj
+        worker = self._workers.get(uid_of(pod))
+        if change.type == "delete":
+            if worker is not None:
+                worker.remove(pod)
+        elif worker is None:
+            self._add(pod)
+        else:
+            worker.update(pod)
+
+    def _add(self, pod: Object) -> None:
+        uid = uid_of(pod)
+        if uid in self._workers:
+            return
+        worker = PodWorker(self._context, pod, new=uid not in self._inherited and uid not in self._orphans)
+        refusal = self._admit(pod)
+        if refusal is not None:
+            log.info("a pod was refused", pod=metadata_of(pod).get("name"), reason=refusal[0], why=refusal[1])
+            worker.reject(*refusal)
+        self._workers[uid] = worker
+        self._tasks[uid] = asyncio.get_running_loop().create_task(worker.run(), name=f"pod {metadata_of(pod).get('name')}")
+        self.busy.set()
+
+    def _admit(self, pod: Object) -> tuple[str, str] | None:
+        node = self._node()
+        if node is None or is_deleting(pod) or is_terminal(pod):
+            return None
+        if uid_of(pod) in self._inherited or status_of(pod).get("phase") == "Running":
+            return None  # It was let in before.
+        others = [each.pod for each in self._workers.values() if not each.over and not is_terminal(each.pod)]
+        return admit(pod, others, node)
+
+    def worker_ended(self, uid: str) -> None:
+        """Called by a worker of which nothing is left."""
+        self._workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+        self._inherited.discard(uid)
+        if not self._workers and not self._orphans:
+            self.busy.clear()
+
+    # -- orphans ---------------------------------------------------------------------------------------------------------------------
+
+    async def _clear_orphans(self) -> None:
+        runtime = self._context.runtime
+        sandboxes, containers = await asyncio.gather(runtime.list_sandboxes(), runtime.list_containers())
+        runtime.forget_dead_but({each.id for each in containers})
+        found = {each.metadata.uid for each in sandboxes}
+        found |= {uid for each in containers if (uid := each.labels.get("io.kubernetes.pod.uid"))}
+        found |= set(self._context.volumes.left_behind())
+        for uid in found - set(self._workers) - set(self._orphans):
+            self._orphans[uid] = asyncio.get_running_loop().create_task(self._clear(uid), name=f"orphan {uid}")
+            self.busy.set()
+        logs = self._context.config.logs_dir
+        known = {*self._workers, *self._orphans}
+        if logs.is_dir():
+            for folder in logs.iterdir():
+                if folder.name.rpartition("_")[2] not in known:
+                    await asyncio.to_thread(_remove_tree, folder)
+
+    async def _clear(self, uid: str) -> None:
+        """Stop, remove and forget a pod that the API does not have."""
+        backoff = Backoff(base=1, limit=60)
+        try:
+            while uid not in self._workers:
+                try:
+                    found = await self._context.runtime.pod(uid)
+                    await self._end_orphan(uid, found)
+                    return
+                except (RuntimeFailure, OSError) as error:
+                    log.warning("an orphan could not be cleared away", uid=uid, error=str(error))
+                await self._context.clock.sleep(backoff.next())
+        finally:
+            self._orphans.pop(uid, None)
+            if not self._workers and not self._orphans:
+                self.busy.clear()
+
+    async def _end_orphan(self, uid: str, found: PodRuntime) -> None:
+        pod: Object = {"metadata": {"name": found.name, "namespace": found.namespace, "uid": uid}, "spec": {}}
+        if found.any_alive:
+            log.info("ending a pod that the API does not have", pod=f"{found.namespace}/{found.name}", uid=uid)
+            graces = [each.grace_period for each in found.containers if each.alive and each.grace_period is not None]
+            await Stopper(self._context).stop_all(pod, found, max(1, max(graces, default=_DEFAULT_ORPHAN_GRACE)))
+        await remove_everything(self._context, found)
+        await self._context.volumes.teardown(uid)
+        self._context.cgroups.remove_orphan(uid)
+        if found.name:
+            config = self._context.config
+            PodFiles(config.pods_dir, config.logs_dir, config.cluster_domain).remove_logs(pod)
+
+
+def _remove_tree(folder: object) -> None:
+    import shutil
+
+    shutil.rmtree(str(folder), ignore_errors=True)

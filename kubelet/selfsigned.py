@@ -1,0 +1,47 @@
+"""A serving certificate of the kubelet's own making, for when it was given none."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+_LIFE = timedelta(days=365)
+
+
+def serving_certificate(folder: Path, node_name: str, address: str) -> tuple[str, str]:
+    """Paths of a certificate and its key in `folder`, made anew where they are missing or have less than a month to live."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    cert_path, key_path = folder / "kubelet.crt", folder / "kubelet.key"
+    now = datetime.now(UTC)
+    if cert_path.exists() and key_path.exists():
+        held = x509.load_pem_x509_certificate(cert_path.read_bytes())
+        if held.not_valid_after_utc - now > timedelta(days=30):
+            return str(cert_path), str(key_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{node_name}-ca@{int(now.timestamp())}")])
+    names: list[x509.GeneralName] = [x509.DNSName(node_name)]
+    if address:
+        names.append(x509.IPAddress(ipaddress.ip_address(address)))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + _LIFE)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    key_path.touch(0o600)
+    key_path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return str(cert_path), str(key_path)

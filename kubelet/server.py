@@ -1,0 +1,257 @@
+"""The kubelet's own API on port 10250: pods, logs, exec and its like, metrics.
+
+Whoever calls shows a certificate of the cluster's CA; `system:masters` may do everything (the apiserver comes as that), others nothing. `/healthz`
+is for all. exec, attach and port-forward are the runtime's: its streaming URL is dialled and bytes are passed both ways as they are, so whatever
+the client and the runtime speak (WebSocket or SPDY) is theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+
+from kubeling.api.meta import Object, metadata_of, uid_of
+from kubeling.api.pods import container_status
+from kubeling.daemon.log import get_logger
+from kubeling.kubelet import httpd, logs, stats
+from kubeling.kubelet.context import Context
+from kubeling.kubelet.cri import RuntimeFailure
+from kubeling.kubelet.httpd import Request, Response
+from kubeling.kubelet.manager import PodManager
+from kubeling.kubelet.podfiles import PodFiles
+from kubeling.kubelet.podstate import PodRuntime
+
+log = get_logger("kubelet.server")
+
+_ADMINS = "system:masters"
+_JSON = "application/json"
+_PIPE = 64 * 1024
+_DIAL_SECONDS = 10.0
+
+
+class Refused(Exception):
+    """An answer other than success."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class KubeletServer:
+    """Routes requests; see the module's docstring."""
+
+    def __init__(self, context: Context, manager: PodManager) -> None:
+        self._context = context
+        self._manager = manager
+        config = context.config
+        self._files = PodFiles(config.pods_dir, config.logs_dir, config.cluster_domain)
+        self._server = httpd.Server(self.handle)
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        config = self._context.config
+        cert, key = config.tls_cert_file, config.tls_key_file
+        if not cert:
+            from kubeling.kubelet.selfsigned import serving_certificate
+
+            cert, key = serving_certificate(config.root_dir / "pki", config.node_name, self._context.node.host_ip)
+        tls = httpd.tls_context(cert, key, config.client_ca_file)
+        await self._server.run(config.address, config.port, tls)
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request."""
+        parts = [each for each in request.path.split("/") if each]
+        try:
+            if parts and parts[0] == "healthz":
+                return Response(b"ok")
+            self._authorize(request)
+            return await self._route(request, parts)
+        except Refused as refusal:
+            return Response(f"{refusal.message}\n".encode(), refusal.status)
+        except RuntimeFailure as error:
+            return Response(f"{error}\n".encode(), 500)
+
+    def _authorize(self, request: Request) -> None:
+        if request.identity is None:
+            raise Refused(401, "Unauthorized")
+        if _ADMINS not in request.identity.groups:
+            name = request.identity.name
+            raise Refused(403, f"Forbidden (user={name}, verb={_verb(request)}, resource=nodes, subresource(s)=[proxy])")
+
+    async def _route(self, request: Request, parts: list[str]) -> Response:
+        match parts:
+            case ["pods"]:
+                items = self._manager.pods()
+                return _json({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+            case ["runningpods"]:
+                return _json(await stats.running_pods(self._context.runtime))
+            case ["containerLogs", namespace, name, container]:
+                return await self._logs(request, namespace, name, container)
+            case ["metrics"]:
+                return Response(await stats.metrics(self._context, self._manager.pods()), content_type=stats.METRICS_TYPE)
+            case ["stats", "summary"]:
+                return _json(await stats.summary(self._context))
+            case ["exec" | "attach", namespace, name, container] | ["exec" | "attach", namespace, name, _, container]:
+                return await self._session(request, parts[0], namespace, name, container)
+            case ["portForward", namespace, name] | ["portForward", namespace, name, _]:
+                return await self._port_forward(request, namespace, name)
+        raise Refused(404, "404 page not found")
+
+    # -- logs --------------------------------------------------------------------------------------------------------------------------
+
+    async def _logs(self, request: Request, namespace: str, name: str, container: str) -> Response:
+        pod = self._pod(namespace, name)
+        try:
+            wanted = logs.options(dict(request.query), self._context.clock.now())
+        except logs.BadOptions as error:
+            raise Refused(400, str(error)) from error
+        runtime = await self._context.runtime.pod(uid_of(pod))
+        history = runtime.history(container)
+        if not history:
+            self._explain(pod, container)
+        if wanted.previous and len(history) < 2:
+            raise Refused(400, f'previous terminated container "{container}" in pod "{name}" not found')
+        older = wanted.previous or (history[0].state == "created" and len(history) > 1)
+        record = history[1] if older else history[0]
+        path = self._files.log_file(pod, container, record.attempt)
+        if not path.exists():
+            raise Refused(404, f'failed to try resolving symlinks in path "{path}": no such file or directory')
+        return Response(self._follow(pod, record.id, path, wanted))
+
+    def _explain(self, pod: Object, container: str) -> None:
+        """Why there is no log of a container."""
+        name = metadata_of(pod)["name"]
+        known = any(
+            each["name"] == container
+            for kind in ("initContainers", "containers", "ephemeralContainers")
+            for each in pod["spec"].get(kind) or ()
+        )
+        if not known:
+            raise Refused(404, f'container "{container}" not found in pod "{name}_{metadata_of(pod)["namespace"]}"')
+        status = container_status({"status": self._context.statuses.get(uid_of(pod)) or {}}, container) or {}
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        reason = waiting.get("reason") or "ContainerCreating"
+        if reason in ("ErrImagePull", "ImagePullBackOff"):
+            raise Refused(400, f'container "{container}" in pod "{name}" is waiting to start: trying and failing to pull image')
+        raise Refused(400, f'container "{container}" in pod "{name}" is waiting to start: {reason}')
+
+    async def _follow(self, pod: Object, container_id: str, path: Path, wanted: logs.Options) -> AsyncIterator[bytes]:
+        async def running() -> bool:
+            try:
+                status = await self._context.runtime.container_status(container_id)
+            except RuntimeFailure:
+                return True  # Nobody knows; the runtime's return will tell.
+            return status is not None and status.state == 1
+
+        with self._manager.listen(uid_of(pod)) as nudge:
+            async for chunk in logs.read(path, wanted, running, nudge):
+                yield chunk
+
+    # -- streams -----------------------------------------------------------------------------------------------------------------------
+
+    async def _session(self, request: Request, verb: str, namespace: str, name: str, container: str) -> Response:
+        pod = self._pod(namespace, name)
+        record = (await self._context.runtime.pod(uid_of(pod))).latest(container)
+        if record is None or not record.running:
+            raise Refused(404 if record is None else 400, f'container {container} not found in pod "{name}_{namespace}"')
+        tty = _flag(request, "tty")
+        flags = {
+            "tty": tty,
+            "stdin": _flag(request, "stdin", "input"),
+            "stdout": _flag(request, "stdout", "output"),
+            "stderr": _flag(request, "stderr", "error") and not tty,
+        }
+        if not (flags["stdin"] or flags["stdout"] or flags["stderr"]):
+            raise Refused(400, "you must specify at least 1 of stdin, stdout, stderr")
+        if verb == "exec":
+            command = [value for key, value in request.query if key == "command"]
+            url = await self._context.runtime.exec_url(record.id, command, **flags)
+        else:
+            url = await self._context.runtime.attach_url(record.id, **flags)
+        return await self._pass_on(request, url)
+
+    async def _port_forward(self, request: Request, namespace: str, name: str) -> Response:
+        pod = self._pod(namespace, name)
+        runtime: PodRuntime = await self._context.runtime.pod(uid_of(pod))
+        sandbox = runtime.sandbox
+        if sandbox is None or not sandbox.ready:
+            raise Refused(400, f'pod "{name}_{namespace}" has no sandbox that is ready')
+        ports = [
+            int(each) for key, value in request.query if key in ("ports", "port") for each in value.split(",") if each.isdigit()
+        ]
+        url = await self._context.runtime.port_forward_url(sandbox.id, ports)
+        if ports:
+            # The WebSocket form names its ports in the query, which the runtime's URL has no place for.
+            url += ("&" if "?" in url else "?") + "&".join(f"port={each}" for each in ports)
+        return await self._pass_on(request, url)
+
+    async def _pass_on(self, request: Request, url: str) -> Response:
+        """Repeat the request to the runtime's streaming server and join the two connections."""
+        if not request.header(b"upgrade"):
+            raise Refused(400, "Upgrade request required")
+        parts = urlsplit(url)
+        try:
+            async with asyncio.timeout(_DIAL_SECONDS):
+                reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80, limit=_PIPE)
+        except (OSError, TimeoutError) as error:
+            raise Refused(502, f"cannot reach the runtime's streaming server: {error}") from error
+        try:
+            target = parts.path + (f"?{parts.query}" if parts.query else "")
+            head = [f"{request.method} {target} HTTP/1.1\r\n".encode(), f"host: {parts.netloc}\r\n".encode()]
+            head += [name + b": " + value + b"\r\n" for name, value in request.headers if name not in (b"host", b"authorization")]
+            writer.write(b"".join(head) + b"\r\n" + request.early)
+            await writer.drain()
+            await _join(request.reader, request.writer, reader, writer)
+        finally:
+            writer.close()
+        return httpd.TAKEN
+
+    def _pod(self, namespace: str, name: str) -> Object:
+        pod = self._manager.pod(namespace, name)
+        if pod is None:
+            raise Refused(404, f'pod "{name}_{namespace}" does not exist')
+        return pod
+
+
+async def _join(
+    client_reader: asyncio.StreamReader,
+    client_writer: asyncio.StreamWriter,
+    server_reader: asyncio.StreamReader,
+    server_writer: asyncio.StreamWriter,
+) -> None:
+    """Copy both ways until the runtime has said all, or the client is gone."""
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(_PIPE):
+            target.write(data)
+            await target.drain()
+        if target.can_write_eof():
+            target.write_eof()
+
+    up = asyncio.ensure_future(copy(client_reader, server_writer))
+    down = asyncio.ensure_future(copy(server_reader, client_writer))
+    try:
+        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        if not down.done():
+            await asyncio.wait({down}, timeout=2)
+    finally:
+        for task in (up, down):
+            task.cancel()
+        await asyncio.gather(up, down, return_exceptions=True)
+
+
+def _flag(request: Request, *names: str) -> bool:
+    return any(request.first(name) in ("1", "true") for name in names)
+
+
+def _verb(request: Request) -> str:
+    return {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "DELETE": "delete"}.get(request.method, "get")
+
+
+def _json(value: object) -> Response:
+    return Response(orjson.dumps(value), content_type=_JSON)

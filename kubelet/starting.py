@@ -1,0 +1,190 @@
+"""Starting one container: image, environment, mounts, CRI. What stands in the way becomes the container's waiting reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of
+from kubeling.api.pods import container_status
+from kubeling.api.resources import SECRETS
+from kubeling.kubelet import env as environment
+from kubeling.kubelet import security
+from kubeling.kubelet.actions import Start
+from kubeling.kubelet.context import Context, EventKind
+from kubeling.kubelet.convert import container_config
+from kubeling.kubelet.cri import RuntimeFailure
+from kubeling.kubelet.env import ConfigError
+from kubeling.kubelet.fieldpath import container_of, field_value, resource_value
+from kubeling.kubelet.images import ImageProblem
+from kubeling.kubelet.objects import NotSynced, Reference
+from kubeling.kubelet.podfiles import PodFiles
+from kubeling.kubelet.resources import container_limits
+from kubeling.kubelet.volumes import KINDS
+
+if TYPE_CHECKING:
+    from kubeling.proto import cri_pb2
+
+Image = tuple[str, "cri_pb2.Image | None"]
+
+
+class StartProblem(Exception):
+    """A container did not start: the reason and message of its waiting state, and when to try again."""
+
+    def __init__(self, reason: str, message: str, retry_in: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry_in = retry_in
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The sandbox into which containers are started."""
+
+    id: str
+    config: cri_pb2.PodSandboxConfig
+    ips: tuple[str, ...]
+
+
+class Starter:
+    """Starts the containers of one pod."""
+
+    def __init__(self, context: Context, files: PodFiles) -> None:
+        self._context = context
+        self._files = files
+
+    async def image(self, pod: Object, start: Start, config: cri_pb2.PodSandboxConfig) -> Image:
+        """Have the image here. StartProblem where it cannot be had."""
+        secrets = [found for each in self._pull_secrets(pod) if (found := await self._object(each)) is not None]
+
+        def tell(kind: str, reason: str, message: str) -> None:
+            self._event(pod, start, "Warning" if kind == "Warning" else "Normal", reason, message)
+
+        try:
+            return await self._context.images.ensure(pod, start.container, secrets, config, tell)
+        except ImageProblem as problem:
+            self._event(pod, start, "Warning", "Failed", f"Error: {problem.reason}")
+            raise StartProblem(problem.reason, problem.message, problem.retry_in) from problem
+        except RuntimeFailure as error:
+            raise StartProblem("ImageInspectError", str(error), 5.0) from error
+
+    async def run(self, pod: Object, start: Start, place: Place, image: Image) -> str:
+        """Create and start it; its ID. StartProblem where that fails."""
+        container = start.container
+        attempt = self.attempt(pod, start)
+        try:
+            config = await self._config(pod, start, place, image, attempt)
+        except (ConfigError, NotSynced, OSError) as error:
+            self._event(pod, start, "Warning", "Failed", f"Error: {error}")
+            raise StartProblem("CreateContainerConfigError", str(error)) from error
+        try:
+            container_id = await self._context.runtime.create_container(place.id, config, place.config)
+        except RuntimeFailure as error:
+            self._event(pod, start, "Warning", "Failed", f"Error: {error}")
+            raise StartProblem("CreateContainerError", error.details) from error
+        self._event(pod, start, "Normal", "Created", f"Created container: {container['name']}")
+        try:
+            await self._context.runtime.start_container(container_id)
+        except RuntimeFailure as error:
+            self._event(pod, start, "Warning", "Failed", f"Error: {error.details}")
+            raise StartProblem("RunContainerError", error.details) from error
+        self._event(pod, start, "Normal", "Started", f"Started container {container['name']}")
+        return container_id
+
+    def attempt(self, pod: Object, start: Start) -> int:
+        """The restart count of the container to be, from whoever remembers the last one."""
+        name = start.container["name"]
+        if start.last is not None:
+            return start.last.attempt + 1
+        known = container_status(pod, name) or {}
+        from_api = (known.get("restartCount") or 0) + 1 if known.get("containerID") else 0
+        return max(from_api, self._files.last_attempt(pod, name) + 1)
+
+    async def _config(self, pod: Object, start: Start, place: Place, image: Image, attempt: int) -> cri_pb2.ContainerConfig:
+        container = start.container
+        secure = security.effective(pod, container)
+        found = image[1]
+        uid = found.uid.value if found is not None and found.HasField("uid") else None
+        security.verify_non_root(pod, container, secure, uid, found.username if found is not None else "")
+        variables = await self._environment(pod, container, place.ips)
+        mounts = [
+            *self._context.volumes.mounts(pod, container, variables),
+            *self._files.container_mounts(pod, container, attempt, place.ips),
+        ]
+        return container_config(
+            pod,
+            container,
+            attempt=attempt,
+            image=image[0],
+            environment=variables,
+            mounts=mounts,
+            limits=container_limits(pod, container, self._context.machine.memory),
+            secure=secure,
+            target=await self._target(pod, container),
+        )
+
+    async def _environment(self, pod: Object, container: Mapping[str, Any], ips: tuple[str, ...]) -> dict[str, str]:
+        namespace = namespace_of(pod)
+        wanted = set()
+        for each in container.get("envFrom") or ():
+            for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+                if each.get(key):
+                    wanted.add((kind, each[key]["name"]))
+        for each in container.get("env") or ():
+            source = each.get("valueFrom") or {}
+            for key, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
+                if source.get(key):
+                    wanted.add((kind, source[key]["name"]))
+        objects = {each: await self._context.objects.get(Reference(KINDS[each[0]], namespace, each[1])) for each in wanted}
+        node = self._context.node
+
+        def field(path: str) -> str:
+            return field_value(pod, path, node_name=self._context.config.node_name, host_ip=node.host_ip, pod_ips=list(ips))
+
+        def resource(reference: Mapping[str, Any]) -> str:
+            about = container_of(pod, reference["containerName"]) if reference.get("containerName") else container
+            return resource_value(about, reference["resource"], str(reference.get("divisor") or "1"), node.allocatable)
+
+        sources = environment.Sources(namespace, lambda kind, name: objects.get((kind, name)), field, resource)
+        links = spec_of(pod).get("enableServiceLinks", True) is not False
+        if not self._context.services.synced.is_set():
+            try:
+                async with asyncio.timeout(10):
+                    await self._context.services.synced.wait()
+            except TimeoutError:
+                raise ConfigError("services have not yet been read at least once, cannot construct envvars") from None
+        services = environment.service_variables(self._context.all_services(), namespace, links=links)
+        return environment.make_environment(container, sources, services)
+
+    async def _target(self, pod: Object, container: Mapping[str, Any]) -> str | None:
+        """The container whose processes an ephemeral one sees."""
+        name = container.get("targetContainerName")
+        if not name:
+            return None
+        record = (await self._context.runtime.pod(pod["metadata"]["uid"])).latest(name)
+        if record is None or not record.running:
+            raise ConfigError(f'unable to find target container "{name}"')
+        return record.id
+
+    def _pull_secrets(self, pod: Object) -> list[Reference]:
+        names = [each["name"] for each in spec_of(pod).get("imagePullSecrets") or () if each.get("name")]
+        return [Reference(SECRETS, namespace_of(pod), each) for each in names]
+
+    async def _object(self, reference: Reference) -> Object | None:
+        try:
+            return await self._context.objects.get(reference)
+        except NotSynced:
+            return None
+
+    def _event(self, pod: Object, start: Start, kind: EventKind, reason: str, message: str) -> None:
+        field = {"init": "initContainers", "regular": "containers", "ephemeral": "ephemeralContainers"}[start.kind]
+        self._context.event(pod, kind, reason, message, start.container["name"], field)
+
+
+def pod_label(pod: Object) -> str:
+    """`name_namespace(uid)`, as messages call a pod."""
+    meta = metadata_of(pod)
+    return f"{meta.get('name')}_{meta.get('namespace')}({meta.get('uid')})"

@@ -1,0 +1,330 @@
+"""The volumes of pods: made before their containers, kept up to date while they run, and taken away after them.
+
+`ensure` may be called as often as one likes: it does only what is missing, and rewrites the files of a projection when what they are made of has
+changed. Nothing is remembered that is not on disk too, so a restarted kubelet goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kubeling.api import quantity
+from kubeling.api.errors import ApiError
+from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of, uid_of
+from kubeling.api.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
+from kubeling.client.rest import ConnectionFailed
+from kubeling.kubelet import atomic, hostmounts, projection
+from kubeling.kubelet.convert import BindMount
+from kubeling.kubelet.env import ConfigError, expand
+from kubeling.kubelet.objects import NotSynced, ObjectCache, Reference
+from kubeling.kubelet.tokens import TokenSource
+
+KINDS = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
+_PLUGINS = {
+    "emptyDir": "empty-dir",
+    "configMap": "configmap",
+    "secret": "secret",
+    "downwardAPI": "downward-api",
+    "projected": "projected",
+}
+#: Volumes whose files hold secrets, or that are small: never on disk.
+_IN_MEMORY = ("secret", "projected", "downwardAPI")
+
+
+class VolumeProblem(Exception):
+    """A volume cannot be had; the text is that of the FailedMount event."""
+
+
+class VolumeManager:
+    """Paths: `<pods dir>/<uid>/volumes/kubernetes.io~<plugin>/<volume>`, as upstream's."""
+
+    def __init__(
+        self,
+        pods_dir: Path,
+        objects: ObjectCache,
+        tokens: TokenSource,
+        *,
+        node_name: str,
+        host_ip: Callable[[], str],
+        allocatable: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._pods_dir = pods_dir
+        self._objects = objects
+        self._tokens = tokens
+        self._node_name = node_name
+        self._host_ip = host_ip
+        self._allocatable = allocatable
+        #: uid → volume → where it lies.
+        self._paths: dict[str, dict[str, Path]] = {}
+        #: uid → when the first of its tokens has to be replaced.
+        self._refresh: dict[str, datetime] = {}
+
+    def pod_dir(self, uid: str) -> Path:
+        return self._pods_dir / uid
+
+    def refresh_at(self, uid: str) -> datetime | None:
+        """When `ensure` must be called again even if nothing changes."""
+        return self._refresh.get(uid)
+
+    async def ensure(self, pod: Object, pod_ips: list[str]) -> bool:
+        """Set up all volumes, or bring them up to date; whether any file changed. VolumeProblem names the first that fails."""
+        uid = uid_of(pod)
+        paths = self._paths.setdefault(uid, {})
+        self._refresh.pop(uid, None)
+        changed = False
+        for volume in spec_of(pod).get("volumes") or ():
+            name = volume["name"]
+            try:
+                if projection.is_projection(volume):
+                    path, wrote = await self._projection(pod, volume, pod_ips)
+                    changed = changed or wrote
+                    paths[name] = path
+                elif name not in paths:
+                    paths[name] = await self._other(pod, volume)
+            except (ConfigError, NotSynced, ApiError, ConnectionFailed, OSError, ValueError, VolumeProblem) as error:
+                raise VolumeProblem(f'MountVolume.SetUp failed for volume "{name}" : {_words(error)}') from error
+        return changed
+
+    def mounts(self, pod: Object, container: Mapping[str, Any], environment: Mapping[str, str]) -> list[BindMount]:
+        """The volume mounts of a container. ConfigError where one cannot be had."""
+        uid = uid_of(pod)
+        paths = self._paths.get(uid, {})
+        volumes = {each["name"]: each for each in spec_of(pod).get("volumes") or ()}
+        found: list[BindMount] = []
+        for index, mount in enumerate(container.get("volumeMounts") or ()):
+            name = mount["name"]
+            if name not in paths:
+                raise ConfigError(f'cannot find volume "{name}" to mount into container "{container["name"]}"')
+            host = str(paths[name])
+            sub = mount.get("subPath") or ""
+            if mount.get("subPathExpr"):
+                sub = expand(mount["subPathExpr"], environment)
+                if "$(" in sub:
+                    raise ConfigError(f"missing value for {sub}")
+            if sub:
+                host = self._sub_path(uid, paths[name], name, container["name"], index, sub)
+            found.append(
+                BindMount(
+                    mount["mountPath"],
+                    host,
+                    read_only=bool(mount.get("readOnly")) or projection.is_projection(volumes.get(name) or {}),
+                    propagation=mount.get("mountPropagation") or "None",
+                )
+            )
+        return found
+
+    def _sub_path(self, uid: str, base: Path, volume: str, container: str, index: int, sub: str) -> str:
+        if sub.startswith("/") or ".." in sub.split("/"):
+            raise ConfigError(f'failed to prepare subPath for volumeMount "{volume}" of container "{container}"')
+        target = self.pod_dir(uid) / "volume-subpaths" / volume / container / str(index)
+        try:
+            if not base.is_dir():
+                raise NotADirectoryError(20, "not a directory", str(base))
+            return hostmounts.pin(base, sub, target)
+        except OSError as error:
+            words = f'failed to prepare subPath for volumeMount "{volume}" of container "{container}": {error}'
+            raise ConfigError(words) from error
+
+    async def teardown(self, uid: str) -> None:
+        """Unmount and delete everything of the pod on disk. OSError where something holds on."""
+        self._paths.pop(uid, None)
+        self._refresh.pop(uid, None)
+        self._tokens.forget(uid)
+        folder = self.pod_dir(uid)
+        if folder.exists():
+            # A volume may hold a million files.
+            await asyncio.to_thread(hostmounts.remove_tree, folder)
+
+    def left_behind(self) -> list[str]:
+        """The uids of all pods that have something on disk."""
+        try:
+            return [each.name for each in self._pods_dir.iterdir() if each.is_dir()]
+        except FileNotFoundError:
+            return []
+
+    # -- each sort of volume ---------------------------------------------------------------------------------------------------------
+
+    def _place(self, pod: Object, volume: Mapping[str, Any], field: str) -> Path:
+        return self.pod_dir(uid_of(pod)) / "volumes" / f"kubernetes.io~{_PLUGINS[field]}" / str(volume["name"])
+
+    async def _projection(self, pod: Object, volume: Mapping[str, Any], pod_ips: list[str]) -> tuple[Path, bool]:
+        uid, namespace = uid_of(pod), namespace_of(pod)
+        objects: dict[tuple[str, str], Object | None] = {}
+        tokens: dict[tuple[str, int], str] = {}
+
+        async def fetch(kind: str, name: str) -> None:
+            objects[kind, name] = await self._objects.get(Reference(KINDS[kind], namespace, name))
+
+        async def request(audience: str, seconds: int) -> None:
+            token = await self._tokens.get(pod, audience, seconds)
+            tokens[audience, seconds] = token.text
+            known = self._refresh.get(uid)
+            self._refresh[uid] = token.refresh_at if known is None else min(known, token.refresh_at)
+
+        await _all(
+            *(fetch(*each) for each in projection.references(volume)), *(request(*each) for each in projection.tokens(volume))
+        )
+        inputs = projection.Inputs(
+            pod,
+            lookup=lambda kind, name: objects.get((kind, name)),
+            token=lambda audience, seconds: tokens[audience, seconds],
+            node_name=self._node_name,
+            host_ip=self._host_ip(),
+            allocatable=self._allocatable(),
+            pod_ips=pod_ips,
+        )
+        files = projection.payload(volume, inputs)
+        field = next(each for each in _PLUGINS if volume.get(each) is not None)
+        path = self._place(pod, volume, field)
+        group = _fs_group(pod)
+        if not path.exists():
+            path.mkdir(parents=True)
+        if field in _IN_MEMORY:
+            hostmounts.mount_tmpfs(path)
+        if not path.joinpath("..data").is_symlink():
+            if group is not None:
+                os.chown(path, -1, group)
+            path.chmod(0o777 if group is None else 0o2777)
+        return path, atomic.write(path, files, group)
+
+    async def _other(self, pod: Object, volume: Mapping[str, Any]) -> Path:
+        if volume.get("emptyDir") is not None:
+            return self._empty_dir(pod, volume)
+        if volume.get("hostPath") is not None:
+            source = volume["hostPath"]
+            return host_path(source["path"], source.get("type") or "")
+        if volume.get("persistentVolumeClaim") is not None:
+            return await self._claim(pod, volume["persistentVolumeClaim"]["claimName"])
+        if volume.get("ephemeral") is not None:
+            return await self._claim(pod, f"{metadata_of(pod)['name']}-{volume['name']}")
+        kind = next((key for key, value in volume.items() if key != "name" and value is not None), "none")
+        raise VolumeProblem(f"no volume plugin matched: this node has no support for {kind} volumes")
+
+    def _empty_dir(self, pod: Object, volume: Mapping[str, Any]) -> Path:
+        source = volume["emptyDir"]
+        path = self._place(pod, volume, "emptyDir")
+        fresh = not path.exists()
+        if fresh:
+            path.mkdir(parents=True)
+        medium = source.get("medium") or ""
+        group = _fs_group(pod)
+        if medium == "Memory":
+            size = quantity.units(source.get("sizeLimit"))
+            fresh = not os.path.ismount(path)
+            hostmounts.mount_tmpfs(path, size)
+        elif medium:
+            raise VolumeProblem(f"the medium {medium} is not supported by this node")
+        if fresh:
+            path.chmod(0o777)
+            if group is not None:
+                os.chown(path, -1, group)
+                path.chmod(0o2777)
+        return path
+
+    async def _claim(self, pod: Object, name: str) -> Path:
+        claim = await self._objects.get(Reference(PERSISTENT_VOLUME_CLAIMS, namespace_of(pod), name))
+        if claim is None:
+            raise VolumeProblem(f'persistentvolumeclaim "{name}" not found')
+        bound = spec_of(claim).get("volumeName")
+        if not bound or (claim.get("status") or {}).get("phase") != "Bound":
+            raise VolumeProblem(f'persistentvolumeclaim "{name}" is not bound')
+        persistent = await self._objects.get(Reference(PERSISTENT_VOLUMES, "", bound))
+        if persistent is None:
+            raise VolumeProblem(f'persistentvolume "{bound}" not found')
+        spec = spec_of(persistent)
+        if spec.get("hostPath"):
+            path = host_path(spec["hostPath"]["path"], spec["hostPath"].get("type") or "DirectoryOrCreate")
+        elif spec.get("local"):
+            path = host_path(spec["local"]["path"], "Directory")
+        else:
+            raise VolumeProblem("no volume plugin matched: only hostPath and local persistent volumes are supported by this node")
+        group = _fs_group(pod)
+        if group is not None and spec.get("local") and os.stat(path).st_gid != group:
+            await asyncio.to_thread(hostmounts.give_to_group, path, group)
+        return path
+
+
+def host_path(path: str, kind: str) -> Path:
+    """Check (or make) what a hostPath volume names. VolumeProblem where it is not of its type."""
+    target = Path(path)
+    if kind == "DirectoryOrCreate" and not target.exists():
+        target.mkdir(parents=True, mode=0o755)
+    elif kind == "FileOrCreate" and not target.exists():
+        target.touch(0o644)
+    wanted = {
+        "Directory": (stat.S_ISDIR, "directory"),
+        "DirectoryOrCreate": (stat.S_ISDIR, "directory"),
+        "File": (stat.S_ISREG, "file"),
+        "FileOrCreate": (stat.S_ISREG, "file"),
+        "Socket": (stat.S_ISSOCK, "socket file"),
+        "CharDevice": (stat.S_ISCHR, "character device"),
+        "BlockDevice": (stat.S_ISBLK, "block device"),
+    }.get(kind)
+    if wanted is not None:
+        check, called = wanted
+        if not target.exists() or not check(target.stat().st_mode):
+            raise VolumeProblem(f"hostPath type check failed: {path} is not a {called}")
+    elif not target.exists():
+        # Without a type upstream leaves this to the runtime, which makes a folder.
+        target.mkdir(parents=True, mode=0o755)
+    return target
+
+
+def references_of(pod: Object) -> set[Reference]:
+    """Every object that the pod's volumes, environments and pulls need."""
+    spec, namespace = spec_of(pod), namespace_of(pod)
+    found: set[Reference] = set()
+    for volume in spec.get("volumes") or ():
+        for kind, name in projection.references(volume):
+            found.add(Reference(KINDS[kind], namespace, name))
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for container in spec.get(field) or ():
+            for each in container.get("envFrom") or ():
+                for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+                    if each.get(key):
+                        found.add(Reference(KINDS[kind], namespace, each[key]["name"]))
+            for each in container.get("env") or ():
+                source = each.get("valueFrom") or {}
+                for key, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
+                    if source.get(key):
+                        found.add(Reference(KINDS[kind], namespace, source[key]["name"]))
+    for each in spec.get("imagePullSecrets") or ():
+        if each.get("name"):
+            found.add(Reference(SECRETS, namespace, each["name"]))
+    return found
+
+
+def claims_of(pod: Object) -> set[Reference]:
+    """The claims of the pod, which are followed as well while it waits for them."""
+    found: set[Reference] = set()
+    for volume in spec_of(pod).get("volumes") or ():
+        if volume.get("persistentVolumeClaim"):
+            name = volume["persistentVolumeClaim"]["claimName"]
+        elif volume.get("ephemeral"):
+            name = f"{metadata_of(pod)['name']}-{volume['name']}"
+        else:
+            continue
+        found.add(Reference(PERSISTENT_VOLUME_CLAIMS, namespace_of(pod), name))
+    return found
+
+
+def _fs_group(pod: Object) -> int | None:
+    group = (spec_of(pod).get("securityContext") or {}).get("fsGroup")
+    return None if group is None else int(group)
+
+
+async def _all(*work: Any) -> None:
+    """Run together; the first failure is raised when all have ended."""
+    for each in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(each, BaseException):
+            raise each
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
