@@ -212,11 +212,18 @@ class Store:
         return False
 
     def _bury(self, tombstone: Record) -> None:
-        """Forget a compacted tombstone, unless the key came back (then its next version's scrubbing frees it)."""
-        if self._heads.get(tombstone.key) is tombstone:
-            self.size -= len(tombstone.wire) + RECORD_OVERHEAD
+        """Forget a compacted tombstone; where its key came back, cut it off the end of the chain."""
+        newer = self._heads.get(tombstone.key)
+        if newer is tombstone:
             del self._heads[tombstone.key]
             self._keys.remove(tombstone.key)
+        else:
+            while newer is not None and newer.prev is not tombstone:
+                newer = newer.prev
+            if newer is None:
+                return  # Only in the log, for watchers: restored from a snapshot made after its burial.
+            newer.prev = None
+        self.size -= len(tombstone.wire) + RECORD_OVERHEAD
 
     # Snapshots and checks.
 
