@@ -20,6 +20,7 @@ def main() -> None:
     )
     cluster_verbs.register(app)
     verbs.register(app)
+    sys.argv = cluster_verbs.route(sys.argv)
     app()
 
 

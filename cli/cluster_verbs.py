@@ -7,6 +7,7 @@ so that none pays for another.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from kubeling.cluster.state import State
 
 DEFAULT = "default"
+#: What `logs DAEMON` is called inside, since `logs POD` has the name.
+DAEMON_LOGS = "daemon-logs"
 
-Name = Annotated[str, typer.Option("--name", "-n", envvar="KUBELING_NAME", help="Which cluster.")]
+Name = Annotated[str, typer.Option("--name", envvar="KUBELING_NAME", help="Which cluster.")]
 
 
 @contextlib.contextmanager
@@ -142,6 +145,22 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Clusters")(kubeconfig)
     status_verbs.register(app)
     node_verbs.register(app)
+
+
+def route(argv: list[str]) -> list[str]:
+    """`logs` means two things: what a pod writes, and what a daemon of ours does. Where the word names a log of the cluster's, it is the latter."""
+    words = [word for word in argv[2:] if not word.startswith("-")]
+    if argv[1:2] != ["logs"] or not words:
+        return argv
+    from kubeling.cli.status_verbs import matching
+
+    name = os.environ.get("KUBELING_NAME", DEFAULT)
+    for at, word in enumerate(argv):
+        if word == "--name":
+            name = "".join(argv[at + 1 : at + 2])
+        elif word.startswith("--name="):
+            name = word.removeprefix("--name=")
+    return [argv[0], DAEMON_LOGS, *argv[2:]] if any(matching(default_root(name) / "logs", word) for word in words) else argv
 
 
 def default_root(name: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kubeling.cli.cluster_verbs import DEFAULT, Name, default_root, plain_errors, print_table
+from kubeling.cli.cluster_verbs import DAEMON_LOGS, DEFAULT, Name, default_root, plain_errors, print_table
 
 _READ = 64 * 1024
 
@@ -41,10 +41,10 @@ def _print(found: dict[str, Any], leaders: dict[str, str], ready: dict[str, str]
     word = "ready" if found["ready"] else f"not ready: {found['error'] or 'still starting'}"
     print(f"Cluster {found['name']!r}: {word}, up for {_age(found['uptime'])}, {found['server']}, network {found['network']}")
     print()
-    rows = [("NODE", "ADDRESS", "STATE", "KUBERNETES", "BOOTS", "PID", "PSS")]
+    table: list[tuple[str, ...]] = [("NODE", "ADDRESS", "STATE", "KUBERNETES", "BOOTS", "PID", "PSS")]
     for node in found["nodes"]:
         condition = ready.get(node["name"], "-")
-        rows.append(
+        table.append(
             (
                 node["name"],
                 node["address"],
@@ -55,9 +55,9 @@ def _print(found: dict[str, Any], leaders: dict[str, str], ready: dict[str, str]
                 _mib(node["pss_kib"]),
             )
         )
-    print_table(rows)
+    print_table(table)
     print()
-    rows = [("DAEMON", "NODE", "STATE", "HEALTH", "LEADS", "RESTARTS", "AGE", "PID", "CPU", "PSS")]
+    rows: list[tuple[str, ...]] = [("DAEMON", "NODE", "STATE", "HEALTH", "LEADS", "RESTARTS", "AGE", "PID", "CPU", "PSS")]
     for own in found["own"]:
         rows.append(
             (
@@ -228,4 +228,4 @@ def _follow(ends: dict[Path, int]) -> None:
 def register(app: typer.Typer) -> None:
     """Add the verbs to `app`."""
     app.command(rich_help_panel="Clusters")(status)
-    app.command(rich_help_panel="Clusters")(logs)
+    app.command(DAEMON_LOGS, rich_help_panel="Clusters")(logs)

@@ -65,7 +65,7 @@ def up(
             raise
     with control:
         began = time.monotonic()
-        _identities(found.topology(root))
+        make_identities(found.topology(root))
         tell({"step": "certificates and kubeconfigs", "seconds": time.monotonic() - began, "mark": "✓"})
         control.call("go")
         if merge:
@@ -195,7 +195,7 @@ def _prepare(root: Path, found: State, *, fresh: bool) -> None:
         for name in ("pki", "kubeconfig", "logs", "nodes"):
             (root / name).mkdir(mode=0o700, exist_ok=True)
         cgroup = f"/kubeling/{root.name}-{secrets.token_hex(3)}"
-        if found.spec.isolated and not found.user_namespace and cgroups.create(cgroup):
+        if cgroups.create(cgroup):
             found.cgroup = cgroup
     if found.cgroup:
         for node in found.nodes:
@@ -221,7 +221,7 @@ def free_ports(keys: Sequence[str]) -> dict[str, int]:
         return ports
 
 
-def _identities(topology: Topology) -> None:
+def make_identities(topology: Topology) -> None:
     """Certificates and kubeconfigs: what is there already stays."""
     from kubeling.cluster import kubeconfig, pki
 

@@ -40,6 +40,8 @@ class Operations:
             "go": self._go,
             "wait": self._wait,
             "status": self._status,
+            "nodes": self._nodes,
+            "image-load": self._image_load,
             "down": self._down,
             "stop": self._stop,
             "node-add": self._node_add,
@@ -123,18 +125,6 @@ class Operations:
         units = [(unit, node) for node in of.nodes.values() for unit in node.units.values()]
         daemons = await asyncio.gather(*(inspection.unit_report(unit, node) for unit, node in units))
         own = [("supervisor", os.getpid()), ("zygote", of.zygote_pid)]
-        nodes = [
-            {
-                "name": node.node.name,
-                "role": node.node.role,
-                "address": of.topology().address(node.node),
-                "state": "isolated" if node.isolated and node.state == "running" else node.state,
-                "boots": node.boots,
-                "pid": node.init.pid if node.init is not None and not node.init.exited.done() else 0,
-                "pss_kib": inspection.pss_kib(node.init.pid) if node.init is not None else 0,
-            }
-            for node in of.nodes.values()
-        ]
         return {
             "name": of.root.name,
             "network": of.state.spec.network,
@@ -147,9 +137,31 @@ class Operations:
                 {"name": name, "pid": pid, "pss_kib": inspection.pss_kib(pid), "cpu_seconds": inspection.cpu_seconds(pid)}
                 for name, pid in own
             ],
-            "nodes": nodes,
+            "nodes": self._node_reports(),
             "daemons": daemons,
         }
+
+    def _node_reports(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": node.node.name,
+                "role": node.node.role,
+                "address": self._of.topology().address(node.node),
+                "state": "isolated" if node.isolated and node.state == "running" else node.state,
+                "boots": node.boots,
+                "pid": node.init.pid if node.init is not None and not node.init.exited.done() else 0,
+                "pss_kib": inspection.pss_kib(node.init.pid) if node.init is not None else 0,
+            }
+            for node in self._of.nodes.values()
+        ]
+
+    async def _nodes(self, _request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
+        return {"nodes": self._node_reports()}
+
+    async def _image_load(self, request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
+        named = [self._node({"node": name}).node for name in request["nodes"]]
+        output = await self._of.load_images(named or self._of.topology().of("worker"), request["archives"])
+        return {"output": output}
 
     # -- nodes ---------------------------------------------------------------------------------------------------------------------
 

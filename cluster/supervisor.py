@@ -19,7 +19,9 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -300,6 +302,35 @@ class Supervisor:
             return await (await self.zygote()).fork(request, fds, "bootstrap")
         finally:
             os.close(output)
+
+    async def load_images(self, nodes: Sequence[Node], archives: Sequence[str]) -> str:
+        """Have the runtime of every node in `nodes` load `archives` into its store; returns what it printed. Raises ClusterError."""
+        if self.state.spec.runtime != "crilite":
+            raise ClusterError(
+                f"images of {self.state.spec.runtime} are loaded by its own tools, such as `ctr -n k8s.io images import`"
+            )
+        said = ""
+        for node in nodes:
+            args = ["image", f"--root={self.topology().layout.node(node.name) / 'crilite'}", "load", *archives]
+            with tempfile.TemporaryFile() as output:
+                request = {
+                    "op": "daemon",
+                    "name": "images",
+                    "node": node.name,
+                    "module": "kubeling.crilite.__main__",
+                    "args": args,
+                }
+                try:
+                    job = await (await self.zygote()).fork({**request, "fds": [], "join": None}, [output.fileno()], "images")
+                except ForkFailed as error:
+                    raise ClusterError(f"the images could not be loaded: {error}") from error
+                status = await job.exited
+                output.seek(0)
+                words = output.read(64 * 1024).decode(errors="replace")
+            if status != 0:
+                raise ClusterError(f"{node.name}: {' '.join(words.split()) or describe(status)}".replace("error: ", ""))
+            said += "".join(f"{node.name}: {line}\n" for line in words.splitlines())
+        return said
 
     # -- nodes ---------------------------------------------------------------------------------------------------------------------
 

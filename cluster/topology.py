@@ -372,7 +372,8 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
             needs=("apiserver",),
         ),
     ]
-    if spec.isolated:
+    if spec.isolated or first:
+        # In host mode one proxy serves all: they would only fight for the same addresses.
         daemons.append(_kubeproxy(topology, node))
     if first:
         dial = ("--dial-netns=/proc/self/fd/{switch}",) if spec.isolated else ()
@@ -399,6 +400,7 @@ def _kubeproxy(topology: Topology, node: Node) -> Daemon:
         (
             f"--kubeconfig={topology.layout.kubeconfig(f'{node.name}-kubeproxy')}",
             f"--hostname-override={node.name}",
+            f"--node-ip={address}",
             f"--proxy-mode={'auto' if spec.isolated else 'userspace'}",
             f"--cluster-cidr={spec.cluster_cidr}",
             f"--healthz-bind-address={address}:{port}",
@@ -431,7 +433,16 @@ def _worker(topology: Topology, node: Node) -> list[Daemon]:
             Daemon(
                 "crilite",
                 node.name,
-                (f"--listen={endpoint}", f"--root={home / 'crilite'}", f"--state={state}", *cgroup, *mode, *_common(topology)),
+                (
+                    f"--listen={endpoint}",
+                    f"--root={home / 'crilite'}",
+                    f"--state={state}",
+                    # The built-in image shows the node's files to every pod: not our keys.
+                    f"--hide={layout.root.parent}",
+                    *cgroup,
+                    *mode,
+                    *_common(topology),
+                ),
             )
         )
     kubelet, health = topology.port(node, "kubelet"), topology.port(node, "kubelet-health")
@@ -460,5 +471,6 @@ def _worker(topology: Topology, node: Node) -> list[Daemon]:
             needs=("apiserver", "crilite"),
         )
     )
-    daemons.append(_kubeproxy(topology, node))
+    if spec.isolated:
+        daemons.append(_kubeproxy(topology, node))
     return daemons

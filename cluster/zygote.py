@@ -23,6 +23,7 @@ import gc
 import importlib
 import importlib.util
 import os
+import pkgutil
 import resource
 import select
 import signal
@@ -37,21 +38,58 @@ from typing import Any
 from kubeling.cluster import channel, child, nodeinit
 from kubeling.linux import syscalls
 
-#: What daemons import inside functions: worth having before the fork, where it is installed.
+_NOTABLE_SECONDS = 0.01
+
+_API = ("ssl", "httpx", "orjson", "yaml", "h11", "prometheus_client", "kubeling.client", "kubeling.daemon")
+
+#: What daemons import inside functions, beside the modules of their own room: worth having before the fork, where it is installed.
+#: The name of a package of ours stands for all of its modules.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "etcdlite": ("grpc", "grpc.aio", "asyncio", "ssl"),
+    "etcdlite": ("asyncio", "ssl", "grpc", "grpc.aio", "kubeling.daemon"),
     "apiserver": (
         "grpc.aio",
+        "orjson",
         "pydantic",
+        "starlette.applications",
+        "starlette.routing",
         "fastapi",
         "uvicorn",
         "uvicorn.protocols.http.httptools_impl",
         "uvicorn.lifespan.on",
         "cryptography.x509",
-        "orjson",
     ),
-    "kubelet": ("httpx", "grpc.aio", "uvicorn"),
+    "crilite": ("grpc.aio",),
+    "kubelet": (*_API, "grpc.aio", "uvicorn"),
+    "scheduler": _API,
+    "controllers": _API,
+    "cloud": _API,
+    "kubeproxy": _API,
+    "dns": (*_API, "dnslib"),
+    "bootstrap": _API,
 }
+
+
+def needs_of(module: str) -> list[str]:
+    """All that is worth importing before a daemon whose entry is `module` is forked, in small steps, the entry last."""
+    parts = module.split(".")
+    room = parts[1] if parts[-1] == "__main__" else ""
+    names = [*LIBRARIES.get(room or parts[-1], ()), *([f"kubeling.{room}"] if room else [])]
+    found: list[str] = []
+    for name in names:
+        found += _submodules(name) if name.startswith("kubeling.") else [name]
+    return [*dict.fromkeys(found), module]
+
+
+def _submodules(package: str) -> list[str]:
+    """`package` and every module below it but the entries, which may do things when they are imported."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        return [package]
+    below: list[str] = []
+    for entry in pkgutil.iter_modules(spec.submodule_search_locations, f"{package}."):
+        if not entry.name.endswith("__main__"):
+            below += _submodules(entry.name) if entry.ispkg else [entry.name]
+    return [package, *below]
 
 
 class ForkServer:
@@ -93,7 +131,8 @@ class ForkServer:
         out: list[int] = []
         try:
             if message["op"] == "warm":
-                self._wanted.extend(message["modules"])
+                for module in message["modules"]:
+                    self._wanted.extend(needs_of(module))
                 return True
             pid = self._init(message, fds) if message["op"] == "init" else self._daemon(message, fds)
             self._children.add(pid)
@@ -101,6 +140,7 @@ class ForkServer:
             out.append(os.pidfd_open(pid))
             answer: dict[str, Any] = {"id": message["id"], "pid": pid}
         except ModuleNotFoundError as error:
+            traceback.print_exc()
             answer = {"id": message["id"], "error": str(error), "missing": error.name == message.get("module")}
         except Exception as error:
             traceback.print_exc()
@@ -125,7 +165,7 @@ class ForkServer:
         return pid
 
     def _daemon(self, message: dict[str, Any], fds: list[int]) -> int:
-        self._require(message["module"], message["name"])
+        self._require(message["module"])
         log, keep = fds[0], fds[1:]
         args = [arg.format(**dict(zip(message["fds"], keep, strict=True))) if "{" in arg else arg for arg in message["args"]]
         namespaces: list[int] = []
@@ -167,27 +207,20 @@ class ForkServer:
             if pid != 0:
                 syscalls.setns(self._pid_namespace, syscalls.CLONE_NEWPID)
 
-    def _require(self, module: str, name: str) -> None:
-        """Import `module` and what it is known to import later. Raises ModuleNotFoundError where it is not there at all."""
-        if module in sys.modules:
-            return
-        if importlib.util.find_spec(module) is None:
-            raise ModuleNotFoundError(f"there is no module {module}", name=module)
-        for library in LIBRARIES.get(name, ()):
-            self._warm(library)
-        importlib.import_module(module)
-        _note_threads(module)
+    def _require(self, module: str) -> None:
+        """Import the entry of a daemon. Raises ModuleNotFoundError where it is not there at all."""
+        if module not in sys.modules:
+            if importlib.util.find_spec(module) is None:
+                raise ModuleNotFoundError(f"there is no module {module}", name=module)
+            importlib.import_module(module)
+            _note_threads(module)
 
     def _warm(self, module: str) -> None:
         if module in sys.modules:
             return
         began = time.monotonic()
         try:
-            parts = module.split(".")
-            if parts[0] == "kubeling" and parts[-1] == "__main__":
-                self._require(module, parts[1])
-            else:
-                importlib.import_module(module)
+            importlib.import_module(module)
         except ModuleNotFoundError:
             return
         except Exception:
@@ -195,7 +228,8 @@ class ForkServer:
             traceback.print_exc()
             return
         _note_threads(module)
-        print(f"imported {module} in {(time.monotonic() - began) * 1000:.0f} ms", file=sys.stderr)
+        if (seconds := time.monotonic() - began) > _NOTABLE_SECONDS:
+            print(f"imported {module} in {seconds * 1000:.0f} ms", file=sys.stderr)
 
     def _reap(self) -> None:
         strangers = False

@@ -1,0 +1,75 @@
+"""Adding and removing nodes of a running cluster, and loading images into it.
+
+The identities of a new node are made here, by whoever asks, as `up` does it; the supervisor then boots it. A node that is removed also goes from the API.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from kubeling.cluster import launch, state
+from kubeling.cluster.control import Control
+from kubeling.cluster.state import ClusterError
+from kubeling.cluster.topology import MAX_WORKERS, missing_ports, next_worker
+
+
+def add_node(name: str) -> str:
+    """Add a worker to the cluster `name` and return its name; it is booted but not yet Ready."""
+    root = state.root_of(name)
+    with Control(root) as control:
+        found = state.load(root)
+        if found is None:
+            raise ClusterError(f"there is no cluster {name!r}")
+        node = next_worker(found.nodes)
+        if node.number > MAX_WORKERS:
+            raise ClusterError(f"the cluster {name!r} has {MAX_WORKERS} workers, and its switch has room for no more")
+        ports = launch.free_ports(missing_ports(found.spec, [node], found.ports))
+        grown = replace(found.topology(root), nodes=(*found.nodes, node), ports={**found.ports, **ports})
+        launch.make_identities(grown)
+        control.call("node-add", node=node.name, ports=ports)
+    return node.name
+
+
+def remove_node(name: str, node: str) -> None:
+    """Take a worker out of the cluster `name`: its processes, its disk, and its Node object, upon which its pods are made elsewhere."""
+    root = state.root_of(name)
+    with Control(root) as control:
+        control.call("node-remove", node=node)
+    _forget(root, node)
+
+
+def _forget(root: Path, node: str) -> None:
+    import asyncio
+
+    from kubeling.api import resources
+    from kubeling.api.errors import ApiError
+    from kubeling.client import kubeconfig
+    from kubeling.client.rest import Client, ConnectionFailed
+
+    async def forget() -> None:
+        async with Client(kubeconfig.load(root / "kubeconfig" / "admin.conf")) as client:
+            await client.delete(resources.NODES, node)
+
+    try:
+        asyncio.run(forget())
+    except ApiError as error:
+        if error.reason != "NotFound":
+            raise ClusterError(
+                f"{node} is gone, but its Node object could not be deleted ({error}): `kubectl delete node {node}`"
+            ) from error
+    except ConnectionFailed as error:
+        raise ClusterError(
+            f"{node} is gone, but its Node object could not be deleted since the API does not answer: `kubectl delete node {node}` later"
+        ) from error
+
+
+def load_image(name: str, archives: list[Path], nodes: list[str]) -> str:
+    """Load image archives (OCI or docker) into the runtimes of `nodes`, of all workers where none is named. Returns what the loader said."""
+    root = state.root_of(name)
+    for archive in archives:
+        if not archive.is_file():
+            raise ClusterError(f"there is no file {archive}")
+    with Control(root, timeout=600) as control:
+        answer = control.call("image-load", archives=[str(path.absolute()) for path in archives], nodes=nodes)
+    return str(answer["output"])
