@@ -49,21 +49,26 @@ async def fetch(probe: Probe, path: str, netns_path: str = "") -> tuple[int, byt
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            await asyncio.get_running_loop().sock_connect(sock, (probe.host, probe.port))
-            reader, writer = await asyncio.open_connection(
-                sock=sock, ssl=context, server_hostname="localhost" if context else None
-            )
             try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: {probe.host}\r\nConnection: close\r\n\r\n".encode())
-                head = await reader.readuntil(b"\r\n\r\n")
-                body = await reader.read(_MAX_PAGE)
-                return int(head.split(b" ", 2)[1]), body
-            finally:
-                writer.close()
+                await asyncio.get_running_loop().sock_connect(sock, (probe.host, probe.port))
+            except BaseException:
+                sock.close()
+                raise
+            return await _exchange(sock, context, probe.host, path)
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
         raise OSError(f"no HTTP answer: {error}") from error
+
+
+async def _exchange(sock: socket.socket, context: ssl.SSLContext | None, host: str, path: str) -> tuple[int, bytes]:
+    # From here on the socket belongs to the transport, which closes it in its own time.
+    reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname="localhost" if context else None)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = await reader.read(_MAX_PAGE)
+        return int(head.split(b" ", 2)[1]), body
     finally:
-        sock.close()
+        writer.close()
 
 
 async def health(probe: Probe | None, netns_path: str) -> str:
