@@ -19,10 +19,12 @@ class CorruptLog(Exception):
     """The log holds damage that no crash explains; the text says where, and what can be done."""
 
 
-def frame(number: int, payload: bytes) -> bytes:
-    """The bytes of one frame."""
-    checksum = zlib.crc32(payload, zlib.crc32(_NUMBER.pack(number)))
-    return HEAD.pack(MAGIC, len(payload), number, checksum) + payload
+def frame(number: int, parts: list[bytes]) -> bytes:
+    """The bytes of one frame, whose payload is `parts` one after another."""
+    checksum = zlib.crc32(_NUMBER.pack(number))
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    return b"".join([HEAD.pack(MAGIC, sum(map(len, parts)), number, checksum), *parts])
 
 
 def read(data: bytes, at: int) -> tuple[int, int, int] | None:

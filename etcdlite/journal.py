@@ -40,6 +40,15 @@ class Entry:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What goes to disk in one frame: encoded records, the highest index among them, and the head for a new segment, should one be due."""
+
+    records: list[bytes]
+    last_index: int
+    head: bytes
+
+
 class NoSpace(Exception):
     """The disk is full; nothing of the batch is written, and the journal is as it was before."""
 
@@ -171,9 +180,9 @@ class Journal:
         """Whether there is something to write."""
         return bool(self._pending)
 
-    def take(self) -> tuple[bytes, int, bytes]:
+    def take(self) -> Batch:
         """What is gathered, for :meth:`write`."""
-        taken = (b"".join(self._pending), self._pending_last, self._head())
+        taken = Batch(self._pending, self._pending_last, self._head())
         self._pending = []
         self._pending_last = 0
         return taken
@@ -184,21 +193,21 @@ class Journal:
 
     # Writing, in a thread.
 
-    def write(self, taken: tuple[bytes, int, bytes]) -> None:
+    def write(self, batch: Batch) -> None:
         """Put one batch on disk. On :class:`NoSpace` nothing has changed; any other OSError means that the disk cannot be trusted any more."""
-        payload, last_index, head = taken
+        size = sum(map(len, batch.records))
         try:
-            if self._fd < 0 or self._at + len(payload) + 64 > max(self._segment_bytes, len(payload) + 256):
-                self._roll(head)
-            self._append(payload)
+            if self._fd < 0 or self._at + size + 64 > max(self._segment_bytes, size + 256):
+                self._roll(batch.head)
+            self._append(batch.records)
         except OSError as error:
             if error.errno in _NO_SPACE:
                 raise NoSpace(str(error)) from error
             raise
-        self._segments[-1].last_index = max(self._segments[-1].last_index, last_index)
+        self._segments[-1].last_index = max(self._segments[-1].last_index, batch.last_index)
 
-    def _append(self, payload: bytes) -> None:
-        data = frame(self._number, payload)
+    def _append(self, records: list[bytes]) -> None:
+        data = frame(self._number, records)
         at = self._at
         try:
             if at + len(data) > self._room:
@@ -226,7 +235,7 @@ class Journal:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._at = self._room = 0
         try:
-            self._append(head)
+            self._append([head])
             sync_directory(self._directory)
         except OSError:
             os.close(self._fd)

@@ -44,7 +44,7 @@ class _KV:
     async def put(self, raw: bytes, context: Context) -> bytes:
         request = pb.PutRequest.FromString(raw)
         requests.check_put(request)
-        self._check_room(raw)
+        await self._check_room(raw)
         return answer(await self._proposer.submit(Kind.PUT, raw, request))
 
     async def delete_range(self, raw: bytes, context: Context) -> bytes:
@@ -56,7 +56,7 @@ class _KV:
         request = pb.TxnRequest.FromString(raw)
         requests.check_txn(request)
         if requests.is_write(request):
-            self._check_room(raw, requests.puts(request))
+            await self._check_room(raw, requests.puts(request))
             return answer(await self._proposer.submit(Kind.TXN, raw, request))
         if not requests.is_serializable(request):
             await self._proposer.barrier()
@@ -70,8 +70,9 @@ class _KV:
             await self._member.scrubbed.wait()
         return result
 
-    def _check_room(self, raw: bytes, grows: bool = True) -> None:
+    async def _check_room(self, raw: bytes, grows: bool = True) -> None:
         if len(raw) > MAX_REQUEST_BYTES:
             raise REQUEST_TOO_LARGE
         if grows and self._member.over_quota(len(raw)):
+            await self._member.raise_no_space()
             raise NO_SPACE

@@ -82,7 +82,7 @@ class Member:
         self._lease_timer: asyncio.TimerHandle | None = None
         self._lease_due = float("inf")
         self._primary = False
-        self._alarm_pending = False
+        self._alarm: asyncio.Future[bytes | EtcdError] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self.engine: Engine
         self.raft: Raft | None = None
@@ -300,17 +300,18 @@ class Member:
     # Space.
 
     def over_quota(self, more: int) -> bool:
-        """Whether `more` bytes would be too many; raises the NOSPACE alarm if so."""
-        if self.state.store.size + more <= self.config.quota_bytes:
-            return False
-        alarm = (self.id, pb.NOSPACE)
-        if alarm not in self.state.alarms and not self._alarm_pending:
-            self._alarm_pending = True
+        """Whether `more` bytes would be too many."""
+        return self.state.store.size + more > self.config.quota_bytes
+
+    async def raise_no_space(self) -> None:
+        """Turn the NOSPACE alarm on, unless it is; then all members refuse what needs space until somebody turns it off."""
+        if (self.id, pb.NOSPACE) in self.state.alarms:
+            return
+        if self._alarm is None or self._alarm.done():
             log.warning("the quota is used up", quota=self.config.quota_bytes, size=self.state.store.size)
             request = pb.AlarmRequest(action=pb.AlarmRequest.ACTIVATE, memberID=self.id, alarm=pb.NOSPACE)
-            raised = self.proposer.submit(Kind.ALARM, request.SerializeToString(), request)
-            raised.add_done_callback(lambda _: setattr(self, "_alarm_pending", False))
-        return True
+            self._alarm = self.proposer.submit(Kind.ALARM, request.SerializeToString(), request)
+        await asyncio.shield(self._alarm)
 
     # Snapshots.
 

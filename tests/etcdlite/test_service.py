@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import resource
 import shutil
 import urllib.request
 from collections.abc import AsyncIterator
@@ -138,13 +139,15 @@ async def test_progress_says_the_revision_up_to_which_nothing_is_missing(member:
 async def test_a_slow_watcher_costs_no_memory_and_misses_nothing(member: Member) -> None:
     slow = member.watch(pb.WatchCreateRequest(key=b"\x00", range_end=b"\x00", fragment=True))
     await created(slow)
-    rss_before = resident(member.pid)
-    for round_ in range(10):
+    sizes: list[int] = []
+    for round_ in range(30):
         await asyncio.gather(*[member.put(b"k%d" % number, bytes([round_]) * 100_000) for number in range(40)])
         revision = (await member.status()).header.revision
-        await member.kv.Compact(pb.CompactionRequest(revision=revision - 200)) if revision > 202 else None
-    # 40 MB of events are waiting: some in the queue, in gRPC and in the kernel, most of them only in the store (of which 24 MB are not compacted).
-    assert resident(member.pid) - rss_before < 60 << 20
+        if revision > 202:
+            await member.kv.Compact(pb.CompactionRequest(revision=revision - 200))
+        sizes.append(resident(member.pid))
+    # 120 MB of events were made. What was queued for the watcher is bounded; the rest of it is a place in the store's log.
+    assert sizes[-1] - sizes[14] < 30 << 20
     fast = member.watch(pb.WatchCreateRequest(key=b"k1", start_revision=revision))
     await created(fast)
     revisions: list[int] = []
@@ -211,9 +214,13 @@ async def test_a_snapshot_is_whole_and_the_status_page_tells(member: Member) -> 
 
 async def test_a_quota_raises_an_alarm_that_stays_until_it_is_disarmed(tmp_path: Path) -> None:
     async with single(tmp_path, "--quota-backend-bytes=100000") as member:
-        with pytest.raises(grpc.aio.AioRpcError) as error:
+
+        async def fill() -> None:
             for _ in range(200):
                 await member.put(b"k", bytes(1000))
+
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await fill()
         assert (error.value.code().name, error.value.details()) == (
             "RESOURCE_EXHAUSTED",
             "etcdserver: mvcc: database space exceeded",
@@ -227,6 +234,24 @@ async def test_a_quota_raises_an_alarm_that_stays_until_it_is_disarmed(tmp_path:
         mine = (await member.status()).header.member_id
         await member.maintenance.Alarm(pb.AlarmRequest(action=pb.AlarmRequest.DEACTIVATE, memberID=mine, alarm=pb.NOSPACE))
         await member.put(b"k", b"v")
+
+
+async def test_a_full_disk_refuses_writes_answers_reads_and_mends_itself(tmp_path: Path) -> None:
+    async with single(tmp_path, "--snapshot-log-bytes=131072") as member:
+        await member.put(b"k", b"before")
+        # No file of the process may grow beyond this: to it that is a full disk.
+        unlimited = resource.prlimit(member.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        for _ in range(3):
+            assert await refused(member.kv.Put(pb.PutRequest(key=b"k", value=bytes(8000)))) == (
+                "RESOURCE_EXHAUSTED",
+                "etcdserver: mvcc: database space exceeded",
+            )
+        assert await member.get(b"k") == b"before"
+        resource.prlimit(member.pid, resource.RLIMIT_FSIZE, unlimited)
+        await member.put(b"k", b"after")
+        await member.kill()
+        await member.start()
+        assert await member.get(b"k") == b"after"
 
 
 async def test_a_second_process_on_the_same_directory_or_port_says_so_in_one_line(member: Member, tmp_path: Path) -> None:
