@@ -101,8 +101,11 @@ def check_keys(value: Any, schema: Schema | None, path: str = "") -> list[FieldE
             key = element_key(schema, each)
             where = f"{path}[{index}]"
             if key is None:
-                missing = [name for name in schema.list_map_keys if not isinstance(each, dict) or each.get(name) is None]
-                found.append(required_value(where, f"associative list with keys has an element that omits key field {missing}"))
+                missing = next(
+                    (name for name in schema.list_map_keys if not isinstance(each, dict) or each.get(name) is None), ""
+                )
+                detail = f'associative list with keys has an element that omits key field "{missing}"'
+                found.append(required_value(where, detail))
             elif key in seen:
                 found.append(duplicate_value(where, key[2:]))
             else:

@@ -165,14 +165,18 @@ def _deadline(after: int | None, before: int | None) -> Errors:
 
 
 def _added_tolerations(after: Map, before: Map) -> Errors:
-    held = [{key: value for key, value in each.items() if key != "tolerationSeconds"} for each in after.get("tolerations") or ()]
+    held = [_timeless(each) for each in after.get("tolerations") or ()]
     for each in before.get("tolerations") or ():
-        if {key: value for key, value in each.items() if key != "tolerationSeconds"} not in held:
+        if _timeless(each) not in held:
             detail = "existing toleration can not be modified except its tolerationSeconds"
             yield forbidden_value("spec.tolerations", detail)
             return
     if after.get("tolerations"):
         yield from tolerations("spec.tolerations", after["tolerations"])
+
+
+def _timeless(toleration: Map) -> Map:
+    return {key: value for key, value in toleration.items() if value and key != "tolerationSeconds"}
 
 
 def _gates(after: Map, before: Map) -> Errors:

@@ -1,0 +1,65 @@
+"""Semantic validation, by transcript: `create`, or `update` with the old object first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from kubeling.api import resources
+from kubeling.api.defaults import apply_defaults
+from kubeling.api.errors import invalid
+from kubeling.api.meta import name_of
+from kubeling.api.resources import BUILTIN, Resource
+from kubeling.api.strategies import strategy_of
+from kubeling.api.validation import validate_create, validate_update
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _made(document: dict[str, Any], resource: Resource) -> dict[str, Any]:
+    """As the server has it when it validates: named, defaulted, prepared."""
+    document.setdefault("apiVersion", "v1")
+    metadata = document.setdefault("metadata", {})
+    if "generateName" not in metadata:
+        metadata.setdefault("name", "x")
+    if resource.namespaced:
+        metadata.setdefault("namespace", "d")
+    metadata.setdefault("uid", "u")
+    apply_defaults(document)
+    strategy_of(resource).prepare_for_create(document, NOW)
+    return document
+
+
+def _answer(case: Any) -> str:
+    first = case.documents[0]
+    resource = resources.by_kind(first.get("apiVersion", "v1"), first["kind"])
+    assert resource is not None
+    made = [_made(each, resource) for each in case.documents]
+    if case.verb == "create":
+        found = validate_create(made[0], resource)
+    else:
+        strategy_of(resource).prepare_for_update(made[1], made[0])
+        found = validate_update(made[1], made[0], resource)
+    if not found:
+        return "ok"
+    if case.verb == "status":
+        return invalid(resource.kind, resource.group, name_of(made[0]), found).message
+    return "\n".join(f"{each.reason} {line}" for each in found for line in [str(each).replace("\n", " | ")])
+
+
+@pytest.mark.parametrize(
+    "name", ["validation_meta.txt", "validation_pod.txt", "validation_workloads.txt", "validation_others.txt"]
+)
+def test_transcript(name: str, transcript: Callable[..., None]) -> None:
+    transcript(name, _answer)
+
+
+@pytest.mark.parametrize("resource", [each for each in BUILTIN if "update" in each.verbs], ids=lambda each: each.plural)
+def test_no_validator_stumbles_over_an_empty_object(resource: Resource) -> None:
+    empty = {"apiVersion": resource.group_version, "kind": resource.kind}
+    made = _made(empty, resource)
+    validate_create(made, resource)
+    validate_update(made, made, resource)
