@@ -250,6 +250,8 @@ def hold_back(
             ready.append(each)
             continue
         ended = each.last.finished_at / 1e9
+        # A restarted kubelet reads off the restart count how often it has crashed, so that the back-off survives.
+        backoff.seed(key(each.container), each.last.attempt, each.last.started_at / 1e9, ended)
         left = backoff.remaining(key(each.container), ended)
         if left > 0:
             waiting.append(Waiting(each, backoff.delay(key(each.container)), left))

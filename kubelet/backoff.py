@@ -48,6 +48,11 @@ class KeyedBackoff:
         else:
             entry.delay, entry.updated = min(self._limit, entry.delay * 2), now
 
+    def seed(self, key: str, failures: int, began: float, failed_at: float) -> None:
+        """What is not known of `key` is taken from its past: so many failures before, the last run from `began` to `failed_at`."""
+        if key not in self._entries and failures > 0 and failed_at - began <= 2 * self._limit:
+            self._entries[key] = _Entry(min(self._limit, self._base * 2 ** min(failures - 1, 30)), began)
+
     def forget(self, prefix: str) -> None:
         """Drop all keys that begin with `prefix`: the pod is gone."""
         for key in [each for each in self._entries if each.startswith(prefix)]:

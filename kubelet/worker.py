@@ -25,7 +25,7 @@ from kubeling.kubelet.convert import sandbox_config
 from kubeling.kubelet.cri import RuntimeFailure
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import ContainerRecord, PodRuntime
-from kubeling.kubelet.podstatus import View, generate_status, is_gone_quiet, pod_ips, rejected_status
+from kubeling.kubelet.podstatus import OWNED_CONDITIONS, View, generate_status, is_gone_quiet, pod_ips, rejected_status
 from kubeling.kubelet.probers import PodProbes
 from kubeling.kubelet.starting import Image, Place, Starter, StartProblem, pod_label
 from kubeling.kubelet.stopping import Stopper, grace_of, remove_everything, run_hook
@@ -82,15 +82,16 @@ class PodWorker:
     # -- what others tell ------------------------------------------------------------------------------------------------------------
 
     def update(self, pod: Object) -> None:
-        """The API shows a new version of the pod."""
-        self.pod = pod
+        """The API shows a new version of the pod. The echo of our own status wakes nobody."""
+        before, self.pod = self.pod, pod
         self._context.statuses.observe(pod)
         if self._ending is not None and is_deleting(pod) and grace_of(pod) < self._ending.grace:
             self._ending = Ending(grace_of(pod), self._ending.verdict)
             self._interrupt.set()
         elif self._ending is None and (is_deleting(pod) or is_terminal(pod)):
             self._interrupt.set()
-        self.wake()
+        if _concerns_us(before, pod):
+            self.wake()
 
     def remove(self, pod: Object) -> None:
         """The API has no such pod any more."""
@@ -398,8 +399,9 @@ class PodWorker:
             container_id = await self._starter.run(pod, start, place, ready)
             await self._post_start(pod, start, container_id, place)
         except StartProblem as problem:
+            if self._reasons.get(name) != (problem.reason, problem.message):
+                self._log.info("a container did not start", container=name, reason=problem.reason, error=problem.message)
             self._reasons[name] = (problem.reason, problem.message)
-            self._log.info("a container did not start", container=name, reason=problem.reason, error=problem.message)
             # A missing object wakes the worker when it appears; everything else is tried again.
             self._retry(1.0 if problem.reason == "ErrImagePull" else problem.retry_in or 10.0)
             return False
@@ -495,6 +497,17 @@ class PodWorker:
         self._context.images.forget(self.uid)
         self._finished = self._removed
         return None
+
+
+def _concerns_us(before: Object, pod: Object) -> bool:
+    """Whether anything but our own part of the status has changed."""
+
+    def rest(obj: Object) -> tuple[Any, ...]:
+        metadata = {key: value for key, value in metadata_of(obj).items() if key not in ("resourceVersion", "managedFields")}
+        others = [each for each in status_of(obj).get("conditions") or () if each["type"] not in OWNED_CONDITIONS]
+        return spec_of(obj), metadata, others, is_terminal(obj)
+
+    return rest(before) != rest(pod)
 
 
 def _every_container(pod: Object) -> list[dict[str, Any]]:
