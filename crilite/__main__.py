@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _ensure_keeper(state: Path) -> None:
     """Fork the keeper off while this process is small and has no threads. One that outlived the last daemon is kept."""
-    from kubeling.crilite import keeper
+    from kubeling.crilite import keeper_process
     from kubeling.crilite.keeper_client import try_connect
 
     state.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -77,7 +77,7 @@ def _ensure_keeper(state: Path) -> None:
     if there is not None:
         there.close()
         return
-    keeper.fork_off(str(state), str(state / "keeper.log"))
+    keeper_process.fork_off(str(state), str(state / "keeper.log"))
 
 
 if __name__ == "__main__":

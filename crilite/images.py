@@ -16,14 +16,15 @@ from typing import Any
 
 from kubeling.crilite import reference
 from kubeling.crilite.content import Content
-from kubeling.crilite.errors import CriError, InvalidArgument
+from kubeling.crilite.errors import CriError, InvalidArgument, NotFound
 from kubeling.crilite.spec import ImageConfig
 from kubeling.daemon.log import get_logger
 from kubeling.proto import cri_pb2
 
 log = get_logger("crilite.images")
 
-HOST_IMAGE = "kubeling.local/host"
+LOCAL_REGISTRY = "kubeling.local"
+HOST_IMAGE = f"{LOCAL_REGISTRY}/host"
 _STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Not the digest of anything: the name under which the host image is listed.
 HOST_ID = "sha256:" + "6b7562656c696e67" * 4
@@ -116,9 +117,14 @@ class ImageStore:
         """The image, from its registry if it is not here. Pulls of one name at the same time are one pull."""
         found = self.find(name)
         wanted = None if _is_host(name) else reference.parse(name)
-        if found is not None and (wanted is None or wanted.digest or wanted.registry == "kubeling.local"):
+        if found is not None and (wanted is None or wanted.digest):
             return found
         assert wanted is not None
+        if wanted.registry == LOCAL_REGISTRY:
+            # Nobody serves that name: such images are built in, or loaded by hand.
+            if found is None:
+                raise NotFound(f"image {name!r} not found: load it from an archive")
+            return found
         from kubeling.crilite import registry
 
         key = f"{wanted} {auth.SerializeToString().hex()}"

@@ -49,7 +49,7 @@ def start_by_exec(state: str) -> None:
     """Start a keeper as a program of its own, and return when it listens. Safe in a process with threads."""
     read, write = os.pipe()
     with open(os.path.join(state, "keeper.log"), "ab") as out:
-        command = [sys.executable, "-m", "kubeling.crilite.keeper", state, str(write)]
+        command = [sys.executable, "-m", "kubeling.crilite.keeper_process", state, str(write)]
         subprocess.run(command, pass_fds=(write,), stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False)
     os.close(write)
     os.read(read, 1)
@@ -66,6 +66,7 @@ class KeeperClient:
         self._next = 0
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
         self._lost = asyncio.Event()
+        self._connected = asyncio.Event()
 
     async def connect(self) -> dict[str, int]:
         """Connect, starting a keeper where there is none; the containers that it holds, with their pids."""
@@ -79,6 +80,7 @@ class KeeperClient:
         sock.setblocking(False)
         self._socket = sock
         self._lost.clear()
+        self._connected.set()
         asyncio.get_running_loop().add_reader(sock, self._receive)
         answer, _ = await self.request("hello")
         held: dict[str, int] = answer["held"]
@@ -107,11 +109,17 @@ class KeeperClient:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
+            self._connected.clear()
 
     async def request(self, op: str, fds: Sequence[int] = (), **values: Any) -> tuple[dict[str, Any], list[int]]:
         """The answer and the descriptors that came with it. Raises KeeperError."""
         if self._socket is None:
-            raise KeeperGone("the keeper is not running")
+            # Another one is being started, see run().
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    await self._connected.wait()
+            except TimeoutError:
+                raise KeeperGone("the keeper is not running") from None
         self._next += 1
         number = self._next
         data = json.dumps({"id": number, "op": op, **values}).encode()

@@ -64,9 +64,13 @@ async def _pull(content: Content, wanted: Reference, remote: _Remote) -> str:
             if not content.has_blob(one):
                 await remote.blob(content, one)
 
-    async with asyncio.TaskGroup() as group:
-        for one in dict.fromkeys(blobs):
-            group.create_task(fetch(one))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in dict.fromkeys(blobs):
+                group.create_task(fetch(one))
+    except ExceptionGroup as failures:
+        # One is enough to say what is wrong; the others are mostly its consequences.
+        raise failures.exceptions[0] from None
     # The digest that names the image is what the tag stands for, be it an index.
     names = [str(Reference(wanted.registry, wanted.repository, wanted.tag))] if wanted.tag and not wanted.digest else []
 

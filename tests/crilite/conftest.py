@@ -60,7 +60,7 @@ class Node:
         self.daemon: subprocess.Popen[bytes] | None = None
         self._holder = subprocess.Popen(
             ["unshare", "-n", "-m", "-p", "-u", "-f", "--kill-child", "--mount-proc", "--propagation", "private", "sh", "-c",
-             "mount --make-rshared /; ip link set lo up; exec sleep 3600"],
+             f"mount --make-rshared /; ip link set lo up; touch {folder}/up; while :; do sleep 3600 & wait; done"],
         )  # fmt: skip
         deadline = time.monotonic() + 10
         while not self._is_up():
@@ -72,7 +72,7 @@ class Node:
         if not found:
             return False
         self.pid = found[0]
-        return Path(f"/proc/{self.pid}/comm").read_text().strip() == "sleep"
+        return (self.folder / "up").exists()
 
     def inside(self, *command: str) -> list[str]:
         return ["nsenter", "-t", str(self.pid), "-n", "-m", "-p", "-u", "--", *command]
@@ -101,7 +101,8 @@ class Node:
 
     @property
     def keeper_pid(self) -> int:
-        return next(pid for pid in children(self.pid) if b"kubeling.crilite" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        found = [pid for pid in children(self.pid) if b"kubeling.crilite" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return found[0] if found else 0
 
     def close(self) -> None:
         with contextlib.suppress(IndexError, ProcessLookupError):

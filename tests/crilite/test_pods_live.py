@@ -194,7 +194,7 @@ async def test_namespaces_are_shared_as_asked(client: Cri, node: Node, network: 
     )
     assert text.splitlines()[:4] == other.splitlines()[:4]
     assert text.count("sleep") >= 2
-    _, shm, _ = await client.exec(first, "sh", "-c", "echo x > /dev/shm/y")
+    await client.exec(first, "sh", "-c", "echo x > /dev/shm/y")
     assert (await client.exec(second, "cat", "/dev/shm/y"))[1] == "x\n"
     own = node.run("readlink", "/proc/1/ns/net").strip()
     assert (text.splitlines()[1] == own) == (network == cri.NODE)
@@ -248,8 +248,8 @@ async def test_mistakes_are_named(client: Cri) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await client.create(sandbox, pod, "true", image="registry.invalid/none:1")
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    linux = security(capabilities=cri.Capability(add_capabilities=["FLYING"]))
     with pytest.raises(grpc.aio.AioRpcError, match="unknown capability"):
-        linux = security(capabilities=cri.Capability(add_capabilities=["FLYING"]))
         await client.create(sandbox, pod, "true", linux=linux)
     with pytest.raises(grpc.aio.AioRpcError, match="no runtime handler"):
         await client.sandbox(handler="none")

@@ -1,0 +1,122 @@
+"""Deaths of the daemon and of the keeper: containers go on, nothing is lost, nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kubeling.proto import cri_pb2 as cri
+from tests.crilite.conftest import Cri, Node, children, eventually
+
+pytestmark = [pytest.mark.live, pytest.mark.root]
+
+TICKS = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done"
+
+
+async def restarted(node: Node, client: Cri) -> None:
+    node.start()
+    await client.ready()
+
+
+async def test_containers_outlive_the_daemon(client: Cri, node: Node) -> None:
+    sandbox, running = await client.pod("sh", "-c", TICKS)
+    _, ending = await client.pod("sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.02; done; exit 5")
+    before = await client.status(running)
+    pid = children(node.keeper_pid)[0]
+    await client.exec(ending, "true")
+    await client.exec(ending, "sh", "-c", "(sleep 1; touch /tmp/go) &")
+    node.kill_daemon()
+    log = Path(before.log_path)
+    size = len(log.read_text())
+    await eventually(lambda: len(log.read_text()) > size)
+    # The second container ends while nobody but the keeper looks.
+    exit_file = node.state / "containers" / ending / "exit"
+    await eventually(exit_file.exists)
+    await restarted(node, client)
+    after = await client.status(running)
+    assert (after.state, after.started_at) == (cri.CONTAINER_RUNNING, before.started_at)
+    assert os.path.exists(f"/proc/{pid}")
+    ended = await client.status(ending)
+    assert (ended.state, ended.exit_code, ended.reason) == (cri.CONTAINER_EXITED, 5, "Error")
+    assert (await client.exec(running, "echo", "here"))[1] == "here\n"
+    numbers = [int(line) for line in client.text(str(log)).split()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    answer = await client.runtime.PodSandboxStatus(cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox))
+    assert answer.status.network.ip
+
+
+async def test_containers_outlive_the_keeper(client: Cri, node: Node) -> None:
+    _, running = await client.pod("sh", "-c", TICKS)
+    _, ending = await client.pod("sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.02; done; exit 6")
+    log = Path((await client.status(running)).log_path)
+    await eventually(lambda: log.exists() and len(log.read_text()) > 100)
+    old = node.keeper_pid
+    os.kill(old, signal.SIGKILL)
+    await eventually(lambda: node.keeper_pid not in (0, old))
+
+    async def works() -> bool:
+        try:
+            return (await client.exec(ending, "touch", "/tmp/go"))[0] == 0
+        except Exception:
+            return False
+
+    await eventually(works, 20)
+    size = len(log.read_text())
+    await eventually(lambda: len(log.read_text()) > size)
+    status = await client.finished(ending)
+    # Kernels before 6.15 do not tell who is not the parent.
+    assert status.exit_code in (6, 255)
+    await client.runtime.StopContainer(cri.StopContainerRequest(container_id=running, timeout=0))
+    assert (await client.status(running)).state == cri.CONTAINER_EXITED
+    numbers = [int(line) for line in client.text(str(log)).split()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_both_die_and_leftovers_go(client: Cri, node: Node) -> None:
+    sandbox, container = await client.pod("sleep", "1000")
+    keeper = node.keeper_pid
+    inner = children(keeper)
+    node.kill_daemon()
+    os.kill(keeper, signal.SIGKILL)
+    for pid in inner:
+        os.kill(pid, signal.SIGKILL)
+    # What a daemon leaves that dies in the middle of making things.
+    half = node.root / "sandboxes" / ("a" * 64)
+    half.mkdir()
+    (half / "record.json").write_text('{"id": "aaa')
+    record = json.loads((node.root / "sandboxes" / sandbox / "record.json").read_text())
+    unfinished = node.root / "sandboxes" / ("b" * 64)
+    unfinished.mkdir()
+    (unfinished / "record.json").write_text(json.dumps({**record, "id": "b" * 64, "phase": "creating", "ip": "10.244.7.99"}))
+    stray = node.state / "containers" / ("c" * 64)
+    stray.mkdir()
+    await restarted(node, client)
+    assert not half.exists()
+    assert not unfinished.exists()
+    assert not stray.exists()
+    status = await client.status(container)
+    assert (status.state, status.reason) == (cri.CONTAINER_EXITED, "Unknown")
+
+
+async def test_sigterm_leaves_containers_and_an_idle_keeper_ends(node: Node, client: Cri) -> None:
+    _, container = await client.pod("sleep", "1000")
+    node.kill_daemon(signal.SIGTERM)
+    assert children(node.keeper_pid)
+    await restarted(node, client)
+    assert (await client.status(container)).state == cri.CONTAINER_RUNNING
+    await client.clean()
+    node.kill_daemon(signal.SIGTERM)
+    await eventually(lambda: not any(b"kubeling" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(node.pid)), 20)
+    await restarted(node, client)
+
+
+@pytest.fixture(autouse=True)
+async def daemon_is_up(node: Node) -> AsyncIterator[None]:
+    yield
+    if node.daemon is not None and node.daemon.poll() is not None:
+        node.start()
