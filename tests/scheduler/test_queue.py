@@ -1,0 +1,74 @@
+"""Whose turn it is, under a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from kubeling.daemon.clock import VirtualClock
+from kubeling.scheduler.queue import SchedulingQueue
+
+
+def pod(name: str, priority: int = 0, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "default"}, "spec": {"priority": priority, **spec}}
+
+
+async def test_higher_priority_first_then_the_older() -> None:
+    clock = VirtualClock()
+    queue = SchedulingQueue(clock=clock)
+    queue.add(pod("first"))
+    await clock.advance(1)
+    queue.add(pod("second"))
+    queue.add(pod("urgent", priority=10))
+    assert [(await queue.pop()).pod["metadata"]["name"] for _ in range(3)] == ["urgent", "first", "second"]
+
+
+async def test_backoff_doubles_from_one_second_to_ten() -> None:
+    clock = VirtualClock()
+    queue = SchedulingQueue(clock=clock)
+    queue.add(pod("p"))
+    queued = await queue.pop()
+    for delay in (1, 2, 4, 8, 10, 10):
+        queue.back_off(queued)
+        again = asyncio.ensure_future(queue.pop())
+        await clock.advance(delay - 0.1)
+        assert not again.done()
+        await clock.advance(0.2)
+        queued = again.result()
+
+
+async def test_an_unschedulable_pod_waits_for_a_change_or_five_minutes() -> None:
+    clock = VirtualClock()
+    queue = SchedulingQueue(clock=clock)
+    queue.add(pod("p"))
+    queue.park(await queue.pop(), frozenset({"NodeResourcesFit"}))
+    again = asyncio.ensure_future(queue.pop())
+    await clock.advance(200)
+    assert not again.done()
+    queue.cluster_changed(lambda queued: "NodeAffinity" in queued.plugins)
+    await clock.advance(1)
+    assert not again.done()
+    queue.cluster_changed(lambda queued: "NodeResourcesFit" in queued.plugins)
+    await clock.advance(0.1)
+    queue.park(again.result(), frozenset({"NodeResourcesFit"}))
+    flushed = asyncio.ensure_future(queue.pop())
+    await clock.advance(301)
+    assert flushed.done()
+
+
+async def test_gated_pods_wait_until_their_gates_go() -> None:
+    queue = SchedulingQueue(lambda each: bool(each["spec"].get("schedulingGates")), clock=VirtualClock())
+    queue.add(pod("p", schedulingGates=[{"name": "g"}]))
+    waiting = asyncio.ensure_future(queue.pop())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.update(pod("p"))
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_removed_pod_never_comes() -> None:
+    queue = SchedulingQueue(clock=VirtualClock())
+    queue.add(pod("p"))
+    queue.add(pod("q"))
+    queue.remove("default/p")
+    assert (await queue.pop()).key == "default/q"
