@@ -1,0 +1,27 @@
+"""What of a node matters to those who send it traffic from outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubeling.api.conditions import is_true
+from kubeling.api.meta import is_deleting, labels_of, status_of, uid_of
+from kubeling.cloud.provider import Obj
+
+EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+
+def eligible(node: Obj) -> bool:
+    """Whether traffic from outside may go to a node."""
+    return is_true(node, "Ready") and not is_deleting(node) and EXCLUDE_LABEL not in labels_of(node)
+
+
+def internal_address(node: Obj) -> str | None:
+    """The node's InternalIP."""
+    addresses = status_of(node).get("addresses") or ()
+    return next((each["address"] for each in addresses if each.get("type") == "InternalIP"), None)
+
+
+def fingerprint(node: Obj) -> tuple[Any, ...]:
+    """What of a node a load balancer depends on: a heartbeat does not change it."""
+    return (eligible(node), internal_address(node), uid_of(node))

@@ -1,0 +1,126 @@
+"""What a cloud can do for a cluster: the seam between our controllers and a provider, shaped like upstream's cloud provider interface.
+
+A provider offers the parts that it has and None for the others; the controllers of absent parts do not run. Every call may be slow, may fail, and may
+be repeated: each must be idempotent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Obj = dict[str, Any]
+
+
+class ProviderError(Exception):
+    """The provider cannot do it now; the text is shown in an event on the object, so it says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBalancer:
+    """How a load balancer stands: what goes into `status.loadBalancer.ingress`, annotations to show, and what is wrong though it works in part."""
+
+    ingress: tuple[Obj, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a cloud knows of a machine."""
+
+    provider_id: str
+    instance_type: str = ""
+    addresses: tuple[Obj, ...] = ()
+    zone: str = ""
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Packets to `destination` (a pod CIDR) go to the node."""
+
+    name: str
+    node: str
+    destination: str
+
+
+class LoadBalancers(Protocol):
+    """External addresses for Services of type LoadBalancer."""
+
+    @property
+    def owned_annotations(self) -> frozenset[str]:
+        """The keys of the annotations that it may set on Services; they go with the load balancer."""
+
+    async def ensure(self, service: Obj, nodes: Sequence[Obj]) -> LoadBalancer:
+        """Make it, or bring it to what the Service and the nodes are now. ProviderError where that cannot be done."""
+
+    async def update(self, service: Obj, nodes: Sequence[Obj]) -> None:
+        """Only the nodes changed."""
+
+    async def delete(self, service: Obj) -> None:
+        """Nothing of it is left afterwards; one that is not there is fine."""
+
+
+class Instances(Protocol):
+    """The machines behind the nodes."""
+
+    async def exists(self, node: Obj) -> bool: ...
+
+    async def is_shut_down(self, node: Obj) -> bool: ...
+
+    async def metadata(self, node: Obj) -> Metadata: ...
+
+
+class Zones(Protocol):
+    """Where machines are."""
+
+    async def zone_of(self, node: Obj) -> tuple[str, str]:
+        """(region, zone)."""
+
+
+class Routes(Protocol):
+    """Routes to pod CIDRs, where the cloud's network needs them."""
+
+    async def list(self, cluster: str) -> Sequence[Route]: ...
+
+    async def create(self, cluster: str, route: Route) -> None: ...
+
+    async def delete(self, cluster: str, route: Route) -> None: ...
+
+
+class Provider(Protocol):
+    """One cloud."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def load_balancers(self) -> LoadBalancers | None: ...
+
+    @property
+    def instances(self) -> Instances | None: ...
+
+    @property
+    def zones(self) -> Zones | None: ...
+
+    @property
+    def routes(self) -> Routes | None: ...
+
+    async def close(self) -> None:
+        """We lead no longer: leave to the next leader what it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a provider may ask of the cluster, without a client of its own: reads from copies that follow the apiserver."""
+
+    #: All Services, to know which addresses are taken.
+    services: Callable[[], Sequence[Obj]]
+    #: The names of the nodes with a ready endpoint of a Service.
+    nodes_with_endpoints: Callable[[Obj], frozenset[str]]
+
+
+#: Makes a provider from the flags' values.
+Factory = Callable[[Mapping[str, str], Cluster], Provider]
