@@ -187,7 +187,7 @@ class ImageStore:
     def rootfs(self, image: Image, folder: str, hide: list[str]) -> dict[str, Any]:
         """How the launcher makes the container's root; `folder` is the container's own directory."""
         if image.kind == "host":
-            return {"kind": "host", "hide": hide}
+            return {"kind": "host", "hide": hide, "userxattr": self.content.userxattr}
         if not self.overlay:
             return {"kind": "copy", "path": os.path.join(folder, "upper")}
         # overlayfs wants the uppermost first.

@@ -235,8 +235,8 @@ class Keeper:
         try:
             if spec["rootfs"]["kind"] != "none":
                 pidfd = os.pidfd_open(held.pid)
-            stdio = fds[1:]
-            pid = self._fork(pidfd, lambda: launch.execute_in(spec, child_end, pidfd=pidfd, stdio=stdio), keeper_end)
+            stdio, first = fds[1:], held.pid
+            pid = self._fork(pidfd, lambda: launch.execute_in(spec, child_end, pid=first, pidfd=pidfd, stdio=stdio), keeper_end)
         finally:
             if pidfd >= 0:
                 os.close(pidfd)

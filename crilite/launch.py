@@ -59,20 +59,13 @@ def container(spec: dict[str, Any], status: socket.socket, *, scratch: str, fifo
         _execute(spec, program, environment, stdio)
 
 
-def execute_in(spec: dict[str, Any], status: socket.socket, *, pidfd: int, stdio: list[int]) -> NoReturn:
-    """Run ``spec["args"]`` beside the container's first process, which `pidfd` stands for (-1: it has no namespaces of its own)."""
+def execute_in(spec: dict[str, Any], status: socket.socket, *, pid: int, pidfd: int, stdio: list[int]) -> NoReturn:
+    """Run ``spec["args"]`` beside the container's first process, which `pid` and `pidfd` stand for (-1: it has no namespaces of its own)."""
     with _failures_to(status):
         _fresh_start()
         _join_cgroups(spec["cgroup_procs"])
         if pidfd >= 0:
-            kinds = (
-                syscalls.CLONE_NEWNS
-                | syscalls.CLONE_NEWNET
-                | syscalls.CLONE_NEWIPC
-                | syscalls.CLONE_NEWUTS
-                | syscalls.CLONE_NEWCGROUP
-            )
-            syscalls.setns(pidfd, kinds)
+            syscalls.setns(pidfd, _foreign_namespaces(pid))
             os.chdir("/")
         me = users.resolve(spec["user"])
         environment = _environment(spec, me)
@@ -203,7 +196,6 @@ def _adjust_oom(wanted: int | None) -> None:
 
 def _namespaces(spec: dict[str, Any], scratch: str, joining: _Joining) -> None:
     sources = rootfs.clone_sources(spec)
-    rootfs.keep_node_views()
     where = spec["namespaces"]
     for name, kind in (("ipc", syscalls.CLONE_NEWIPC), ("uts", syscalls.CLONE_NEWUTS), ("net", syscalls.CLONE_NEWNET)):
         if where[name]:
@@ -213,6 +205,22 @@ def _namespaces(spec: dict[str, Any], scratch: str, joining: _Joining) -> None:
     if spec["cgroup_procs"]:
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     rootfs.furnish(spec, sources)
+
+
+def _foreign_namespaces(pid: int) -> int:
+    """The CLONE_NEW* flags of those namespaces of `pid` that are not ours: to join one's own may be forbidden in a user namespace."""
+    kinds = {
+        "mnt": syscalls.CLONE_NEWNS,
+        "net": syscalls.CLONE_NEWNET,
+        "ipc": syscalls.CLONE_NEWIPC,
+        "uts": syscalls.CLONE_NEWUTS,
+        "cgroup": syscalls.CLONE_NEWCGROUP,
+    }
+    flags = 0
+    for name, flag in kinds.items():
+        if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"):
+            flags |= flag
+    return flags
 
 
 def _become(spec: dict[str, Any], wanted: dict[str, Any]) -> users.Identity:

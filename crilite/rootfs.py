@@ -64,7 +64,7 @@ def enter(spec: dict[str, Any], scratch: str) -> None:
     syscalls.mount("none", "/", "", MS_REC | MS_PRIVATE)
     root = spec["rootfs"]
     if root["kind"] == "host":
-        top = _host_root(scratch, root["hide"])
+        top = _host_root(scratch, root["hide"], userxattr=root["userxattr"])
     else:
         top = scratch
         if root["kind"] == "copy":
@@ -73,6 +73,7 @@ def enter(spec: dict[str, Any], scratch: str) -> None:
         else:
             _overlay(root["lower"], root["upper"], root["work"], top, root["base"], userxattr=root["userxattr"])
     os.chdir(top)
+    _kernel_views(spec, top)
     syscalls.pivot_root(".", ".")
     syscalls.umount(".", syscalls.MNT_DETACH)
     os.chdir("/")
@@ -94,7 +95,7 @@ def _overlay(lower: list[str], upper: str, work: str, target: str, base: str, *,
     syscalls.mount("overlay", target, "overlay", MS_NODEV, options)
 
 
-def _host_root(scratch: str, hide: list[str]) -> str:
+def _host_root(scratch: str, hide: list[str], *, userxattr: bool) -> str:
     """The node's own root, with what the container writes kept in memory. An upper directory on disk would lie inside its own lower one, which
     overlayfs refuses."""
     outside = {entry: os.stat(entry) for entry in hide if os.path.lexists(entry)}
@@ -103,11 +104,12 @@ def _host_root(scratch: str, hide: list[str]) -> str:
     for path in (upper, work, root):
         os.mkdir(path)
     try:
-        _overlay(["/"], upper, work, root, "/")
+        _overlay(["/"], upper, work, root, "/", userxattr=userxattr)
     except OSError:
         # In a user namespace a mount with locked mounts beneath it cannot be a layer: one overlay for each directory of the root instead.
+        syscalls.mount(root, root, "", syscalls.MS_BIND)
         for name in os.listdir("/"):
-            _host_entry(scratch, root, name)
+            _host_entry(scratch, root, name, userxattr=userxattr)
     else:
         _other_filesystems(root)
     for name in _NOT_SHOWN - {"lost+found"}:
@@ -120,7 +122,7 @@ def _host_root(scratch: str, hide: list[str]) -> str:
     return root
 
 
-def _host_entry(scratch: str, root: str, name: str) -> None:
+def _host_entry(scratch: str, root: str, name: str, *, userxattr: bool) -> None:
     source, target = os.path.join("/", name), os.path.join(root, name)
     if name in _NOT_SHOWN or os.path.abspath(source) == scratch:
         return
@@ -128,11 +130,11 @@ def _host_entry(scratch: str, root: str, name: str) -> None:
         os.symlink(os.readlink(source), target)
     elif os.path.isdir(source):
         os.mkdir(target)
-        upper, work = os.path.join(scratch, "upper", name), os.path.join(scratch, "work", name)
-        os.mkdir(upper)
-        os.mkdir(work)
+        upper, work = os.path.join(scratch, "each", name, "upper"), os.path.join(scratch, "each", name, "work")
+        os.makedirs(upper)
+        os.makedirs(work)
         try:
-            _overlay([source], upper, work, target, "/")
+            _overlay([source], upper, work, target, "/", userxattr=userxattr)
         except OSError:
             _bind_readonly(source, target)
 
@@ -170,17 +172,37 @@ def _hide(path: str, *, directory: bool) -> None:
         syscalls.bind("/dev/null", path)
 
 
+def _kernel_views(spec: dict[str, Any], top: str) -> None:
+    """/proc and /sys of the container's own namespaces. In a user namespace the kernel allows new ones only while whole old ones can be seen,
+    so this comes before the node is left behind; where it does not allow them the node's own are shown, which tell more than they should but
+    let nothing be done."""
+    quiet = MS_NOSUID | MS_NOEXEC | MS_NODEV
+    proc, sysfs = os.path.join(top, "proc"), os.path.join(top, "sys")
+    for path in (proc, sysfs):
+        if os.path.islink(path):
+            os.unlink(path)
+        _directory(path)
+    if spec["namespaces"]["pid"] == "node":
+        _show("/proc", proc)
+    else:
+        syscalls.mount("proc", proc, "proc", quiet)
+    try:
+        syscalls.mount("sysfs", sysfs, "sysfs", quiet | (0 if spec["privileged"] else MS_RDONLY))
+    except OSError:
+        _show("/sys", sysfs, readonly=not spec["privileged"])
+
+
+def _show(source: str, target: str, *, readonly: bool = False) -> None:
+    fd = mounts.clone(source)
+    if readonly:
+        mounts.set_attributes(fd, mounts.ATTR_RDONLY, recursive=True)
+    mounts.attach(fd, target)
+    os.close(fd)
+
+
 def furnish(spec: dict[str, Any], sources: list[Source]) -> None:
     """Mount what every container has and what this one asks for, then close what must not be written or seen."""
     privileged = spec["privileged"]
-    quiet = MS_NOSUID | MS_NOEXEC | MS_NODEV
-    if spec["namespaces"]["pid"] != "node":
-        _directory("/proc")
-        syscalls.mount("proc", "/proc", "proc", quiet)
-    else:
-        _node_proc()
-    _directory("/sys")
-    _mount_sys(privileged)
     _directory("/dev")
     if not privileged:
         syscalls.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=65536k")
@@ -205,31 +227,6 @@ def _make_readonly(path: str) -> None:
     mounts.set_attributes(fd, mounts.ATTR_RDONLY, recursive=True)
     mounts.attach(fd, path)
     os.close(fd)
-
-
-_node_views: dict[str, int] = {}
-
-
-def keep_node_views() -> None:
-    """While the node can be seen, take what is shown where a fresh proc or sysfs is not wanted, or not allowed (in a user namespace)."""
-    for path in ("/proc", "/sys"):
-        with contextlib.suppress(OSError):
-            _node_views[path] = mounts.clone(path)
-
-
-def _node_proc() -> None:
-    _directory("/proc")
-    mounts.attach(_node_views["/proc"], "/proc")
-
-
-def _mount_sys(privileged: bool) -> None:
-    quiet = MS_NOSUID | MS_NOEXEC | MS_NODEV
-    try:
-        syscalls.mount("sysfs", "/sys", "sysfs", quiet | (0 if privileged else MS_RDONLY))
-    except OSError:
-        fd = _node_views["/sys"]
-        mounts.set_attributes(fd, mounts.ATTR_RDONLY, recursive=True)
-        mounts.attach(fd, "/sys")
 
 
 def _dev_extras(privileged: bool) -> None:
