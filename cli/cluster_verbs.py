@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 #: What `logs DAEMON` is called inside, since `logs POD` has the name.
 DAEMON_LOGS = "daemon-logs"
+_VALUED_LOG_FLAGS = frozenset(("--name", "-c", "--container", "--tail", "--since", "-l", "--selector", "--limit-bytes"))
 
 Name = Annotated[str, typer.Option("--name", envvar="KUBELING_NAME", help="Which cluster.")]
 
@@ -148,19 +149,22 @@ def register(app: typer.Typer) -> None:
 
 
 def route(argv: list[str]) -> list[str]:
-    """`logs` means two things: what a pod writes, and what a daemon of ours does. Where the word names a log of the cluster's, it is the latter."""
-    words = [word for word in argv[2:] if not word.startswith("-")]
-    if argv[1:2] != ["logs"] or not words:
-        return argv
+    """`logs` means two things: what a pod writes, and what a daemon of ours does. Where the word names a log of the cluster's, it is the latter.
+
+    A pod of such a name is still to be had as `logs pod/NAME`.
+    """
     from kubeling.cli.status_verbs import matching
 
-    name = os.environ.get("KUBELING_NAME", DEFAULT)
-    for at, word in enumerate(argv):
-        if word == "--name":
-            name = "".join(argv[at + 1 : at + 2])
-        elif word.startswith("--name="):
-            name = word.removeprefix("--name=")
-    return [argv[0], DAEMON_LOGS, *argv[2:]] if any(matching(default_root(name) / "logs", word) for word in words) else argv
+    name, wanted = os.environ.get("KUBELING_NAME", DEFAULT), ""
+    words = iter(argv[1:])
+    for word in words:
+        flag, has_value, value = word.partition("=")
+        if flag in _VALUED_LOG_FLAGS:
+            value = value if has_value else next(words, "")
+            name = value if flag == "--name" else name
+        elif not word.startswith("-"):
+            wanted = wanted or word
+    return [DAEMON_LOGS, *argv[1:]] if wanted and matching(default_root(name) / "logs", wanted) else argv
 
 
 def default_root(name: str) -> Path:

@@ -73,6 +73,7 @@ def _print(found: dict[str, Any], leaders: dict[str, str], ready: dict[str, str]
                 _mib(own["pss_kib"]),
             )
         )
+    names = [daemon["daemon"] for daemon in found["daemons"]]
     for daemon in found["daemons"]:
         rows.append(
             (
@@ -80,7 +81,7 @@ def _print(found: dict[str, Any], leaders: dict[str, str], ready: dict[str, str]
                 daemon["node"],
                 daemon["state"],
                 daemon["health"] or "-",
-                "leader" if _leads(daemon, leaders) else "",
+                "leader" if _leads(daemon, leaders, names.count(daemon["daemon"]) == 1) else "",
                 str(daemon["restarts"]) + (f" ({daemon['last_exit']})" if daemon["last_exit"] and daemon["restarts"] else ""),
                 _age(daemon["age"]) if daemon["pid"] else "-",
                 str(daemon["pid"] or "-"),
@@ -97,14 +98,12 @@ def _print(found: dict[str, Any], leaders: dict[str, str], ready: dict[str, str]
 LEASES = {"scheduler": "kube-scheduler", "controllers": "kube-controller-manager", "cloud": "cloud-controller-manager"}
 
 
-def _leads(daemon: dict[str, Any], leaders: dict[str, str]) -> bool:
+def _leads(daemon: dict[str, Any], leaders: dict[str, str], alone: bool) -> bool:
     if "leader" in daemon:
         return bool(daemon["leader"])
     holder = leaders.get(LEASES.get(daemon["daemon"], ""), "")
-    # An identity is the host's name, an underscore and something unique; the name of a node may begin that of another.
-    return (bool(daemon["pid"]) and (holder.rpartition("_")[0] or holder) == daemon["node"]) or (
-        daemon["daemon"] == "cloud" and bool(holder)
-    )
+    # An identity is a host's name, an underscore and something unique. What runs on the host itself, or alone, is known without.
+    return bool(daemon["pid"] and holder) and (alone or holder.rpartition("_")[0] == daemon["node"])
 
 
 def _ask_the_api(root: Path) -> tuple[dict[str, str], dict[str, str]]:

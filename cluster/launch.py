@@ -28,6 +28,7 @@ from kubeling.cluster import cgroups, child, state, userns
 from kubeling.cluster.control import Control
 from kubeling.cluster.state import ClusterError, Process, State
 from kubeling.cluster.topology import LOOPBACK_SLOTS, MAX_WORKERS, ClusterSpec, Topology, missing_ports, nodes_for
+from kubeling.linux import syscalls
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -234,34 +235,37 @@ def make_identities(topology: Topology) -> None:
 def _start(root: Path, found: State, reservation: socket.socket, slot: socket.socket, owner: int, timeout: float) -> Control:
     """Start the supervisor, detached, and return the control connection to it."""
     ours, theirs = socket.socketpair()
-    argv = [
-        sys.executable,
-        # Not the directory that the user happens to be in: it may hold a `grpc.py`.
-        "-P",
-        "-m",
-        "kubeling.cluster.supervisor",
-        f"--root={root}",
-        f"--reservation-fd={reservation.fileno()}",
-        f"--slot-fd={slot.fileno()}",
-        f"--up-fd={theirs.fileno()}",
-        f"--owner={owner}",
-        "x" * child.TITLE_ROOM,
-    ]
+    keep = {"reservation": reservation.fileno(), "slot": slot.fileno(), "up": theirs.fileno()}
+    if owner:
+        try:
+            keep["owner"] = os.pidfd_open(owner)
+        except ProcessLookupError as error:
+            raise ClusterError(f"--owner={owner}: there is no such process") from error
+    # -P: not the directory that the user happens to be in, which may hold a `grpc.py`.
+    argv = [sys.executable, "-P", "-m", "kubeling.cluster.supervisor", f"--root={root}"]
+    argv += [*(f"--{name}-fd={fd}" for name, fd in keep.items()), "x" * child.TITLE_ROOM]
     entry = userns.Entry() if found.user_namespace else None
     output = os.open(root / "logs" / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
-        _become_supervisor(argv, entry, output, [reservation.fileno(), slot.fileno(), theirs.fileno()])
-    for resource in (theirs, reservation, slot):
-        resource.close()
-    os.close(output)
+        _become_supervisor(argv, entry, output, list(keep.values()), isolated=found.spec.isolated)
+    for fd in (*keep.values(), output):
+        os.close(fd)
+    for sock in (theirs, reservation, slot):
+        sock.detach()
     if entry is not None:
         entry.admit(pid)
+    os.waitpid(pid, 0)
     return Control(root, timeout, sock=ours)
 
 
-def _become_supervisor(argv: list[str], entry: userns.Entry | None, output: int, keep: list[int]) -> NoReturn:
+def _become_supervisor(argv: list[str], entry: userns.Entry | None, output: int, keep: list[int], *, isolated: bool) -> NoReturn:
+    """In a fork: leave the terminal, become root of a user namespace where that is needed, and execute the supervisor in a fork of this one.
+
+    Where there are namespaces at all, the supervisor is the first process of a PID namespace: when it ends, however that comes, the kernel ends everything that
+    it has started. For the user's own namespace there is another reason: only what it owns itself can be joined again, see :mod:`zygote`.
+    """
     status = 1
     try:
         os.setsid()
@@ -271,12 +275,16 @@ def _become_supervisor(argv: list[str], entry: userns.Entry | None, output: int,
         os.dup2(output, 2)
         if entry is not None:
             entry.enter()
-        for fd in keep:
-            os.set_inheritable(fd, True)
-        os.chdir("/")
-        os.execve(argv[0], argv, environment())
+        if isolated:
+            syscalls.unshare(syscalls.CLONE_NEWPID)
+        if os.fork() == 0:
+            for fd in keep:
+                os.set_inheritable(fd, True)
+            os.chdir("/")
+            os.execve(argv[0], argv, environment())
+        status = 0
     except OSError as error:
-        print(f"the supervisor could not be started: {error}", file=sys.stderr)
+        print(f"the supervisor could not be started: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(status)
 
@@ -354,9 +362,6 @@ def _bring_down(root: Path) -> None:
     except ClusterError:
         # No supervisor, or one that does not answer: by hand then.
         _bring_down_by_hand(root, found)
-    with contextlib.suppress(ChildProcessError):
-        if found is not None and found.supervisor is not None:
-            os.waitpid(found.supervisor.pid, os.WNOHANG)  # It may have been our own child.
     if root.exists():
         raise ClusterError(f"{root} could not be removed: look who still uses it, then `rm -r {root}`")
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterable
 
+from kubeling.cluster.state import host_pid
 from kubeling.cluster.topology import GATEWAY, MTU, PREFIX, Node
-from kubeling.linux import netns, syscalls
+from kubeling.linux import netlink, netns, syscalls
 
 BRIDGE = "br0"
 _TABLE = "bridge kubeling_faults"
@@ -40,25 +42,30 @@ class Switch:
     @property
     def path(self) -> str:
         """A path to the namespace that other processes of ours can open."""
-        return f"/proc/{os.getpid()}/fd/{self.fd}"
+        return f"/proc/{host_pid()}/fd/{self.fd}"
 
     def plug(self, node: Node, pid: int) -> None:
         """Give the network namespace of process `pid` a card `eth0`, on a new cable to the bridge."""
-        netns.ip_batch(
-            [
-                f"link add {node.link} mtu {MTU} type veth peer name eth0 mtu {MTU} netns {pid}",
-                f"link set {node.link} master {BRIDGE} up",
-            ],
-            netns=self.path,
-        )
+        there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+        def work() -> None:
+            with netlink.Netlink() as link:
+                link.send(netlink.veth(node.link, _mac(node, 1), "eth0", _mac(node, 2), there, MTU))
+                link.send(netlink.link_master(socket.if_nametoindex(node.link), socket.if_nametoindex(BRIDGE)))
+
+        try:
+            netns.inside(self.path, work)
+        finally:
+            os.close(there)
 
     def unplug(self, node: Node) -> None:
         """Take the cable away, both ends; one that is not there is as good."""
-        try:
-            netns.ip_batch([f"link del {node.link}"], netns=self.path)
-        except netns.CommandError as error:
-            if "Cannot find device" not in str(error):
-                raise
+
+        def work() -> None:
+            with netlink.Netlink() as link:
+                link.delete_link(node.link)
+
+        netns.inside(self.path, work)
 
     def isolate(self, node: Node, *, isolated: bool) -> None:
         """Cut `node` off from everybody, or let it back."""
@@ -91,6 +98,11 @@ class Switch:
     def close(self) -> None:
         """Let go of the namespace: without nodes in it, the kernel takes it down."""
         os.close(self.fd)
+
+
+def _mac(node: Node, end: int) -> str:
+    """A locally administered address: the same card has the same one at every boot, as a real one has."""
+    return f"02:{end:02x}:ac:1e:00:{int(node.subnet_address.rpartition('.')[2]):02x}"
 
 
 def _new_namespace() -> int:

@@ -156,7 +156,7 @@ def _host(sock: socket.socket) -> int:
 
 
 def children_of(pid: int) -> list[int]:
-    """The living children of process `pid`."""
+    """The living children of process `pid`; only where /proc is that of our own PID namespace, as in host mode."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():

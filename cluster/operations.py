@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import time
@@ -66,7 +65,7 @@ class Operations:
             await self._of.steps.finish()
 
     async def _ping(self, _request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
-        return {"pid": os.getpid()}
+        return {"pid": state.host_pid()}
 
     async def _go(self, _request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
         self._of.go.set()
@@ -124,7 +123,7 @@ class Operations:
         of = self._of
         units = [(unit, node) for node in of.nodes.values() for unit in node.units.values()]
         daemons = await asyncio.gather(*(inspection.unit_report(unit, node) for unit, node in units))
-        own = [("supervisor", os.getpid()), ("zygote", of.zygote_pid)]
+        own = [("supervisor", state.host_pid()), ("zygote", of.zygote_host_pid)]
         return {
             "name": of.root.name,
             "network": of.state.spec.network,

@@ -141,6 +141,19 @@ def process_start(pid: int) -> int:
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
+def host_pid(pidfd: int = -1) -> int:
+    """The number by which the host knows this process, or the one behind `pidfd` (0 where that has gone).
+
+    A supervisor and its children may live in a PID namespace of their own, where they have other numbers; the /proc that they see is the host's.
+    """
+    if pidfd < 0:
+        return int(os.readlink("/proc/self"))
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return max(0, int(line.split()[1]))
+    return 0
+
+
 def identify(pid: int, what: str = "") -> Process:
     """The process `pid` as it is now; a `start` of 0 says that it has already gone."""
     return Process(pid, process_start(pid), what)

@@ -114,6 +114,7 @@ class Supervisor:
         self._reservation = reservation
         self._zygote: ForkClient | None = None
         self.zygote_pid = 0
+        self.zygote_host_pid = 0
         self._clients: list[ForkClient] = []
         self._zygote_lock = asyncio.Lock()
         self._dirty = False
@@ -145,8 +146,8 @@ class Supervisor:
         clients = [self._zygote, *(node.line for node in self.nodes.values())]
         self.state.processes = [r.process for c in {*self._clients, *clients} if c is not None for r in c.running.values()]
         if self.zygote_pid:
-            self.state.processes.append(state.identify(self.zygote_pid, "zygote"))
-        self.state.supervisor = state.identify(os.getpid(), "supervisor")
+            self.state.processes.append(state.identify(self.zygote_host_pid, "zygote"))
+        self.state.supervisor = state.identify(state.host_pid(), "supervisor")
         state.save(self.root, self.state)
 
     def spawn(self, work: Any, name: str) -> None:
@@ -167,11 +168,14 @@ class Supervisor:
         ours, theirs = channel.pair()
         theirs.set_inheritable(True)
         argv = [sys.executable, "-P", "-m", "kubeling.cluster.zygote", f"--fd={theirs.fileno()}", f"--cluster={self.root.name}"]
+        argv += [] if self.state.spec.isolated else ["--kill-orphans"]
         output = open_log(self.topology().layout.log("zygote"))
         null = os.open(os.devnull, os.O_RDONLY)
         actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
         self.zygote_pid = os.posix_spawn(sys.executable, [*argv, "x" * child.TITLE_ROOM], os.environ, file_actions=actions)
-        for fd in (null, output):
+        pidfd = os.pidfd_open(self.zygote_pid)
+        self.zygote_host_pid = state.host_pid(pidfd)
+        for fd in (null, output, pidfd):
             os.close(fd)
         theirs.close()
         client = ForkClient(ours, self.changed)
@@ -191,7 +195,7 @@ class Supervisor:
         await asyncio.shield(client.lost)
         _, status = await asyncio.to_thread(os.waitpid, pid, 0)
         if self._zygote is client:
-            self._zygote, self.zygote_pid = None, 0
+            self._zygote, self.zygote_pid, self.zygote_host_pid = None, 0, 0
         if not self._closing:
             log.warning("the zygote ended", how=describe(os.waitstatus_to_exitcode(status)))
             self.changed()
@@ -430,7 +434,7 @@ async def run(root: Path, reservation: socket.socket, up: socket.socket | None, 
         loop.add_signal_handler(number, operations.terminate)
     if up is not None:
         await server.adopt(up)
-    if owner:
+    if owner >= 0:
         _die_with(owner, operations)
     supervisor.spawn(operations.boot(), "boot")
     supervisor.spawn(supervisor.trim_logs(), "trim")
@@ -439,18 +443,13 @@ async def run(root: Path, reservation: socket.socket, up: socket.socket | None, 
 
 
 def _die_with(owner: int, operations: Operations) -> None:
-    """Take the cluster down when process `owner` ends: a test run that was killed leaves nothing."""
-    try:
-        fd = os.pidfd_open(owner)
-    except ProcessLookupError:
-        operations.abandon()
-        return
+    """Take the cluster down when the process behind the pidfd `owner` ends: a test run that was killed leaves nothing."""
 
     def gone() -> None:
-        asyncio.get_running_loop().remove_reader(fd)
+        asyncio.get_running_loop().remove_reader(owner)
         operations.abandon()
 
-    asyncio.get_running_loop().add_reader(fd, gone)
+    asyncio.get_running_loop().add_reader(owner, gone)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -459,20 +458,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--reservation-fd", type=int, required=True, help="a socket bound to the API's port on the host")
     parser.add_argument("--slot-fd", type=int, required=True, help="the socket whose name keeps our loopback addresses ours")
     parser.add_argument("--up-fd", type=int, default=-1, help="the control connection of the `up` that started us")
-    parser.add_argument("--owner", type=int, default=0, help="go down when this process ends")
+    parser.add_argument("--owner-fd", type=int, default=-1, help="go down when the process behind this pidfd ends")
     parser.add_argument("room", nargs="?", help="room for the process title; not read")
     args = parser.parse_args(argv)
     child.title("supervisor", f"kubeling-supervisor [{args.root.name}] --root={args.root}")
     logs.configure()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-    for fd in (args.reservation_fd, args.slot_fd, args.up_fd):
+    for fd in (args.reservation_fd, args.slot_fd, args.up_fd, args.owner_fd):
         # Ours alone: in the zygote they would outlive us.
         if fd >= 0:
             os.set_inheritable(fd, False)
     reservation = socket.socket(fileno=args.reservation_fd)
     up = socket.socket(fileno=args.up_fd) if args.up_fd >= 0 else None
-    asyncio.run(run(args.root, reservation, up, args.owner))
+    asyncio.run(run(args.root, reservation, up, args.owner_fd))
     return 0
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeling.cluster import channel
-from kubeling.cluster.state import Process, identify
+from kubeling.cluster.state import Process, host_pid, identify
 from kubeling.cluster.topology import Daemon
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
@@ -83,6 +83,7 @@ class ForkClient:
         self._ids = itertools.count(1)
         self._answers: dict[int, tuple[str, asyncio.Future[Running]]] = {}
         self._events: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        #: By the number that the server knows a process by; :attr:`Running.pid` is that of the host.
         self.running: dict[int, Running] = {}
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -131,8 +132,8 @@ class ForkClient:
     def _answered(self, message: dict[str, Any], fds: list[int]) -> None:
         what, answer = self._answers.pop(message["id"])
         if "pid" in message:
-            running = Running(identify(message["pid"], what), fds[0], self._loop.create_future())
-            self.running[running.pid] = running
+            running = Running(identify(host_pid(fds[0]), what), fds[0], self._loop.create_future())
+            self.running[message["pid"]] = running
             self._changed()
             if answer.cancelled():
                 # Whoever asked has changed its mind meanwhile.

@@ -19,6 +19,7 @@ everything that its daemons leave behind falls to it as the nearest subreaper; w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -246,7 +247,8 @@ class ForkServer:
             strangers = True
         if self._kill_orphans and strangers:
             for pid in set(nodeinit.children_of(os.getpid())) - self._children:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _note_threads(module: str) -> None:
@@ -264,6 +266,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kubeling.cluster.zygote")
     parser.add_argument("--fd", type=int, required=True, help="the channel to the supervisor, inherited")
     parser.add_argument("--cluster", required=True)
+    parser.add_argument("--kill-orphans", action="store_true", help="kill what falls to us: host mode, without PID namespaces")
     parser.add_argument("room", nargs="?", help="room for process titles; not read")
     args = parser.parse_args(argv)
     child.title("zygote", f"kubeling-zygote [{args.cluster}]")
@@ -272,7 +275,7 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         # Ended by its channel, so that the nodes are stopped in order first.
         signal.signal(number, signal.SIG_IGN)
-    server = ForkServer(socket.socket(fileno=args.fd), kill_orphans=True)
+    server = ForkServer(socket.socket(fileno=args.fd), kill_orphans=args.kill_orphans)
     try:
         server.serve()
     except (BrokenPipeError, ConnectionResetError):

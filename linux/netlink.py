@@ -25,7 +25,7 @@ _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 _RTM_NEWNEIGH = 28
 _NLMSG_ERROR = 2
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 18, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
@@ -77,6 +77,12 @@ def veth(name: str, mac: str, peer: str, peer_mac: str, netns_fd: int, mtu: int 
 
 def link_up(index: int) -> Change:
     return Change(f"link {index} up", _RTM_NEWLINK, 0, _link_head(index, _IFF_UP))
+
+
+def link_master(index: int, master: int) -> Change:
+    """Plug a link into the bridge `master`."""
+    body = _link_head(index) + _attr(_IFLA_MASTER, struct.pack("=i", master))
+    return Change(f"link {index} into {master}", _RTM_NEWLINK, 0, body)
 
 
 def link_delete(name: str) -> Change:
