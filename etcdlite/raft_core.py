@@ -15,6 +15,7 @@ This subclass overrides methods and reads fields that are private to PySyncObj (
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Callable
@@ -31,6 +32,10 @@ from kubeling.etcdlite.raft_log import REGULAR, RaftLog
 
 #: Entries are sent in messages of about this size. No single batch is as large, so PySyncObj never splits (and pickles) one.
 _MESSAGE_BYTES = 16 << 20
+
+
+# It warns of cuts that RaftLog makes good, and says nothing else that is not said here.
+logging.getLogger("pysyncobj").setLevel(logging.CRITICAL + 1)
 
 
 class Snapshots(Protocol):
@@ -98,7 +103,7 @@ class RaftCore(SyncObj):  # type: ignore[misc]
             raftMaxTimeout=2 * election,
             appendEntriesPeriod=heartbeat,
             leaderFallbackTimeout=1.5 * election,
-            appendEntriesUseBatch=False,
+            appendEntriesUseBatch=True,
             appendEntriesBatchSizeBytes=_MESSAGE_BYTES,
             dynamicMembershipChange=False,
         )
@@ -118,6 +123,8 @@ class RaftCore(SyncObj):  # type: ignore[misc]
         self._pre_votes: set[int] = set()
         self._pre_vote_sent = -math.inf
         super().__init__(Node(member), list(self._nodes.values()), conf, transport=self._transport)
+        # Send a new batch on at once (set only now, since PySyncObj would open a pipe to wake its own thread for it).
+        conf.appendEntriesUseBatch = False
         self._poller = _NoPoller()
         self._SyncObj__raftLog = log
         self._SyncObj__serializer = _Carrier(snapshots, self._wants_snapshot)
