@@ -48,11 +48,21 @@ class FieldSelector:
 
 
 EVERYTHING = FieldSelector()
+#: Selectors up to this length are kept parsed; a client cannot fill the memory with long ones.
+_REMEMBERED = 512
 
 
-@lru_cache(maxsize=1024)
 def parse(text: str) -> FieldSelector:
     """The text form; `\\,`, `\\=` and `\\\\` stand for themselves in values. ValueError with upstream's words."""
+    return _remembered(text) if len(text) <= _REMEMBERED else _parse(text)
+
+
+@lru_cache(maxsize=512)
+def _remembered(text: str) -> FieldSelector:
+    return _parse(text)
+
+
+def _parse(text: str) -> FieldSelector:
     found: list[FieldRequirement] = []
     for term in _split(text):
         if not term:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_PERCENT = re.compile(r"\d+%")
+_PERCENT = re.compile(r"\d{1,9}%", re.ASCII)
 
 
 def is_percent(value: object) -> bool:

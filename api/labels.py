@@ -16,6 +16,8 @@ from kubeling.api.names import label_value, qualified_name
 Operator = Literal["=", "!=", "in", "notin", "exists", "!", "gt", "lt"]
 
 _TOKEN = re.compile(r"\s*(==|!=|[=!<>(),]|[^\s=!<>(),]+)")
+#: Selectors up to this length are kept parsed; a client cannot fill the memory with long ones.
+_REMEMBERED = 512
 _WORDS: dict[str, Operator] = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
 _SPECIAL = frozenset("=!<>(),") | {"==", "!="}
 
@@ -100,9 +102,17 @@ EVERYTHING = Selector()
 NOTHING = Selector(nothing=True)
 
 
-@lru_cache(maxsize=1024)
 def parse(text: str) -> Selector:
     """The text form, such as `app=web,tier in (a,b),!legacy,size>3`. ValueError with upstream's words."""
+    return _remembered(text) if len(text) <= _REMEMBERED else _parse(text)
+
+
+@lru_cache(maxsize=512)
+def _remembered(text: str) -> Selector:
+    return _parse(text)
+
+
+def _parse(text: str) -> Selector:
     tokens = _TOKEN.findall(text)
     if not tokens:
         return EVERYTHING
@@ -161,7 +171,7 @@ class _Reader:
                 return Requirement(key, "in" if operator == "in" else "notin", values)
             case ">" | "<":
                 bound = self._value()
-                if not re.fullmatch(r"[+-]?\d+", bound):
+                if not re.fullmatch(r"[+-]?[0-9]{1,18}", bound):
                     raise ValueError(
                         f"values[0][{key}]: Invalid value: \"{bound}\": for 'Gt', 'Lt' operators, the value must be an integer"
                     )

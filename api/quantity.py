@@ -14,10 +14,12 @@ from typing import Literal
 Family = Literal["binary", "decimal", "exponent"]
 _NANO = 10**9
 _LIMIT = (2**63 - 1) * _NANO
-_SHAPE = re.compile(r"([+-]?)(\d+)?(?:\.(\d*))?(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d{1,9}))?")
+_SHAPE = re.compile(r"([+-]?)(\d+)?(?:\.(\d*))?(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d{1,9}))?", re.ASCII)
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _DECIMAL_SUFFIX = {power: suffix for suffix, power in _DECIMAL.items()}
+#: No sensible quantity is longer; the cache shall not keep what is.
+_LONGEST = 128
 WRONG = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
@@ -127,7 +129,10 @@ def _parse(text: str) -> Quantity:
 def parse(value: str | float | Quantity) -> Quantity:
     """Read `250m`, `1.5Gi`, `12e6`, or a bare JSON number. ValueError with upstream's words for anything else."""
     if isinstance(value, str):
-        return _parse(value.strip())
+        text = value.strip()
+        if len(text) > _LONGEST:
+            raise ValueError(WRONG)
+        return _parse(text)
     if isinstance(value, Quantity):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
