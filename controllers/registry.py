@@ -13,6 +13,7 @@ Run = Callable[[], Awaitable[None]]
 CONTROLLERS: dict[str, str] = {
     "deployment": "deployment:deployment",
     "replicaset": "replicaset:replicaset",
+    "daemonset": "daemonset:daemonset",
     "replicationcontroller": "replicaset:replicationcontroller",
     "endpoints": "endpoints:endpoints",
     "endpointslice": "endpointslice:endpointslice",

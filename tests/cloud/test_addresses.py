@@ -43,7 +43,7 @@ def test_of_two_with_one_address_the_younger_moves() -> None:
 
 def test_a_wish_is_met_or_refused_with_a_remedy() -> None:
     assert choose(service("a", wish="127.9.0.6"), [], {}, NETWORK) == "127.9.0.6"
-    with pytest.raises(ProviderError, match="not in 127.9.0.0/29"):
+    with pytest.raises(ProviderError, match=r"not in 127\.9\.0\.0/29"):
         choose(service("a", wish="10.0.0.1"), [], {}, NETWORK)
     with pytest.raises(ProviderError, match="taken by another"):
         choose(service("a", wish="127.9.0.1"), [service("b", "127.9.0.1")], {}, NETWORK)

@@ -1,0 +1,202 @@
+"""DaemonSet: one pod on every node that fits, followed by its template over the nodes as the update strategy allows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from kubeling.api import names, pods
+from kubeling.api.errors import ApiError, is_namespace_terminating, is_not_found
+from kubeling.api.labels import NOTHING, Selector, from_selector
+from kubeling.api.meta import (
+    controller_of,
+    generation_of,
+    is_deleting,
+    labels_of,
+    name_of,
+    namespace_of,
+    observed_generation_of,
+    spec_of,
+    status_of,
+    uid_of,
+)
+from kubeling.api.resources import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
+from kubeling.client.batch import parallel, slow_start
+from kubeling.client.controller import Reconciler, Request, owner_of_kind, request_for
+from kubeling.client.expectations import Expectations
+from kubeling.client.informer import Change
+from kubeling.controllers import daemonset_plan as plan
+from kubeling.controllers import revisions
+from kubeling.controllers.children import child_prefix, claim
+from kubeling.controllers.context import CHILD_INDEXERS, POD_INDEXERS, Context, Obj
+from kubeling.controllers.replicas_plan import next_look, same_status
+from kubeling.daemon.backoff import Backoff
+
+
+def selector_of(daemon_set: Obj) -> Selector:
+    selector = from_selector(spec_of(daemon_set).get("selector"))
+    return NOTHING if selector.everything else selector
+
+
+class DaemonSetController:
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._client = ctx.client
+        self._sets = ctx.informers.informer(DAEMON_SETS)
+        self._pods = ctx.informers.informer(PODS, indexers=POD_INDEXERS)
+        self._nodes = ctx.informers.informer(NODES)
+        self._revisions = ctx.informers.informer(CONTROLLER_REVISIONS, indexers=CHILD_INDEXERS)
+        self._events = ctx.recorder("daemonset-controller")
+        self._expected = Expectations(ctx.clock)
+        #: (DaemonSet's uid, node) → how long to wait before its failed pod is replaced, and until when.
+        self._backoff: dict[tuple[str, str], tuple[Backoff, float]] = {}
+        self._pods.add_handler(self._expected.observe)
+        self._nodes.add_handler(self._node_changed)
+        self._loop = Reconciler("daemonset-controller", self.reconcile, workers=2, clock=ctx.clock)
+        self._loop.watches(self._sets)
+        self._loop.watches(self._pods, owner_of_kind("DaemonSet"))
+        self._loop.watches(self._pods, self._owners_of_orphan)
+        self._loop.watches(self._revisions, owner_of_kind("DaemonSet"))
+        self._loop.needs(self._nodes)
+        self.run = self._loop.run
+
+    def _owners_of_orphan(self, pod: Obj) -> Iterable[Request]:
+        if controller_of(pod) is not None or is_deleting(pod):
+            return ()
+        found = self._sets.store.in_namespace(namespace_of(pod))
+        return [request_for(each) for each in found if selector_of(each).matches(labels_of(pod))]
+
+    def _node_changed(self, change: Change) -> None:
+        """A node's heartbeat is no reason to look; its labels and taints are."""
+        old, new = change.old, change.new
+        if old and new and labels_of(old) == labels_of(new) and spec_of(old).get("taints") == spec_of(new).get("taints"):
+            return
+        for each in self._sets.store:
+            self._loop.queue.add(request_for(each))
+
+    async def reconcile(self, request: Request) -> float | None:
+        """Place, update, count."""
+        key = f"{request.namespace}/{request.name}"
+        daemon_set = self._sets.store.get(request.name, request.namespace)
+        if daemon_set is None:
+            self._expected.forget(key)
+            return None
+        selector = selector_of(daemon_set)
+        if selector.nothing:
+            self._events.event(
+                daemon_set, "Warning", "SelectingAll", "This daemon set is selecting all pods. A non-empty selector is required."
+            )
+            return None
+        if is_deleting(daemon_set):
+            return None
+        mine = await claim(self._client, DAEMON_SETS, daemon_set, selector, PODS, self._pods.store)
+        kept = await claim(self._client, DAEMON_SETS, daemon_set, selector, CONTROLLER_REVISIONS, self._revisions.store)
+        try:
+            history = await revisions.sync(self._client, daemon_set, DAEMON_SETS, kept)
+        except revisions.HashCollision:
+            status = {**status_of(daemon_set), "collisionCount": int(status_of(daemon_set).get("collisionCount") or 0) + 1}
+            await self._client.update_status(DAEMON_SETS, {**daemon_set, "status": status})
+            return None
+        by_node: dict[str, list[Obj]] = defaultdict(list)
+        for pod in mine:
+            by_node[plan.target_node(pod)].append(pod)
+        nodes = list(self._nodes.store)
+        waiting = self._expected.remaining(key)
+        retry: float | None = None
+        if not waiting:
+            retry = await self._step(key, daemon_set, nodes, by_node, history)
+        await revisions.drop(
+            self._client,
+            revisions.to_drop(
+                history,
+                (labels_of(each).get(revisions.HASH_LABEL, "") for each in mine),
+                spec_of(daemon_set).get("revisionHistoryLimit"),
+            ),
+        )
+        now = self._ctx.clock.now()
+        status = plan.new_status(daemon_set, nodes, by_node, history.hash, now)
+        if not same_status(status_of(daemon_set), status) or observed_generation_of(daemon_set) != generation_of(daemon_set):
+            await self._client.update_status(DAEMON_SETS, {**daemon_set, "status": status})
+        looks = [each for each in (waiting or None, retry, next_look(daemon_set, mine, now)) if each is not None]
+        return min(looks, default=None)
+
+    async def _step(
+        self, key: str, daemon_set: Obj, nodes: Sequence[Obj], by_node: dict[str, list[Obj]], history: revisions.History
+    ) -> float | None:
+        now = self._ctx.clock.now()
+        min_ready = spec_of(daemon_set).get("minReadySeconds") or 0
+
+        def available(pod: Obj) -> bool:
+            return pods.is_available(pod, min_ready, now)
+
+        step = plan.place(daemon_set, nodes, by_node, history.hash, available)
+        waits: list[float] = []
+        for node, pod in step.failed:
+            wait = self._wait_for(daemon_set, node)
+            if wait > 0:
+                waits.append(wait)
+                continue
+            ended = "failed" if pods.phase_of(pod) == "Failed" else "succeeded"
+            message = f"Found {ended} daemon pod {namespace_of(pod)}/{name_of(pod)} on node {node}, will try to delete it"
+            self._events.event(
+                daemon_set, "Warning" if ended == "failed" else "Normal", f"{ended.capitalize()}DaemonPod", message
+            )
+            step.delete.append(pod)
+        if plan.is_rolling(daemon_set) and not step.create and not step.delete:
+            step.merge(plan.update(daemon_set, nodes, by_node, history.hash, available))
+        await self._delete(key, daemon_set, step.delete[: plan.BURST])
+        await self._create(key, daemon_set, step.create[: plan.BURST], history.hash)
+        return min(waits, default=None)
+
+    def _wait_for(self, daemon_set: Obj, node: str) -> float:
+        """Seconds until a failed pod of that node may be replaced; each replacement doubles the next wait, up to 15 minutes."""
+        place = (uid_of(daemon_set), node)
+        now = self._ctx.clock.monotonic()
+        backoff, until = self._backoff.get(place, (Backoff(base=1.0, limit=900.0), now))
+        if now < until:
+            return until - now
+        self._backoff[place] = (backoff, now + backoff.next())
+        return 0.0
+
+    async def _create(self, key: str, daemon_set: Obj, nodes: Sequence[str], hashed: str) -> None:
+        prefix = child_prefix(name_of(daemon_set))
+
+        async def create(node: str) -> None:
+            name = names.generate(prefix, self._ctx.random)
+            child = f"{namespace_of(daemon_set)}/{name}"
+            self._expected.creating(key, child)
+            try:
+                await self._client.create(PODS, plan.daemon_pod(daemon_set, node, name, hashed), namespace_of(daemon_set))
+            except Exception as error:
+                self._expected.settled(child)
+                if is_namespace_terminating(error):
+                    return
+                if isinstance(error, ApiError):
+                    self._events.event(daemon_set, "Warning", "FailedCreate", f"Error creating: {error.message}")
+                raise
+            self._events.event(daemon_set, "Normal", "SuccessfulCreate", f"Created pod: {name}")
+
+        _, error = await slow_start(nodes, create)
+        if error is not None:
+            raise error
+
+    async def _delete(self, key: str, daemon_set: Obj, victims: Sequence[Obj]) -> None:
+        async def delete(pod: Obj) -> None:
+            self._expected.deleting(key, uid_of(pod))
+            try:
+                await self._client.delete(PODS, name_of(pod), namespace_of(pod), uid=uid_of(pod))
+            except Exception as error:
+                self._expected.settled(uid_of(pod))
+                if is_not_found(error):
+                    return
+                if isinstance(error, ApiError):
+                    self._events.event(daemon_set, "Warning", "FailedDelete", f"Error deleting: {error.message}")
+                raise
+            self._events.event(daemon_set, "Normal", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
+
+        await parallel(victims, delete)
+
+
+def daemonset(ctx: Context) -> Callable[[], Awaitable[None]]:
+    """The controller of DaemonSets."""
+    return DaemonSetController(ctx).run
