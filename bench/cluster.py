@@ -1,0 +1,197 @@
+"""A whole cluster: how fast it is there, how fast a pod runs, what it costs when idle, how many requests it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from kubeling.api.resources import CONFIG_MAPS, PODS
+from kubeling.bench.report import Figure, percentile
+from kubeling.client import kubeconfig
+from kubeling.client.rest import Client
+from kubeling.cluster.pytest_plugin import ClusterHandle
+
+Obj = dict[str, Any]
+
+
+def cold_starts(rounds: int) -> list[Figure]:
+    """From the command to all Ready, one control plane and one worker."""
+    seconds = []
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory(prefix="kubeling-bench-") as folder:
+            handle = ClusterHandle(f"bench-start-{number}", Path(folder) / "home", Path(folder) / "kubeconfig")
+            began = time.monotonic()
+            handle.up("--workers=1")
+            seconds.append(time.monotonic() - began)
+            handle.down()
+    return [
+        Figure(
+            "cold start, command to all Ready (median)",
+            statistics.median(seconds),
+            "s",
+            "1 s",
+            f"of {rounds}, best {min(seconds):.2f} s",
+        )
+    ]
+
+
+async def pod_starts(config: kubeconfig.ClientConfig, count: int) -> list[Figure]:
+    """Create one pod after the other; the clock stops when the watch shows it Running."""
+    async with Client(config) as client:
+        running: dict[str, asyncio.Future[float]] = {}
+        listed = await client.list(PODS, "default")
+
+        async def follow() -> None:
+            async for _, pod in client.watch(PODS, "default", resource_version=listed["metadata"]["resourceVersion"]):
+                waiting = running.get(pod["metadata"].get("name", ""))
+                if waiting is not None and not waiting.done() and (pod.get("status") or {}).get("phase") == "Running":
+                    waiting.set_result(time.monotonic())
+
+        follower = asyncio.ensure_future(follow())
+        took = []
+        for number in range(count):
+            name = f"bench-{number}"
+            running[name] = asyncio.get_running_loop().create_future()
+            spec = {
+                "terminationGracePeriodSeconds": 0,
+                "containers": [
+                    {"name": "c", "image": "kubeling.local/host", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "1000"]}
+                ],
+            }
+            began = time.monotonic()
+            await client.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}, "default")
+            took.append((await asyncio.wait_for(running[name], 30) - began) * 1000)
+        follower.cancel()
+        for number in range(count):
+            await client.delete(PODS, f"bench-{number}", "default", grace_period_seconds=0)
+    return [
+        Figure("pod create to Running, p50", percentile(took, 0.5), "ms", "150 ms", f"{count} pods, one after the other"),
+        Figure("pod create to Running, p99", percentile(took, 0.99), "ms"),
+    ]
+
+
+def idle_costs(handle: ClusterHandle, seconds: float) -> list[Figure]:
+    """Memory and CPU of every process of the cluster while nothing is asked of it."""
+
+    def look() -> dict[str, tuple[float, float]]:
+        found: dict[str, tuple[float, float]] = {}
+        state = handle.status()
+        for part in ("own", "nodes", "daemons"):
+            for entry in state[part]:
+                where = f"{entry['node']}/" if entry.get("node") else ""
+                found[f"{where}{entry['name']}"] = (entry.get("pss_kib", 0) / 1024, entry.get("cpu_seconds", 0.0))
+        return found
+
+    before, began = look(), time.monotonic()
+    time.sleep(seconds)  # The measured time itself: nothing is waited for.
+    after, elapsed = look(), time.monotonic() - began
+    figures = []
+    for name, (pss, cpu) in sorted(after.items(), key=lambda item: -item[1][0]):
+        share = (cpu - before.get(name, (0, cpu))[1]) / elapsed * 100
+        figures.append(Figure(f"idle {name}: memory (PSS)", pss, "MiB", "", f"{share:.2f} % of a core"))
+    total_cpu = sum(cpu - before.get(name, (0, cpu))[1] for name, (_, cpu) in after.items()) / elapsed * 100
+    return [
+        Figure("idle cluster: memory (PSS)", sum(pss for pss, _ in after.values()), "MiB", "250 MiB"),
+        Figure("idle cluster: CPU", total_cpu, "% of a core", "2 %", f"over {elapsed:.0f} s"),
+        *figures,
+    ]
+
+
+Work = Callable[[Client, int], Awaitable[object]]
+
+
+async def _load(config: kubeconfig.ClientConfig, clients: int, each: int, work: Work) -> list[float]:
+    async with Client(config) as client:
+        latencies: list[float] = []
+
+        async def one(worker: int) -> None:
+            for number in range(each):
+                began = time.monotonic()
+                await work(client, worker * each + number)
+                latencies.append(time.monotonic() - began)
+
+        await asyncio.gather(*(one(worker) for worker in range(clients)))
+        return latencies
+
+
+def _create(prefix: str) -> Work:
+    async def work(client: Client, number: int) -> None:
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{prefix}-{number}"}, "data": {"text": "x" * 500}}
+        await client.create(CONFIG_MAPS, body, "default")
+
+    return work
+
+
+async def _get(client: Client, number: int) -> None:
+    await client.get(CONFIG_MAPS, "bench-target", "default")
+
+
+def load_process(path: str, kind: str, clients: int, each: int, prefix: str) -> tuple[float, float, list[float]]:
+    """One load generator: (start, end, latencies), on the machine's monotonic clock. A process of its own, since one is not enough to fill the server."""
+    work = _create(prefix) if kind == "create" else _get
+    began = time.monotonic()
+    latencies = asyncio.run(_load(kubeconfig.load(path), clients, each, work))
+    return began, time.monotonic(), latencies
+
+
+def api_load(path: Path, kind: str, clients: int, each: int) -> list[Figure]:
+    """`kind` is create or get; `clients` at once over two processes, `each` requests a client."""
+    processes = 2 if clients > 1 else 1
+    with ProcessPoolExecutor(processes) as pool:
+        runs = [
+            pool.submit(load_process, str(path), kind, clients // processes, each, f"bench-{clients}-{number}")
+            for number in range(processes)
+        ]
+        results = [run.result() for run in runs]
+    latencies = [latency for _, _, found in results for latency in found]
+    span = max(end for _, end, _ in results) - min(begin for begin, _, _ in results)
+    aim = {("create", 64): "1,000/s", ("get", 16): "1,000/s"}.get((kind, clients), "")
+    return [
+        Figure(
+            f"{kind}s a second, {clients} client{'s' if clients > 1 else ''}",
+            len(latencies) / span,
+            "/s",
+            aim,
+            "load generator on the same cores",
+        ),
+        Figure(f"{kind} latency p50, {clients} client{'s' if clients > 1 else ''}", percentile(latencies, 0.5) * 1000, "ms"),
+        Figure(f"{kind} latency p99, {clients} client{'s' if clients > 1 else ''}", percentile(latencies, 0.99) * 1000, "ms"),
+    ]
+
+
+def run(*, rounds: int = 3, pods: int = 40, idle_seconds: float = 20) -> list[Figure]:
+    """All of it."""
+    figures = cold_starts(rounds)
+    with tempfile.TemporaryDirectory(prefix="kubeling-bench-") as folder:
+        handle = ClusterHandle("bench", Path(folder) / "home", Path(folder) / "kubeconfig")
+        handle.up("--workers=1")
+        try:
+            path = handle.root / "kubeconfig" / "admin.conf"
+            config = kubeconfig.load(path)
+            time.sleep(3)  # Start-up's last work is not idleness.
+            figures += idle_costs(handle, idle_seconds)
+            figures += asyncio.run(pod_starts(config, pods))
+            target = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bench-target"}, "data": {"text": "x" * 500}}
+            asyncio.run(_once(config, target))
+            for kind, clients, each in (
+                ("get", 1, 500),
+                ("get", 16, 200),
+                ("create", 1, 300),
+                ("create", 16, 100),
+                ("create", 64, 50),
+            ):
+                figures += api_load(path, kind, clients, each)
+        finally:
+            handle.down()
+    return figures
+
+
+async def _once(config: kubeconfig.ClientConfig, obj: Obj) -> None:
+    async with Client(config) as client:
+        await client.create(CONFIG_MAPS, obj, "default")
