@@ -24,6 +24,7 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -95,12 +96,23 @@ class Keeper:
             if not events and grace is not None and not (self.clients or self.held or self.launches):
                 break
             for key, _ in events:
+                # One callback may have unregistered what another was to be called for.
                 if key.fileobj in self.selector.get_map():
-                    key.data()
+                    self._call(key)
             idle = not (self.clients or self.held or self.launches)
             grace = 1.0 if idle else None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+
+    def _call(self, key: selectors.SelectorKey) -> None:
+        """A mistake about one thing must not be the end of all the others: it is written down, and that one thing is heard no more."""
+        try:
+            key.data()
+        except Exception:
+            traceback.print_exc()
+            sys.stderr.flush()
+            if key.fileobj in self.selector.get_map():
+                self.selector.unregister(key.fileobj)
 
     # -- connections ---------------------------------------------------------------------------------------------------------------------------
 
@@ -128,12 +140,16 @@ class Keeper:
         if not data:
             self._drop(client)
             return
-        request = json.loads(data)
+        request = None
         try:
+            request = json.loads(data)
             answer = self.ops[request["op"]](client, request, fds)
         except Exception as error:
             if not isinstance(error, OSError | LookupError | launch.LaunchError):
                 traceback.print_exc()
+            if request is None:
+                self._drop(client)
+                return
             answer = {"error": str(error) or repr(error), "kind": type(error).__name__}
         finally:
             for fd in fds:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import sys
 import traceback
@@ -22,6 +23,9 @@ def serve(state: str, ready: Callable[[], None]) -> None:
     fcntl.flock(lock, fcntl.LOCK_EX)
     with contextlib.suppress(OSError), open("/proc/self/comm", "w") as name:
         name.write("crilite-keeper")
+    # A collection in a forked child would copy most of the memory that it shares with this process.
+    gc.freeze()
+    gc.disable()
     Keeper(state).run(ready)
 
 

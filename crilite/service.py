@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
@@ -49,6 +50,26 @@ def _answers(method: Callable[[Any, Any], Awaitable[Answer]]) -> Callable[[Any, 
         raise AssertionError("abort raises")
 
     return call
+
+
+def _completes(method: Callable[[Any, Any], Awaitable[Answer]]) -> Callable[[Any, Any, Context], Awaitable[Answer]]:
+    """As _answers, and what was begun is brought to its end although the client may hang up: half of a change would be a lie about the rest."""
+
+    @functools.wraps(method)
+    async def to_the_end(self: Any, request: Any) -> Answer:
+        task = asyncio.ensure_future(method(self, request))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: _note_end(method.__name__, done))
+            raise
+
+    return _answers(to_the_end)
+
+
+def _note_end(call: str, task: asyncio.Future[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.warning("a call failed whose client had hung up", call=call, error=task.exception())
 
 
 class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
@@ -100,7 +121,7 @@ class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
     async def RuntimeConfig(self, request: cri_pb2.RuntimeConfigRequest) -> cri_pb2.RuntimeConfigResponse:
         return cri_pb2.RuntimeConfigResponse(linux=cri_pb2.LinuxRuntimeConfiguration(cgroup_driver=cri_pb2.CGROUPFS))
 
-    @_answers
+    @_completes
     async def UpdateRuntimeConfig(self, request: cri_pb2.UpdateRuntimeConfigRequest) -> cri_pb2.UpdateRuntimeConfigResponse:
         cidr = request.runtime_config.network_config.pod_cidr
         for one in filter(None, cidr.split(",")):
@@ -130,16 +151,16 @@ class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
 
     # -- sandboxes -----------------------------------------------------------------------------------------------------------------------------
 
-    @_answers
+    @_completes
     async def RunPodSandbox(self, request: cri_pb2.RunPodSandboxRequest) -> cri_pb2.RunPodSandboxResponse:
         return cri_pb2.RunPodSandboxResponse(pod_sandbox_id=await self._sandboxes.run(request.config, request.runtime_handler))
 
-    @_answers
+    @_completes
     async def StopPodSandbox(self, request: cri_pb2.StopPodSandboxRequest) -> cri_pb2.StopPodSandboxResponse:
         await self._sandboxes.stop(request.pod_sandbox_id)
         return cri_pb2.StopPodSandboxResponse()
 
-    @_answers
+    @_completes
     async def RemovePodSandbox(self, request: cri_pb2.RemovePodSandboxRequest) -> cri_pb2.RemovePodSandboxResponse:
         await self._sandboxes.remove(request.pod_sandbox_id)
         return cri_pb2.RemovePodSandboxResponse()
@@ -163,7 +184,7 @@ class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
         for part in _chunks(views.list_sandboxes(self._core, request.filter)):
             yield cri_pb2.StreamPodSandboxesResponse(pod_sandboxes=part)
 
-    @_answers
+    @_completes
     async def UpdatePodSandboxResources(
         self, request: cri_pb2.UpdatePodSandboxResourcesRequest
     ) -> cri_pb2.UpdatePodSandboxResourcesResponse:
@@ -172,21 +193,21 @@ class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
 
     # -- containers ----------------------------------------------------------------------------------------------------------------------------
 
-    @_answers
+    @_completes
     async def CreateContainer(self, request: cri_pb2.CreateContainerRequest) -> cri_pb2.CreateContainerResponse:
         return cri_pb2.CreateContainerResponse(container_id=await self._containers.create(request.pod_sandbox_id, request.config))
 
-    @_answers
+    @_completes
     async def StartContainer(self, request: cri_pb2.StartContainerRequest) -> cri_pb2.StartContainerResponse:
         await self._containers.start(request.container_id)
         return cri_pb2.StartContainerResponse()
 
-    @_answers
+    @_completes
     async def StopContainer(self, request: cri_pb2.StopContainerRequest) -> cri_pb2.StopContainerResponse:
         await self._containers.stop(request.container_id, request.timeout)
         return cri_pb2.StopContainerResponse()
 
-    @_answers
+    @_completes
     async def RemoveContainer(self, request: cri_pb2.RemoveContainerRequest) -> cri_pb2.RemoveContainerResponse:
         await self._containers.remove(request.container_id)
         return cri_pb2.RemoveContainerResponse()
@@ -207,14 +228,14 @@ class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
         info = views.container_info(container) if request.verbose else {}
         return cri_pb2.ContainerStatusResponse(status=views.container_status(self._core, container), info=info)
 
-    @_answers
+    @_completes
     async def UpdateContainerResources(
         self, request: cri_pb2.UpdateContainerResourcesRequest
     ) -> cri_pb2.UpdateContainerResourcesResponse:
         await self._containers.update(request.container_id, request.linux)
         return cri_pb2.UpdateContainerResourcesResponse()
 
-    @_answers
+    @_completes
     async def ReopenContainerLog(self, request: cri_pb2.ReopenContainerLogRequest) -> cri_pb2.ReopenContainerLogResponse:
         await self._containers.reopen_log(request.container_id)
         return cri_pb2.ReopenContainerLogResponse()
@@ -299,12 +320,12 @@ class ImageService(cri_pb2_grpc.ImageServiceServicer):
         found = self._core.images.find(request.image.image)
         return cri_pb2.ImageStatusResponse(image=found.view() if found else None)
 
-    @_answers
+    @_completes
     async def PullImage(self, request: cri_pb2.PullImageRequest) -> cri_pb2.PullImageResponse:
         image = await self._core.images.pull(request.image.image, request.auth)
         return cri_pb2.PullImageResponse(image_ref=image.reference)
 
-    @_answers
+    @_completes
     async def RemoveImage(self, request: cri_pb2.RemoveImageRequest) -> cri_pb2.RemoveImageResponse:
         used = {container.record.image_id for container in self._core.containers.values()}
         await self._core.images.remove(request.image.image, used)
