@@ -61,7 +61,7 @@ def pod_dns(pod: Object, node: NodeDNS) -> DNS:
     elif cluster and node.servers:
         namespace = namespace_of(pod)
         own = [f"{namespace}.svc.{node.domain}", f"svc.{node.domain}", node.domain] if node.domain else []
-        base = DNS(node.servers, tuple([*own, *node.host.searches]), ("ndots:5",))
+        base = DNS(node.servers, (*own, *node.host.searches), ("ndots:5",))
     else:
         base = node.host
     return _limited(_merged(base, spec.get("dnsConfig") or {}))

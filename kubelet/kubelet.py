@@ -52,8 +52,8 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
     agent = NodeAgent(config, client, runtime, machine, state, node, recorder, clock)
     manager: PodManager
     async with Supervisor(clock) as parts:
-        objects = ObjectCache(client, parts, lambda uid: manager.wake(uid), clock)
-        statuses = StatusManager(client, clock, lambda uid: manager.gone(uid))
+        objects = ObjectCache(client, parts, lambda uid: manager.wake(uid), clock)  # noqa: PLW0108 - made below
+        statuses = StatusManager(client, clock, lambda uid: manager.gone(uid))  # noqa: PLW0108
         context = Context(
             config=config,
             clock=clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -66,13 +67,12 @@ class LogRotator:
         """One log. Where the runtime will not open a new file, the old one gets its name back."""
         aside = path.with_name(f"{path.name}.{_stamp(self._context.clock.now())}")
         try:
-            path.rename(aside)
+            os.rename(path, aside)
             try:
                 await self._context.runtime.reopen_log(container_id)
             except RuntimeFailure as error:
                 log.warning("a log could not be rotated", path=str(path), error=str(error))
-                if not path.exists():
-                    aside.rename(path)
+                _put_back(aside, path)
                 return
             old = sorted(each for each in path.parent.glob(f"{path.name}.*") if not each.name.endswith(".tmp"))
             for each in old[: max(0, len(old) - (self._max_files - 1))]:
@@ -83,6 +83,11 @@ class LogRotator:
                     await asyncio.to_thread(_compress, each)
         except OSError as error:
             log.warning("a log could not be rotated", path=str(path), error=str(error))
+
+
+def _put_back(aside: Path, path: Path) -> None:
+    if not path.exists():
+        aside.rename(path)
 
 
 def _stamp(now: datetime) -> str:

@@ -1,0 +1,154 @@
+"""Pods on the shared test cluster, made and watched through the API."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from kubeling.api.errors import ApiError
+from kubeling.api.pods import container_status, is_ready, phase_of
+from kubeling.api.resources import CONFIG_MAPS, EVENTS, PODS, SECRETS, Resource
+from kubeling.client.rest import Client
+from kubeling.cluster.pytest_plugin import ClusterHandle
+
+IMAGE = "kubeling.local/host"
+Obj = dict[str, Any]
+
+
+def shell(script: str, name: str = "c", **more: Any) -> Obj:
+    """A container that runs `script` in a shell."""
+    return {"name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script], **more}
+
+
+#: Goes on until it is told to stop, and then stops at once.
+FOREVER = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
+
+
+class Pods:
+    """A namespace of one's own, and what a test does in it."""
+
+    def __init__(self, cluster: ClusterHandle, client: Client, namespace: str) -> None:
+        self.cluster = cluster
+        self.client = client
+        self.namespace = namespace
+
+    async def run(self, name: str, *containers: Obj, labels: dict[str, str] | None = None, **spec: Any) -> Obj:
+        """Create a pod."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": self.namespace, "labels": labels or {}},
+            "spec": {"containers": list(containers), "terminationGracePeriodSeconds": 5, **spec},
+        }
+        return await self.client.create(PODS, body)
+
+    async def make(self, resource: Resource, name: str, **fields: Any) -> Obj:
+        body = {"apiVersion": resource.group_version, "kind": resource.kind, "metadata": {"name": name}, **fields}
+        return await self.client.create(resource, body, self.namespace)
+
+    async def config(self, name: str, **data: str) -> Obj:
+        return await self.make(CONFIG_MAPS, name, data=data)
+
+    async def secret(self, name: str, **data: str) -> Obj:
+        return await self.make(SECRETS, name, stringData=data)
+
+    async def get(self, name: str) -> Obj:
+        return await self.client.get(PODS, name, self.namespace)
+
+    async def delete(self, name: str, grace: int | None = None) -> None:
+        await self.client.delete(PODS, name, self.namespace, grace_period_seconds=grace)
+
+    async def until(self, name: str, what: Callable[[Obj], Any], seconds: float = 20.0) -> Obj:
+        """The pod, once `what` holds of it."""
+        found: Obj = {}
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = await self.get(name)
+            if what(found):
+                return found
+            await asyncio.sleep(0.03)
+        return pytest.fail(f"{name} never came to it; last status: {found.get('status')}")
+
+    async def ready(self, name: str, seconds: float = 20.0) -> Obj:
+        return await self.until(name, is_ready, seconds)
+
+    async def phase(self, name: str, phase: str, seconds: float = 20.0) -> Obj:
+        return await self.until(name, lambda pod: phase_of(pod) == phase, seconds)
+
+    async def gone(self, name: str, seconds: float = 20.0) -> float:
+        """Wait until the API has no such pod; how long that took."""
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            try:
+                await self.get(name)
+            except ApiError as error:
+                if error.code == 404:
+                    return time.monotonic() - began
+                raise
+            await asyncio.sleep(0.03)
+        return pytest.fail(f"{name} is still there after {seconds} s")
+
+    async def reasons(self, name: str) -> list[str]:
+        """The reasons of all events about a pod."""
+        found = await self.client.list(EVENTS, self.namespace, field_selector=f"involvedObject.name={name}")
+        return [each["reason"] for each in found["items"]]
+
+    async def event(self, name: str, reason: str, seconds: float = 10.0) -> str:
+        """The message of an event, waited for."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = await self.client.list(EVENTS, self.namespace, field_selector=f"involvedObject.name={name}")
+            for each in found["items"]:
+                if each["reason"] == reason:
+                    return str(each["message"])
+            await asyncio.sleep(0.05)
+        return pytest.fail(f"no event {reason} about {name}, only {await self.reasons(name)}")
+
+    async def log(self, name: str, **query: Any) -> str:
+        path = PODS.path(self.namespace, name, "log")
+        return (await self.client.request_bytes("GET", path, params=query)).decode()
+
+    async def exec(self, name: str, *command: str, container: str = "", check: bool = True) -> str:
+        """Run a command in a container with kubectl; its output."""
+        chosen = ["-c", container] if container else []
+        done = await asyncio.to_thread(
+            self.cluster.kubectl, "exec", "-n", self.namespace, name, *chosen, "--", *command, check=check
+        )
+        return done.stdout
+
+    async def logged(self, name: str, text: str, seconds: float = 15.0, **query: Any) -> str:
+        """The log, once `text` stands in it."""
+        deadline, found = time.monotonic() + seconds, ""
+        while time.monotonic() < deadline:
+            try:
+                found = await self.log(name, **query)
+            except ApiError:
+                found = ""
+            if text in found:
+                return found
+            await asyncio.sleep(0.05)
+        return pytest.fail(f"{text!r} never stood in the log of {name}: {found!r}")
+
+
+def state(pod: Obj, name: str = "c") -> Obj:
+    """The state of one of its containers."""
+    return dict((container_status(pod, name) or {}).get("state") or {})
+
+
+def waiting(reason: str, name: str = "c") -> Callable[[Obj], bool]:
+    """For `until`: the container waits for that reason."""
+    return lambda pod: (state(pod, name).get("waiting") or {}).get("reason") == reason
+
+
+def restarts(pod: Obj, name: str = "c") -> int:
+    return int((container_status(pod, name) or {}).get("restartCount") or 0)
+
+
+@pytest.fixture
+async def pods(kubeling_cluster: ClusterHandle, kubeling_namespace: str) -> AsyncIterator[Pods]:
+    async with kubeling_cluster.client() as client:
+        yield Pods(kubeling_cluster, client, kubeling_namespace)

@@ -1,0 +1,110 @@
+"""Reading and rotating container logs."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from kubeling.kubelet import logs
+from kubeling.kubelet.podfiles import tail_of_log
+
+from .builders import NOW
+
+LINES = [b"2026-01-01T12:00:0%d.000000001Z stdout F line %d\n" % (number, number) for number in range(6)]
+
+
+def write(path: Path, *lines: bytes) -> Path:
+    path.write_bytes(b"".join(lines))
+    return path
+
+
+async def read(path: Path, **query: str) -> str:
+    async def running() -> bool:
+        return False
+
+    wanted = logs.options(query, NOW)
+    return b"".join([each async for each in logs.read(path, wanted, running, asyncio.Event())]).decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ({}, "".join(f"line {each}\n" for each in range(6))),
+        ({"tailLines": "2"}, "line 4\nline 5\n"),
+        ({"tailLines": "0"}, ""),
+        ({"tailLines": "99"}, "".join(f"line {each}\n" for each in range(6))),
+        ({"limitBytes": "9"}, "line 0\nli"),
+        ({"sinceTime": "2026-01-01T12:00:04Z"}, "line 4\nline 5\n"),
+        ({"tailLines": "1", "timestamps": "true"}, "2026-01-01T12:00:05.000000001Z line 5\n"),
+        ({"tailLines": "1", "stream": "Stderr"}, ""),
+    ],
+)
+async def test_options(tmp_path: Path, query: dict[str, str], wanted: str) -> None:
+    assert await read(write(tmp_path / "0.log", *LINES), **query) == wanted
+
+
+async def test_since_seconds(tmp_path: Path) -> None:
+    path = write(tmp_path / "0.log", *LINES)
+    found = logs.options({"sinceSeconds": "5"}, NOW + timedelta(seconds=8))
+    assert found.since == NOW + timedelta(seconds=3)
+    assert await read(path, sinceTime="2026-01-01T12:00:03.5Z") == "line 4\nline 5\n"
+
+
+async def test_partial_lines_are_joined(tmp_path: Path) -> None:
+    path = write(tmp_path / "0.log", b"2026-01-01T12:00:00Z stdout P a\n", b"2026-01-01T12:00:00Z stdout F b\n")
+    assert await read(path) == "ab\n"
+
+
+@pytest.mark.parametrize("query", [{"tailLines": "x"}, {"sinceTime": "noon"}])
+def test_bad_options(query: dict[str, str]) -> None:
+    with pytest.raises(logs.BadOptions):
+        logs.options(query, NOW)
+
+
+async def test_following_over_a_rotation_to_the_end(tmp_path: Path) -> None:
+    """No line is lost when the file is renamed under the reader, and the end of the container is the end of the log."""
+    path = write(tmp_path / "0.log", LINES[0])
+    alive, nudge = [True], asyncio.Event()
+
+    async def running() -> bool:
+        return alive[0]
+
+    found: list[bytes] = []
+
+    async def collect() -> None:
+        async for each in logs.read(path, logs.Options(follow=True), running, nudge):
+            found.append(each)
+
+    reader = asyncio.ensure_future(collect())
+    await until(lambda: b"".join(found) == b"line 0\n")
+    with open(path, "ab") as file:
+        file.write(LINES[1])
+    await until(lambda: b"".join(found) == b"line 0\nline 1\n")
+    path.rename(tmp_path / "0.log.old")
+    with open(tmp_path / "0.log.old", "ab") as file:
+        file.write(LINES[2])
+    write(path, LINES[3])
+    await until(lambda: b"".join(found).endswith(b"line 2\nline 3\n"))
+    with open(path, "ab") as file:
+        file.write(LINES[4])
+    alive[0] = False
+    nudge.set()
+    await asyncio.wait_for(reader, 5)
+    assert b"".join(found).endswith(b"line 3\nline 4\n")
+
+
+async def until(check: object, seconds: float = 5.0) -> None:
+    assert callable(check)
+    async with asyncio.timeout(seconds):
+        while not check():  # noqa: ASYNC110 - it is the condition that is waited for
+            await asyncio.sleep(0.01)
+
+
+def test_the_tail_for_termination_messages(tmp_path: Path) -> None:
+    path = write(tmp_path / "0.log", *(b"2026-01-01T12:00:00Z stdout F %s\n" % (b"x" * 100) for _ in range(200)))
+    assert len(tail_of_log(path)) <= 2048
+    assert tail_of_log(write(tmp_path / "1.log", *LINES)) == "".join(f"line {each}\n" for each in range(6))
+    assert tail_of_log(tmp_path / "none.log") == ""
