@@ -82,7 +82,7 @@ class Member:
 
     async def connect(self) -> None:
         if self.channel is not None:
-            await self.channel.close()
+            return  # It finds the new process by itself, and others may be using it.
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200), ("grpc.enable_retries", 0)]
         self.channel = grpc.aio.insecure_channel(self.endpoint, options=options)
 
