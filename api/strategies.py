@@ -94,7 +94,7 @@ class Strategy:
         """The paths that this door ignores, which therefore nobody comes to own by writing through it."""
         if not self.has_status:
             return ()
-        return (("spec",),) if subresource == "status" else (("status",),)
+        return (("spec",),) if subresource in ("status", "approval") else (("status",),)
 
     def grace_period(self, obj: Object, requested: int | None) -> int:
         """Seconds for which a deleted object stays, marked: 0 for everything but pods that run somewhere."""
@@ -153,7 +153,8 @@ def _keep_system_fields(new: Object, old: Object, generation: int | None) -> Non
             after[name] = before[name]
         else:
             after.pop(name, None)
-    after.setdefault("uid", before.get("uid"))
+    if before.get("uid"):
+        after.setdefault("uid", before["uid"])
     if generation is not None:
         after["generation"] = generation
     else:

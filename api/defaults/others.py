@@ -42,7 +42,7 @@ def service(obj: Map) -> None:
         _set(spec["sessionAffinityConfig"], clientIP={})
         _set(spec["sessionAffinityConfig"]["clientIP"], timeoutSeconds=10800)
     for port in spec.get("ports") or ():
-        _fill(port, protocol="TCP", targetPort=port.get("port"))
+        _fill(port, protocol="TCP", targetPort=port.get("port") or 0)
     external = spec["type"] in ("NodePort", "LoadBalancer") or (spec["type"] == "ClusterIP" and spec.get("externalIPs"))
     if external:
         _fill(spec, externalTrafficPolicy="Cluster")

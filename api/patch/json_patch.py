@@ -22,7 +22,15 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
     if len(operations) > MAX_OPERATIONS:
         message = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         raise failure(413, "RequestEntityTooLarge", message)
-    return _Run(copy_json(document)).all(operations)
+    try:
+        return _Run(copy_json(document)).all(operations)
+    except RecursionError:
+        raise too_deep() from None
+
+
+def too_deep() -> ApiError:
+    """The 400 of a patch that is nested deeper than can be walked."""
+    return bad_request("error decoding patch: json: exceeded max depth")
 
 
 def unprocessable(message: str) -> ApiError:

@@ -6,13 +6,17 @@ from typing import Any
 
 from kubeling.api.errors import bad_request
 from kubeling.api.meta import copy_json
+from kubeling.api.patch.json_patch import too_deep
 
 
 def apply_merge_patch(document: dict[str, Any], patch: Any) -> dict[str, Any]:
     """The patched document; parts that the patch does not touch are shared with the original. Raises ApiError 400 for a patch that is no object."""
     if not isinstance(patch, dict):
         raise bad_request("error decoding patch: a merge patch must be a JSON object")
-    return _merge(document, patch)
+    try:
+        return _merge(document, patch)
+    except RecursionError:
+        raise too_deep() from None
 
 
 def _merge(target: Any, patch: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from kubeling.api.errors import bad_request
 from kubeling.api.meta import copy_json
-from kubeling.api.patch.json_patch import unprocessable
+from kubeling.api.patch.json_patch import too_deep, unprocessable
 from kubeling.api.schema import Field, Schema
 
 _PATCH = "$patch"
@@ -34,7 +34,10 @@ def apply_strategic_patch(document: Map, patch: Any, schema: Schema) -> Map:
     """
     if not isinstance(patch, dict):
         raise bad_request("error decoding patch: a strategic merge patch must be a JSON object")
-    return _merge_map(document, patch, schema)
+    try:
+        return _merge_map(document, patch, schema)
+    except RecursionError:
+        raise too_deep() from None
 
 
 def _merge_map(original: Map, patch: Map, schema: Schema | None) -> Map:

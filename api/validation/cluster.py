@@ -1,16 +1,14 @@
-"""Configuration and cluster-wide policy: ConfigMaps, Secrets, Namespaces, Nodes, quotas, roles, classes, volumes, events, requests."""
+"""Configuration and cluster-wide policy: ConfigMaps, Secrets, Namespaces, Nodes, quotas, classes, events, requests."""
 
 from __future__ import annotations
 
 from kubeling.api import names, quantity
 from kubeling.api.errors import forbidden_value, invalid_value, required_value, too_long_value
-from kubeling.api.meta import Object, annotations_of, name_of, namespace_of, spec_of, status_of
-from kubeling.api.validation.common import Errors, Map, amount, checked, label_selector, one_of, required_name, unchanged
-from kubeling.api.validation.scheduling import node_selector, taints
-from kubeling.api.validation.volumes import access_modes, claim_spec, source
+from kubeling.api.meta import Object, annotations_of, name_of, namespace_of, spec_of
+from kubeling.api.validation.common import Errors, Map, amount, checked, one_of, required_name, unchanged
+from kubeling.api.validation.scheduling import taints
 
 MAX_DATA = 1024 * 1024
-_RBAC = "rbac.authorization.k8s.io"
 _FROZEN = "field is immutable when `immutable` is set"
 
 
@@ -147,82 +145,6 @@ def _bounds(path: str, item: Map) -> Errors:
                     yield invalid_value(where, value, f"{field} value {value} is greater than {larger} value {bound}")
 
 
-def role(obj: Object) -> Errors:
-    """Role."""
-    yield from _rules(obj, True)
-
-
-def cluster_role(obj: Object) -> Errors:
-    """ClusterRole."""
-    yield from _rules(obj, False)
-    selectors = (obj.get("aggregationRule") or {}).get("clusterRoleSelectors")
-    if obj.get("aggregationRule") is not None and not selectors:
-        yield required_value(
-            "aggregationRule.clusterRoleSelectors", "at least one clusterRoleSelector required if aggregationRule is non-nil"
-        )
-    for at, each in enumerate(selectors or ()):
-        yield from label_selector(f"aggregationRule.clusterRoleSelectors[{at}]", each)
-
-
-def _rules(obj: Object, namespaced: bool) -> Errors:
-    for at, rule in enumerate(obj.get("rules") or ()):
-        path = f"rules[{at}]"
-        if not rule.get("verbs"):
-            yield required_value(f"{path}.verbs", "verbs must contain at least one value")
-        if rule.get("nonResourceURLs"):
-            if namespaced:
-                detail = "namespaced rules cannot apply to non-resource URLs"
-                yield invalid_value(f"{path}.nonResourceURLs", rule["nonResourceURLs"], detail)
-            if rule.get("apiGroups") or rule.get("resources") or rule.get("resourceNames"):
-                detail = "rules cannot apply to both regular resources and non-resource URLs"
-                yield invalid_value(f"{path}.nonResourceURLs", rule["nonResourceURLs"], detail)
-            continue
-        if not rule.get("apiGroups"):
-            yield required_value(f"{path}.apiGroups", "resource rules must supply at least one api group")
-        if not rule.get("resources"):
-            yield required_value(f"{path}.resources", "resource rules must supply at least one resource")
-
-
-def role_binding(obj: Object) -> Errors:
-    """RoleBinding."""
-    yield from _binding(obj, ("ClusterRole", "Role"), False)
-
-
-def cluster_role_binding(obj: Object) -> Errors:
-    """ClusterRoleBinding."""
-    yield from _binding(obj, ("ClusterRole",), True)
-
-
-def _binding(obj: Object, kinds: tuple[str, ...], cluster: bool) -> Errors:
-    reference = obj.get("roleRef") or {}
-    if reference.get("apiGroup") != _RBAC:
-        yield from one_of("roleRef.apiGroup", reference.get("apiGroup"), (_RBAC,))
-    yield from one_of("roleRef.kind", reference.get("kind"), kinds)
-    yield from required_name("roleRef.name", reference.get("name"), names.path_segment)
-    for at, each in enumerate(obj.get("subjects") or ()):
-        path = f"subjects[{at}]"
-        yield from required_name(f"{path}.name", each.get("name"))
-        kind, group = each.get("kind"), each.get("apiGroup") or ""
-        if kind == "ServiceAccount":
-            if each.get("name"):
-                yield from checked(f"{path}.name", each["name"], names.dns1123_subdomain)
-            if group:
-                yield from one_of(f"{path}.apiGroup", group, ("",))
-            if cluster and not each.get("namespace"):
-                yield required_value(f"{path}.namespace")
-        elif kind in ("User", "Group"):
-            if group != _RBAC:
-                yield from one_of(f"{path}.apiGroup", group, (_RBAC,))
-        else:
-            yield from one_of(f"{path}.kind", kind or " ", ("ServiceAccount", "User", "Group"))
-
-
-def binding_update(new: Object, old: Object) -> Errors:
-    """The role of a binding stays."""
-    if new.get("roleRef") != old.get("roleRef"):
-        yield invalid_value("roleRef", new.get("roleRef"), "cannot change roleRef")
-
-
 def priority_class(obj: Object) -> Errors:
     """PriorityClass."""
     value = obj.get("value") or 0
@@ -241,103 +163,6 @@ def priority_class_update(new: Object, old: Object) -> Errors:
     if (new.get("value") or 0) != (old.get("value") or 0):
         yield forbidden_value("value", "may not be changed in an update.")
     yield from unchanged("preemptionPolicy", new.get("preemptionPolicy"), old.get("preemptionPolicy"))
-
-
-def storage_class(obj: Object) -> Errors:
-    """StorageClass."""
-    yield from required_name("provisioner", obj.get("provisioner"))
-    yield from one_of("reclaimPolicy", obj.get("reclaimPolicy"), ("Delete", "Retain"))
-    yield from one_of("volumeBindingMode", obj.get("volumeBindingMode"), ("Immediate", "WaitForFirstConsumer"))
-
-
-def storage_class_update(new: Object, old: Object) -> Errors:
-    """Only what does not describe the volumes may change."""
-    if (new.get("parameters") or {}) != (old.get("parameters") or {}):
-        yield forbidden_value("parameters", "updates to parameters are forbidden.")
-    if new.get("provisioner") != old.get("provisioner"):
-        yield forbidden_value("provisioner", "updates to provisioner are forbidden.")
-    if new.get("reclaimPolicy") != old.get("reclaimPolicy"):
-        yield forbidden_value("reclaimPolicy", "updates to reclaimPolicy are forbidden.")
-    yield from unchanged("volumeBindingMode", new.get("volumeBindingMode"), old.get("volumeBindingMode"))
-
-
-_VOLUME_FIELDS = (
-    "capacity",
-    "accessModes",
-    "claimRef",
-    "persistentVolumeReclaimPolicy",
-    "storageClassName",
-    "mountOptions",
-    "volumeMode",
-    "nodeAffinity",
-    "volumeAttributesClassName",
-)
-
-
-def persistent_volume(obj: Object) -> Errors:
-    """PersistentVolume."""
-    spec = spec_of(obj)
-    yield from access_modes("spec.accessModes", spec.get("accessModes"))
-    capacity = spec.get("capacity") or {}
-    if not capacity:
-        yield required_value("spec.capacity")
-    elif "storage" not in capacity or len(capacity) > 1:
-        yield from one_of("spec.capacity", ",".join(sorted(capacity)), ("storage",))
-    for name, value in capacity.items():
-        yield from amount(f"spec.capacity[{name}]", value)
-    policy = spec.get("persistentVolumeReclaimPolicy")
-    yield from one_of("spec.persistentVolumeReclaimPolicy", policy, ("Delete", "Recycle", "Retain"), required=False)
-    yield from source("spec", spec, *_VOLUME_FIELDS)
-    wanted = (spec.get("nodeAffinity") or {}).get("required")
-    if wanted is not None:
-        yield from node_selector("spec.nodeAffinity.required", wanted)
-    elif spec.get("local") is not None:
-        yield required_value("spec.nodeAffinity", "Local volume requires node affinity")
-
-
-def persistent_volume_update(new: Object, old: Object) -> Errors:
-    """Where the data is stays."""
-    after = {key: value for key, value in spec_of(new).items() if key not in _VOLUME_FIELDS}
-    before = {key: value for key, value in spec_of(old).items() if key not in _VOLUME_FIELDS}
-    if after != before:
-        yield forbidden_value("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
-    yield from unchanged("spec.volumeMode", spec_of(new).get("volumeMode"), spec_of(old).get("volumeMode"))
-
-
-def persistent_volume_claim(obj: Object) -> Errors:
-    """PersistentVolumeClaim."""
-    yield from label_selector("spec.selector", spec_of(obj).get("selector"))
-    yield from claim_spec("spec", spec_of(obj))
-
-
-def persistent_volume_claim_update(new: Object, old: Object) -> Errors:
-    """A claim may be bound and may grow."""
-    after, before = dict(spec_of(new)), dict(spec_of(old))
-    if not before.get("volumeName"):
-        before["volumeName"] = after.get("volumeName")
-    if before.get("storageClassName") is None:
-        before["storageClassName"] = after.get("storageClassName")
-    for spec in (after, before):
-        for field in ("resources", "volumeAttributesClassName"):
-            spec.pop(field, None)
-    bare = ({key: value for key, value in spec.items() if value is not None} for spec in (after, before))
-    first, second = bare
-    if first != second:
-        detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-        yield forbidden_value("spec", detail)
-        return
-    wanted = ((spec_of(new).get("resources") or {}).get("requests") or {}).get("storage")
-    held = ((spec_of(old).get("resources") or {}).get("requests") or {}).get("storage")
-    if wanted is None or held is None or wanted == held:
-        return
-    if status_of(old).get("phase") != "Bound":
-        detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-        yield forbidden_value("spec", detail)
-    elif quantity.compare(wanted, held) < 0:
-        least = (status_of(old).get("capacity") or {}).get("storage", held)
-        if quantity.compare(wanted, least) < 0:
-            detail = "field can not be less than status.capacity"
-            yield forbidden_value("spec.resources.requests.storage", detail)
 
 
 def event(obj: Object) -> Errors:

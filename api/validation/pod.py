@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubeling.api import names
+from kubeling.api.defaults.pod import pod as fill_in
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value
 from kubeling.api.meta import Object, copy_json, spec_of
 from kubeling.api.validation.common import Errors, Map, amount, checked, in_range, label_map, one_of
@@ -116,6 +117,7 @@ def pod_update(new: Object, old: Object) -> Errors:
     after, before = spec_of(new), spec_of(old)
     if after == before:
         return
+    before = _defaulted(before)
     for field in ("containers", "initContainers"):
         if len(after.get(field) or ()) != len(before.get(field) or ()):
             yield forbidden_value(f"spec.{field}", "pod updates may not add or remove containers")
@@ -131,6 +133,13 @@ def pod_update(new: Object, old: Object) -> Errors:
         changed = ", ".join(sorted(f"spec.{key}" for key in {*same, *before} if same.get(key) != before.get(key)))
         detail = f"pod updates may not change fields other than {','.join(_MUTABLE)}\nchanged: {changed}"
         yield forbidden_value("spec", detail)
+
+
+def _defaulted(spec: Map) -> Map:
+    """The old spec as if it came in now, so that what an older server did not fill in is no change."""
+    filled: Map = {"spec": copy_json(spec)}
+    fill_in(filled)
+    return filled["spec"]  # type: ignore[no-any-return]
 
 
 def _with_mutable_of(after: Map, before: Map) -> Map:
@@ -173,6 +182,21 @@ def _added_tolerations(after: Map, before: Map) -> Errors:
             return
     if after.get("tolerations"):
         yield from tolerations("spec.tolerations", after["tolerations"])
+
+
+def pod_door_update(new: Object, old: Object) -> Errors:
+    """What came through ephemeralcontainers or resize: the spec holds, and ephemeral containers are only ever added."""
+    after, before = spec_of(new), spec_of(old)
+    if after == before:
+        return
+    yield from pod_spec("spec", after)
+    held = {each.get("name"): each for each in after.get("ephemeralContainers") or ()}
+    for each in before.get("ephemeralContainers") or ():
+        name = each.get("name")
+        if name not in held:
+            yield forbidden_value("spec.ephemeralContainers", f'existing ephemeral containers "{name}" may not be removed\n')
+        elif held[name] != each:
+            yield forbidden_value("spec.ephemeralContainers", f'existing ephemeral containers "{name}" may not be changed\n')
 
 
 def _timeless(toleration: Map) -> Map:

@@ -10,7 +10,7 @@ from kubeling.api.meta import Object
 from kubeling.api.names import Check
 from kubeling.api.resources import Resource
 from kubeling.api.strategies import strategy_of
-from kubeling.api.validation import cluster, pod, services, workloads
+from kubeling.api.validation import cluster, pod, rbac, services, storage, workloads
 from kubeling.api.validation.common import Errors
 from kubeling.api.validation.objectmeta import validate_metadata, validate_metadata_update
 
@@ -39,14 +39,14 @@ _CREATE: dict[Resource, Callable[[Object], Errors]] = {
     r.NODES: cluster.node,
     r.RESOURCE_QUOTAS: cluster.resource_quota,
     r.LIMIT_RANGES: cluster.limit_range,
-    r.ROLES: cluster.role,
-    r.CLUSTER_ROLES: cluster.cluster_role,
-    r.ROLE_BINDINGS: cluster.role_binding,
-    r.CLUSTER_ROLE_BINDINGS: cluster.cluster_role_binding,
+    r.ROLES: rbac.role,
+    r.CLUSTER_ROLES: rbac.cluster_role,
+    r.ROLE_BINDINGS: rbac.role_binding,
+    r.CLUSTER_ROLE_BINDINGS: rbac.cluster_role_binding,
     r.PRIORITY_CLASSES: cluster.priority_class,
-    r.STORAGE_CLASSES: cluster.storage_class,
-    r.PERSISTENT_VOLUMES: cluster.persistent_volume,
-    r.PERSISTENT_VOLUME_CLAIMS: cluster.persistent_volume_claim,
+    r.STORAGE_CLASSES: storage.storage_class,
+    r.PERSISTENT_VOLUMES: storage.persistent_volume,
+    r.PERSISTENT_VOLUME_CLAIMS: storage.persistent_volume_claim,
     r.EVENTS: cluster.event,
     r.EVENTS_V1: cluster.event,
     r.CERTIFICATE_SIGNING_REQUESTS: cluster.signing_request,
@@ -66,12 +66,12 @@ _UPDATE: dict[Resource, Callable[[Object, Object], Errors]] = {
     r.SECRETS: cluster.secret_update,
     r.NODES: cluster.node_update,
     r.RESOURCE_QUOTAS: cluster.resource_quota_update,
-    r.ROLE_BINDINGS: cluster.binding_update,
-    r.CLUSTER_ROLE_BINDINGS: cluster.binding_update,
+    r.ROLE_BINDINGS: rbac.binding_update,
+    r.CLUSTER_ROLE_BINDINGS: rbac.binding_update,
     r.PRIORITY_CLASSES: cluster.priority_class_update,
-    r.STORAGE_CLASSES: cluster.storage_class_update,
-    r.PERSISTENT_VOLUMES: cluster.persistent_volume_update,
-    r.PERSISTENT_VOLUME_CLAIMS: cluster.persistent_volume_claim_update,
+    r.STORAGE_CLASSES: storage.storage_class_update,
+    r.PERSISTENT_VOLUMES: storage.persistent_volume_update,
+    r.PERSISTENT_VOLUME_CLAIMS: storage.persistent_volume_claim_update,
     r.CERTIFICATE_SIGNING_REQUESTS: cluster.signing_request_update,
     r.RUNTIME_CLASSES: cluster.runtime_class_update,
 }
@@ -99,5 +99,6 @@ def validate_update(new: Object, old: Object, resource: Resource) -> list[FieldE
 
 
 def validate_status_update(new: Object, old: Object, resource: Resource) -> list[FieldError]:
-    """What is wrong with an update through `/status`: only metadata can be."""
-    return list(validate_metadata_update(new, old))
+    """What is wrong with an update through `/status` or another door: the metadata, and of pods what their doors can change."""
+    found = list(validate_metadata_update(new, old))
+    return [*found, *pod.pod_door_update(new, old)] if resource == r.PODS else found

@@ -65,3 +65,18 @@ def test_a_strategic_patch_with_many_elements_is_not_quadratic() -> None:
         schema_of("v1", "Pod"),
     )
     assert patched["metadata"]["finalizers"][-1] == "example.com/new"
+
+
+def test_a_patch_nested_beyond_measure_is_a_bad_request() -> None:
+    value: Any = {}
+    for _ in range(5000):
+        value = {"a": value}
+    schema = schema_of("v1", "ConfigMap")
+    for patched in (
+        lambda: apply_json_patch({}, [{"op": "add", "path": "/x", "value": value}]),
+        lambda: apply_merge_patch({}, value),
+        lambda: apply_strategic_patch({}, value, schema),
+    ):
+        with pytest.raises(ApiError) as caught:
+            patched()
+        assert caught.value.code == 400

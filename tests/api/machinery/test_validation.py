@@ -14,7 +14,7 @@ from kubeling.api.errors import invalid
 from kubeling.api.meta import name_of
 from kubeling.api.resources import BUILTIN, Resource
 from kubeling.api.strategies import strategy_of
-from kubeling.api.validation import validate_create, validate_update
+from kubeling.api.validation import validate_create, validate_status_update, validate_update
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -63,3 +63,27 @@ def test_no_validator_stumbles_over_an_empty_object(resource: Resource) -> None:
     made = _made(empty, resource)
     validate_create(made, resource)
     validate_update(made, made, resource)
+
+
+def test_ephemeral_containers_are_only_ever_added() -> None:
+    def pod(*debuggers: dict[str, Any]) -> dict[str, Any]:
+        made = _made({"kind": "Pod", "spec": {"containers": [{"name": "c", "image": "i"}]}}, resources.PODS)
+        made["spec"]["ephemeralContainers"] = list(debuggers)
+        apply_defaults(made)
+        return made
+
+    first, second = {"name": "a", "image": "i"}, {"name": "b", "image": "j", "ports": [{"containerPort": 80}]}
+    assert validate_status_update(pod(dict(first)), pod(), resources.PODS) == []
+    gone = validate_status_update(pod(), pod(dict(first)), resources.PODS)
+    assert "may not be removed" in str(gone[0])
+    changed = validate_status_update(pod({**first, "image": "k"}), pod(dict(first)), resources.PODS)
+    assert "may not be changed" in str(changed[0])
+    wrong = validate_status_update(pod(second), pod(), resources.PODS)
+    assert str(wrong[0]) == "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container"
+
+
+def test_what_an_older_server_did_not_default_is_no_change_of_a_pod() -> None:
+    old = _made({"kind": "Pod", "spec": {"containers": [{"name": "c", "image": "i"}]}}, resources.PODS)
+    new = _made({"kind": "Pod", "spec": {"containers": [{"name": "c", "image": "i"}]}}, resources.PODS)
+    del old["spec"]["enableServiceLinks"]
+    assert validate_update(new, old, resources.PODS) == []
