@@ -84,8 +84,8 @@ def idle_costs(handle: ClusterHandle, seconds: float) -> list[Figure]:
         state = handle.status()
         for part in ("own", "nodes", "daemons"):
             for entry in state[part]:
-                where = f"{entry['node']}/" if entry.get("node") else ""
-                found[f"{where}{entry['name']}"] = (entry.get("pss_kib", 0) / 1024, entry.get("cpu_seconds", 0.0))
+                name = f"{entry['daemon']} on {entry['node']}" if "daemon" in entry else entry["name"]
+                found[name] = (entry.get("pss_kib", 0) / 1024, entry.get("cpu_seconds", 0.0))
         return found
 
     before, began = look(), time.monotonic()

@@ -1,0 +1,143 @@
+"""Three control planes: any part may be killed, one after another or all at once, and nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kubeling.api.errors import ApiError
+from kubeling.api.resources import CONFIG_MAPS, LEASES
+from kubeling.client import kubeconfig
+from kubeling.client.rest import Client, ConnectionFailed
+from kubeling.cluster.pytest_plugin import ClusterHandle
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+WRITES_RESUME_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterHandle]:
+    folder = tmp_path_factory.mktemp("trio")
+    handle = ClusterHandle(f"trio-{os.getpid()}", folder / "home", folder / "kubeconfig")
+    handle.up("--control-planes=3", "--workers=1", f"--owner={os.getpid()}")
+    try:
+        yield handle
+    finally:
+        handle.down()
+
+
+class Writers:
+    """Create ConfigMaps in a loop and remember which were acknowledged, and how long none was."""
+
+    def __init__(self, path: Path, prefix: str) -> None:
+        self._path, self._prefix = path, prefix
+        self.acknowledged: list[str] = []
+        self.longest_gap = 0.0
+        self._last = time.monotonic()
+        self._progress = asyncio.Event()
+
+    async def run(self, workers: int = 4) -> None:
+        async with Client(kubeconfig.load(self._path)) as client:
+            await asyncio.gather(*(self._write(client, worker) for worker in range(workers)))
+
+    async def _write(self, client: Client, worker: int) -> None:
+        number = 0
+        while True:
+            name = f"{self._prefix}-{worker}-{number}"
+            number += 1
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"n": str(number)}}
+            try:
+                async with asyncio.timeout(3):
+                    await client.create(CONFIG_MAPS, body, "default")
+            except (ApiError, ConnectionFailed, TimeoutError):
+                await asyncio.sleep(0.02)
+                continue
+            self.acknowledged.append(name)
+            now = time.monotonic()
+            self.longest_gap = max(self.longest_gap, now - self._last)
+            self._last = now
+            self._progress.set()
+
+    async def fresh(self, count: int, seconds: float) -> None:
+        """Return when `count` more were acknowledged."""
+        target = len(self.acknowledged) + count
+        async with asyncio.timeout(seconds):
+            while len(self.acknowledged) < target:
+                self._progress.clear()
+                await self._progress.wait()
+
+
+def store_leader(handle: ClusterHandle) -> str:
+    return next(entry["node"] for entry in handle.status()["daemons"] if entry["daemon"] == "etcdlite" and entry.get("leader"))
+
+
+async def leader_of(handle: ClusterHandle, lease: str) -> str:
+    """The node on which the holder of a Lease runs."""
+    async with handle.client() as client:
+        found = await client.get(LEASES, lease, "kube-system")
+    return str(found["spec"]["holderIdentity"]).partition("_")[0]
+
+
+async def check(handle: ClusterHandle, writers: Writers) -> None:
+    async with handle.client() as client:
+        listed = await client.list(CONFIG_MAPS, "default")
+    there = {item["metadata"]["name"] for item in listed["items"]}
+    missing = [name for name in writers.acknowledged if name not in there]
+    assert not missing, f"{len(missing)} of {len(writers.acknowledged)} acknowledged objects are lost: {missing[:5]}"
+
+
+@pytest.mark.parametrize("daemon", ["etcdlite", "apiserver", "scheduler", "controllers"])
+async def test_one_is_killed(trio: ClusterHandle, daemon: str) -> None:
+    leases = {"scheduler": "kube-scheduler", "controllers": "kube-controller-manager"}
+    writers = Writers(trio.root / "kubeconfig" / "admin.conf", f"one-{daemon}")
+    task = asyncio.ensure_future(writers.run())
+    try:
+        await writers.fresh(20, 30)
+        if daemon == "etcdlite":
+            node = await asyncio.to_thread(store_leader, trio)
+        elif daemon == "apiserver":
+            node = "control-plane-1"
+        else:
+            node = await leader_of(trio, leases[daemon])
+        await asyncio.to_thread(trio.faults.kill, node, daemon)
+        await writers.fresh(40, 30)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert writers.longest_gap < WRITES_RESUME_SECONDS
+    await check(trio, writers)
+
+
+async def test_all_leaders_are_killed_within_a_second(trio: ClusterHandle) -> None:
+    writers = Writers(trio.root / "kubeconfig" / "admin.conf", "all")
+    task = asyncio.ensure_future(writers.run())
+    try:
+        await writers.fresh(20, 30)
+        victims = [
+            (await asyncio.to_thread(store_leader, trio), "etcdlite"),
+            ("control-plane-2", "apiserver"),
+            (await leader_of(trio, "kube-scheduler"), "scheduler"),
+            (await leader_of(trio, "kube-controller-manager"), "controllers"),
+        ]
+        await asyncio.gather(*(asyncio.to_thread(trio.faults.kill, node, daemon) for node, daemon in victims))
+        await writers.fresh(40, 30)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert writers.longest_gap < WRITES_RESUME_SECONDS
+    await check(trio, writers)
+
+
+async def test_afterwards_the_cluster_works_without_a_hand(trio: ClusterHandle) -> None:
+    """What was killed is back, somebody leads, and a new pod runs."""
+    pod = '{"apiVersion":"v1","kind":"Pod","metadata":{"name":"after"},"spec":{"containers":[{"name":"c","image":"kubeling.local/host","command":["sleep","1000"]}]}}'
+    await asyncio.to_thread(trio.cli, "apply", "-f", "-", input=pod)
+    await asyncio.to_thread(trio.cli, "wait", "--for=condition=Ready", "pod/after", "--timeout=60s")
+    states = {(entry["daemon"], entry["node"]): entry["state"] for entry in (await asyncio.to_thread(trio.status))["daemons"]}
+    assert set(states.values()) == {"running"}, states
