@@ -59,8 +59,8 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         info = parse_path(scope["path"]) if len(scope["path"]) < _MAX_PATH else PathInfo("/")
-        request = Request(scope, receive, send, info, ANONYMOUS)
         clock = self._context.clock
+        request = Request(scope, receive, send, info, ANONYMOUS, clock)
         began = clock.monotonic()
         long = request.verb == "watch" or info.subresource in _LONG_SUBRESOURCES
         served: Served | None = None

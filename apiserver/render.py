@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kubeling.api import printers
+from kubeling.api.printers.table import Include
 from kubeling.apiserver.negotiate import Output
 
 if TYPE_CHECKING:
@@ -15,20 +18,20 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 
-def one(output: Output, served: Served, obj: Object, include: str = "") -> bytes:
+def one(output: Output, served: Served, obj: Object, now: datetime, include: str = "") -> bytes:
     """An object."""
     if output.transform == "Table":
         metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-        return orjson.dumps(table(output, served, [obj], metadata, include))
+        return orjson.dumps(table(output, served, [obj], metadata, include, now))
     if output.transform == "PartialObjectMetadata":
         obj = partial(output, obj)
     return serialize(output, obj)
 
 
-def many(output: Output, served: Served, items: Sequence[Object], metadata: Object, include: str = "") -> bytes:
+def many(output: Output, served: Served, items: Sequence[Object], metadata: Object, now: datetime, include: str = "") -> bytes:
     """A list."""
     if output.transform == "Table":
-        return orjson.dumps(table(output, served, items, metadata, include))
+        return orjson.dumps(table(output, served, items, metadata, include, now))
     resource = served.resource
     made: Object
     if output.transform == "PartialObjectMetadata":
@@ -45,24 +48,13 @@ def partial(output: Output, obj: Object) -> Object:
     return {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": obj.get("metadata") or {}}
 
 
-def table(output: Output, served: Served, items: Sequence[Object], metadata: Object, include: str) -> Object:
+def table(output: Output, served: Served, items: Sequence[Object], metadata: Object, include: str, now: datetime) -> Object:
     """A meta.k8s.io Table; rows carry the metadata, the whole object, or nothing, as `include` says."""
-    columns, rows = served.rules.table(items)
-    made = []
-    for obj, cells in zip(items, rows, strict=True):
-        row: Object = {"cells": cells}
-        if include == "Object":
-            row["object"] = obj
-        elif include != "None":
-            row["object"] = partial(output, obj)
-        made.append(row)
-    return {
-        "kind": "Table",
-        "apiVersion": f"meta.k8s.io/{output.version}",
-        "metadata": metadata,
-        "columnDefinitions": columns,
-        "rows": made,
-    }
+    chosen: Include = "Object" if include == "Object" else "None" if include == "None" else "Metadata"
+    made = printers.table(items, served.resource, now, chosen, metadata=metadata)
+    if output.version != "v1":
+        made["apiVersion"] = f"meta.k8s.io/{output.version}"
+    return made
 
 
 def serialize(output: Output, obj: Object) -> bytes:
@@ -81,14 +73,14 @@ def serialize(output: Output, obj: Object) -> bytes:
 STREAM_TYPE = b"application/vnd.kubernetes.protobuf;stream=watch"
 
 
-def event(output: Output, served: Served, kind: str, obj: Object, include: str) -> bytes:
+def event(output: Output, served: Served, kind: str, obj: Object, include: str, now: datetime) -> bytes:
     """One watch event; of a bookmark only the metadata counts."""
     if output.transform == "Table":
         metadata = {key: obj["metadata"][key] for key in ("resourceVersion", "annotations") if key in obj["metadata"]}
         if kind != "BOOKMARK":
             metadata.pop("annotations", None)
         items = [] if kind == "BOOKMARK" else [obj]
-        obj = table(output, served, items, metadata, include)
+        obj = table(output, served, items, metadata, include, now)
     elif output.transform == "PartialObjectMetadata":
         obj = partial(output, obj)
     if output.form == "protobuf":

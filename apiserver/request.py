@@ -13,6 +13,7 @@ from kubeling.apiserver.info import PathInfo, parse_query
 
 if TYPE_CHECKING:
     from kubeling.apiserver.authn.user import User
+    from kubeling.daemon.clock import Clock
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,9 +28,10 @@ _MAX_WARNINGS = 32
 class Request:
     """What the handlers see. `query` is shared and not to be changed."""
 
-    __slots__ = ("info", "output_", "query", "receive", "scope", "send", "status", "user", "verb", "warnings")
+    __slots__ = ("clock", "info", "output_", "query", "receive", "scope", "send", "status", "user", "verb", "warnings")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, info: PathInfo, user: User) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, info: PathInfo, user: User, clock: Clock) -> None:
+        self.clock = clock
         self.scope = scope
         self.receive = receive
         self.send = send

@@ -36,7 +36,7 @@ async def respond_object(request: Request, served: Served, obj: dict[str, Any], 
     if output.plain:
         await request.respond(orjson.dumps(obj), status)
         return
-    body = render.one(output, served, obj, request.query.get("includeObject", ""))
+    body = render.one(output, served, obj, request.clock.now(), request.query.get("includeObject", ""))
     await request.respond(body, status, output.content_type)
 
 

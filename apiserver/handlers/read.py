@@ -122,7 +122,7 @@ async def list_(context: Context, request: Request, served: Served) -> None:
         await request.respond(body)
         return
     objects = [convert.from_storage(served, each.object()) for each in result.entries]
-    body = render.many(output, served, objects, result.metadata(), request.query.get("includeObject", ""))
+    body = render.many(output, served, objects, result.metadata(), request.clock.now(), request.query.get("includeObject", ""))
     await request.respond(body, 200, output.content_type)
 
 

@@ -23,6 +23,7 @@ from kubeling.apiserver.negotiate import Output
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.registry.store import parse_version
 from kubeling.apiserver.request import Request, is_true
+from kubeling.daemon.clock import Clock
 
 #: A watch without timeoutSeconds is ended after between one and two of these.
 _MIN_SECONDS = 1800
@@ -51,13 +52,13 @@ async def watch(context: Context, request: Request, served: Served) -> None:
     else:
         await cache.ready()
     everything = initial or (since == 0 and initial is None)
-    encoder = _encoder(output, served, query.get("includeObject", ""))
+    encoder = _encoder(output, served, query.get("includeObject", ""), context.clock)
     start = cache.revision if everything or since == 0 else since
     watcher = Watcher(
         matches=_matcher(request, cache, selection),
         encoder=encoder,
         after=start,
-        bookmarks=(lambda revision: _bookmark(output, served, revision, False)) if bookmarks else None,
+        bookmarks=(lambda revision: _bookmark(output, served, revision, context.clock)) if bookmarks else None,
     )
     present: list[Entry] = []
     if everything:
@@ -79,7 +80,7 @@ async def watch(context: Context, request: Request, served: Served) -> None:
             batch = present[at : at + _CHUNK]
             await request.chunk(b"".join([_added(entry, cache, encoder) for entry in batch]))
         if initial and bookmarks:
-            await request.chunk(_bookmark(output, served, start, True))
+            await request.chunk(_bookmark(output, served, start, context.clock, initial=True))
         while (data := await watcher.next()) is not None:
             await request.chunk(data)
         if watcher.too_slow:
@@ -144,7 +145,7 @@ def _added(entry: Entry, cache: Cache, encoder: Encoder | None) -> bytes:
     return event.encode("ADDED") if encoder is None else encoder("ADDED", event)
 
 
-def _encoder(output: Output, served: Served, include: str) -> Encoder | None:
+def _encoder(output: Output, served: Served, include: str, clock: Clock) -> Encoder | None:
     """None where the shared JSON does."""
     if output.plain and not served.converts:
         return None
@@ -152,18 +153,18 @@ def _encoder(output: Output, served: Served, include: str) -> Encoder | None:
     def encode(kind: str, event: Event) -> bytes:
         source = event.previous if kind == "DELETED" and event.previous is not None else event.entry
         obj = convert.from_storage(served, decode(source.raw, event.revision))
-        return render.event(output, served, kind, obj, include)
+        return render.event(output, served, kind, obj, include, clock.now())
 
     return encode
 
 
-def _bookmark(output: Output, served: Served, revision: int, initial: bool) -> bytes:
+def _bookmark(output: Output, served: Served, revision: int, clock: Clock, *, initial: bool = False) -> bytes:
     resource = served.resource
     metadata = {"resourceVersion": str(revision), **(_INITIAL_END if initial else {})}
     obj = {"kind": resource.kind, "apiVersion": resource.group_version, "metadata": metadata}
     if output.plain:
         return b'{"type":"BOOKMARK","object":%b}\n' % orjson.dumps(obj)
-    return render.event(output, served, "BOOKMARK", obj, "")
+    return render.event(output, served, "BOOKMARK", obj, "", clock.now())
 
 
 async def bookmarks(context: Context) -> None:

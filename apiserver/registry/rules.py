@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from kubeling.api import resources
+from kubeling.api import resources, validation
 from kubeling.api.defaults import apply_defaults
 from kubeling.api.errors import FieldError
 from kubeling.api.meta import Object
@@ -37,15 +37,14 @@ class Rules:
         apply_defaults(obj)
 
     def validate_create(self, obj: Object) -> list[FieldError]:
-        return []
+        """What is wrong with an object that is to be created."""
+        return validation.validate_create(obj, self.strategy.resource)
 
-    def validate_update(self, new: Object, old: Object, subresource: str) -> list[FieldError]:
-        return []
-
-    def table(self, items: Sequence[Object]) -> tuple[list[dict[str, Any]], list[list[Any]]]:
-        """Column definitions, and the cells of each object."""
-        columns = [{"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0}]
-        return columns, [[each["metadata"]["name"]] for each in items]
+    def validate_update(self, new: Object, old: Object, door: str) -> list[FieldError]:
+        """What is wrong with an update through a door, the main one where it is empty."""
+        if door:
+            return validation.validate_status_update(new, old, self.strategy.resource)
+        return validation.validate_update(new, old, self.strategy.resource)
 
 
 def rules_of(resource: Resource) -> Rules:
