@@ -9,6 +9,7 @@ from kubeling.crilite.errors import InvalidArgument
 
 _DEFAULT_REGISTRY = "docker.io"
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_REGISTRY = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]{32,}")
 
@@ -41,6 +42,11 @@ def parse(text: str) -> Reference:
         registry, repository = _DEFAULT_REGISTRY, rest if slash else f"library/{rest}"
     if registry == "index.docker.io":
         registry = _DEFAULT_REGISTRY
-    if not _REPOSITORY.fullmatch(repository) or (colon and not _TAG.fullmatch(tag)) or (digest and not _DIGEST.fullmatch(digest)):
+    if (
+        not _REGISTRY.fullmatch(registry)
+        or not _REPOSITORY.fullmatch(repository)
+        or (colon and not _TAG.fullmatch(tag))
+        or (digest and not _DIGEST.fullmatch(digest))
+    ):
         raise InvalidArgument(f"{text!r} is not the name of an image")
     return Reference(registry, repository, tag if tag or digest else "latest", digest)

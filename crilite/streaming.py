@@ -14,7 +14,7 @@ import time
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from kubeling.crilite import forward, websocket
+from kubeling.crilite import forward, spdy, spdy_streams, websocket
 from kubeling.crilite.core import Core
 from kubeling.crilite.errors import CriError
 from kubeling.crilite.execs import Execs, Session, Sink
@@ -28,6 +28,7 @@ _URL_SECONDS = 60.0
 _MAX_URLS = 1000
 _MAX_HEAD = 32 * 1024
 _HEAD_SECONDS = 30.0
+_READ = 65536
 
 
 class Carrier(Protocol):
@@ -86,20 +87,59 @@ class StreamingServer:
             await _refuse(writer, HTTPStatus.NOT_FOUND, "no such stream: its URL is good once, for a minute")
             return
         request = known[2]
-        if "websocket" not in headers.get("upgrade", "").lower():
-            await _refuse(writer, HTTPStatus.BAD_REQUEST, "upgrade this connection to a WebSocket")
-            return
-        socket = websocket.WebSocket(reader, writer)
+        upgrade = headers.get("upgrade", "").lower()
+        if upgrade == "websocket":
+            await self._websocket(kind, request, head, websocket.WebSocket(reader, writer), writer)
+        elif upgrade == "spdy/3.1":
+            await self._spdy(kind, request, headers.get("x-stream-protocol-version", ""), reader, writer)
+        else:
+            await _refuse(writer, HTTPStatus.BAD_REQUEST, "upgrade this connection to a WebSocket or to SPDY/3.1")
+
+    async def _websocket(
+        self, kind: str, request: Any, head: bytes, socket: websocket.WebSocket, writer: asyncio.StreamWriter
+    ) -> None:
+        forwards = kind == "portforward"
         try:
-            if kind == "portforward":
-                await websocket.accept_forward(socket, head, list(request.port))
-                await forward.over_websocket(self._core, request, socket)
-                return
-            await socket.accept(head)
+            await socket.accept(head, websocket.FORWARD_PROTOCOLS if forwards else websocket.PROTOCOLS)
         except websocket.ProtocolError as error:
             await _refuse(writer, HTTPStatus.BAD_REQUEST, str(error))
             return
-        await self._carry(kind, request, socket)
+        if not forwards:
+            await self._carry(kind, request, socket)
+        elif socket.protocol == websocket.TUNNEL:
+            await spdy_streams.port_forward(
+                self._core, request.pod_sandbox_id, spdy.Session(socket.receive_bytes, socket.send_bytes)
+            )
+        else:
+            await websocket.begin_forward(socket, list(request.port))
+            await forward.over_websocket(self._core, request, socket)
+
+    async def _spdy(
+        self, kind: str, request: Any, offered: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        known = spdy_streams.FORWARD_PROTOCOLS if kind == "portforward" else spdy_streams.EXEC_PROTOCOLS
+        chosen = next((name for name in known if name in offered.replace(" ", "").split(",")), "")
+        if not chosen:
+            await _refuse(writer, HTTPStatus.FORBIDDEN, f"offer one of the stream protocols {', '.join(known)}")
+            return
+        head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
+        writer.write(f"{head}X-Stream-Protocol-Version: {chosen}\r\n\r\n".encode())
+
+        async def write(data: bytes) -> None:
+            writer.write(data)
+            await writer.drain()
+
+        session = spdy.Session(lambda: reader.read(_READ), write)
+        if kind == "portforward":
+            await spdy_streams.port_forward(self._core, request.pod_sandbox_id, session)
+            return
+        carrier = spdy_streams.SpdyCarrier(session)
+        try:
+            tty = request.tty if kind == "exec" else self._core.container(request.container_id).config.tty
+            await carrier.open(request, tty=tty)
+            await self._carry(kind, request, carrier)
+        finally:
+            await carrier.close()
 
     async def _carry(self, kind: str, request: Any, carrier: Carrier) -> None:
         try:
@@ -197,11 +237,12 @@ def _parse_head(head: bytes) -> tuple[str, dict[str, str]]:
     lines = head.decode("latin-1").split("\r\n")
     parts = lines[0].split(" ")
     target = parts[1] if len(parts) > 1 else ""
-    headers = {}
+    headers: dict[str, str] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         if colon:
-            headers[name.strip().lower()] = value.strip()
+            name = name.strip().lower()
+            headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
     return target.partition("?")[0], headers
 
 

@@ -17,7 +17,9 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 #: In order of preference.
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-_FORWARD_PROTOCOLS = ("v4.channel.k8s.io", "v5.channel.k8s.io")
+#: Newer clients carry SPDY in the WebSocket's messages.
+TUNNEL = "SPDY/3.1+portforward.k8s.io"
+FORWARD_PROTOCOLS = (TUNNEL, "v4.channel.k8s.io", "v5.channel.k8s.io")
 _STREAMS = {"stdout": 1, "stderr": 2, "error": 3}
 _CLOSE = 255
 _READ = 65536
@@ -35,7 +37,7 @@ class WebSocket:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._connection = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
-        self._pending: list[tuple[int, bytes]] = []
+        self._pending: list[bytes] = []
         self._partial = b""
         self._closed = False
         self.protocol = ""
@@ -56,9 +58,14 @@ class WebSocket:
 
     async def receive_message(self) -> tuple[int, bytes] | None:
         """The next (channel, data); None when the client has gone."""
+        data = await self.receive_bytes()
+        return (data[0], data[1:]) if data else None
+
+    async def receive_bytes(self) -> bytes:
+        """The next message as it is, empty when the client has gone."""
         while not self._pending:
             if self._closed:
-                return None
+                return b""
             try:
                 data = await self._reader.read(_READ)
             except ConnectionError:
@@ -81,7 +88,7 @@ class WebSocket:
                 self._closed = True
             elif event.message_finished:
                 if self._partial:
-                    self._pending.append((self._partial[0], self._partial[1:]))
+                    self._pending.append(self._partial)
                 self._partial = b""
         elif isinstance(event, events.Ping):
             self._writer.write(self._connection.send(event.response()))
@@ -91,8 +98,12 @@ class WebSocket:
 
     async def send_message(self, channel: int, data: bytes) -> None:
         """Raises ConnectionError when the client has gone."""
+        await self.send_bytes(bytes([channel]) + data)
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Raises ConnectionError when the client has gone."""
         try:
-            self._writer.write(self._connection.send(events.BytesMessage(bytes([channel]) + data)))
+            self._writer.write(self._connection.send(events.BytesMessage(data)))
         except LocalProtocolError as error:
             raise ConnectionResetError(str(error)) from error
         await self._writer.drain()
@@ -128,9 +139,8 @@ class WebSocket:
         await self.close()
 
 
-async def accept_forward(socket: WebSocket, head: bytes, ports: list[int]) -> None:
-    """The handshake of port-forward, and the first message of each channel."""
-    await socket.accept(head, _FORWARD_PROTOCOLS)
+async def begin_forward(socket: WebSocket, ports: list[int]) -> None:
+    """The first message of each channel of a port-forward."""
     for index, port in enumerate(ports):
         for channel in (2 * index, 2 * index + 1):
             await socket.send_message(channel, port.to_bytes(2, "little"))
