@@ -44,6 +44,7 @@ FIRST_INDEX = 1
 _SCRUB_SLICE = 2000
 _SNAPSHOT_RETRY_SECONDS = 10.0
 _REVOKE_RETRY_SECONDS = 1.0
+_LEADERLESS_SECONDS = 3.0
 
 
 class Member:
@@ -79,6 +80,9 @@ class Member:
         self._snapshotting = False
         self._snapshot_mark = 0
         self._snapshot_not_before = 0.0
+        #: Called when there has been no leader for a while: streams that asked for it end, so that their clients go elsewhere.
+        self.needs_leader: set[Callable[[], None]] = set()
+        self._leaderless: asyncio.TimerHandle | None = None
         self._lease_timer: asyncio.TimerHandle | None = None
         self._lease_due = float("inf")
         self._primary = False
@@ -149,8 +153,9 @@ class Member:
     async def stop(self) -> None:
         """Take no more requests, and let what is on its way to the disk get there."""
         await self.engine.stop()
-        if self._lease_timer is not None:
-            self._lease_timer.cancel()
+        for timer in (self._lease_timer, self._leaderless):
+            if timer is not None:
+                timer.cancel()
         for task in list(self._background):
             with contextlib.suppress(Exception):
                 await task
@@ -215,11 +220,18 @@ class Member:
         """This member leads, and so counts the leases' time, from now on, or no longer does."""
         self.header.term = self.engine.term
         self._primary = primary
+        if self._leaderless is not None:
+            self._leaderless.cancel()
+        self._leaderless = None if self.engine.leader_id else self._loop.call_later(_LEADERLESS_SECONDS, self._tell_leaderless)
         if primary:
             self.state.leases.promote(self.clock.monotonic())
         else:
             self.state.leases.demote()
         self._arm_leases()
+
+    def _tell_leaderless(self) -> None:
+        for tell in list(self.needs_leader):
+            tell()
 
     def _arm_leases(self) -> None:
         due = self.state.leases.next_deadline() if self._primary else None

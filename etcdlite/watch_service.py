@@ -7,8 +7,9 @@ from typing import Any
 
 import grpc
 
+from kubeling.etcdlite.errors import NO_LEADER
 from kubeling.etcdlite.member import Member
-from kubeling.etcdlite.rpc import Context, both_streams, service
+from kubeling.etcdlite.rpc import Context, both_streams, fail, service
 from kubeling.etcdlite.watch import MAX_QUEUED_BYTES, Stream
 from kubeling.proto import etcd_pb2 as pb
 
@@ -32,6 +33,15 @@ async def _serve(member: Member, incoming: Any, context: Context) -> None:
     hub.streams.add(stream)
     reader = asyncio.ensure_future(_read(member, stream, incoming))
     reader.add_done_callback(lambda _: wake.set())
+    leaderless = False
+
+    def lose_leader() -> None:
+        nonlocal leaderless
+        leaderless = True
+        wake.set()
+
+    if ("hasleader", "true") in (context.invocation_metadata() or ()):
+        member.needs_leader.add(lose_leader)
     notifier: list[asyncio.TimerHandle] = []
 
     def notify() -> None:
@@ -48,6 +58,8 @@ async def _serve(member: Member, incoming: Any, context: Context) -> None:
                     await context.write(stream.pop())
                 else:
                     await asyncio.sleep(0)
+            if leaderless:
+                await fail(context, NO_LEADER)
             if reader.done():
                 # The client has said all that it will; its watches end with its half of the stream.
                 reader.result()
@@ -55,6 +67,7 @@ async def _serve(member: Member, incoming: Any, context: Context) -> None:
             wake.clear()
             await wake.wait()
     finally:
+        member.needs_leader.discard(lose_leader)
         notifier[0].cancel()
         reader.cancel()
         hub.close(stream)

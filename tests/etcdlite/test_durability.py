@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
 from kubeling.proto import etcd_pb2 as pb
+from kubeling.proto import etcd_pb2_grpc as rpc
 
 from .members import Writers, leader_of, single, trio
 
@@ -83,3 +86,22 @@ async def test_a_paused_leader_does_not_answer_from_the_past(tmp_path: Path) -> 
         await others[0].put(b"k", b"new")
         leader.signal(18)
         assert await leader.get(b"k") == b"new"
+
+
+async def test_without_a_majority_nothing_is_promised_and_streams_that_need_a_leader_end(tmp_path: Path) -> None:
+    async with trio(tmp_path) as members:
+        last = members[0]
+        await last.put(b"k", b"v")
+        watch = rpc.WatchStub(last.channel).Watch(metadata=(("hasleader", "true"),))
+        await watch.write(pb.WatchRequest(create_request=pb.WatchCreateRequest(key=b"k")))
+        assert (await watch.read()).created
+        for member in members[1:]:
+            await member.kill()
+        write, read = await asyncio.gather(last.put(b"k", b"never"), last.get(b"k"), return_exceptions=True)
+        for error in (write, read):
+            assert isinstance(error, grpc.aio.AioRpcError)
+            assert (error.code().name, error.details()) == ("UNAVAILABLE", "etcdserver: request timed out")
+        assert await last.get(b"k", serializable=True) == b"v"
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await watch.read()
+        assert ended.value.details() == "etcdserver: no leader"
