@@ -13,7 +13,19 @@ from kubeling.api.schema import Schema
 
 #: Members of metadata that nobody owns: the server sets them, or they say which object it is.
 UNOWNED_METADATA = frozenset(
-    {"name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion"}
+    {
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "uid",
+        "clusterName",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    }
 )
 _UNOWNED_TOP = frozenset({"apiVersion", "kind"})
 
