@@ -20,9 +20,14 @@ from kubeling.client import kubeconfig
 from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.daemon import main as daemon_main
 from kubeling.daemon.backoff import Backoff
+from kubeling.daemon.log import get_logger
 from kubeling.linux import netns
 
+log = get_logger("cluster.bootstrap")
+
 DNS_QUERY_SECONDS = 0.5
+#: So many failures in a row take some seconds, and are worth a line.
+_WORRYING = 15
 #: Of the Service that :meth:`Bootstrap._objects` makes: it needs no controller.
 _NAME = "kube-dns.kube-system.svc"
 
@@ -75,7 +80,9 @@ class Bootstrap:
             try:
                 await work()
                 return
-            except (ApiError, ConnectionFailed):
+            except (ApiError, ConnectionFailed) as error:
+                if backoff.failures == _WORRYING:
+                    log.warning("still trying", error=error)
                 await asyncio.sleep(backoff.next())
 
     async def _objects(self) -> None:
@@ -83,6 +90,13 @@ class Bootstrap:
         await self._ensure(resources.SERVICES, dns_service(self._args.dns_service))
 
     async def _ensure(self, resource: resources.Resource, obj: dict[str, Any]) -> None:
+        meta = obj["metadata"]
+        try:
+            await self._client.get(resource, meta["name"], meta.get("namespace"))
+            return
+        except ApiError as error:
+            if error.reason != "NotFound":
+                raise
         try:
             await self._client.create(resource, obj)
         except ApiError as error:

@@ -62,13 +62,18 @@ class Operations:
             if not isinstance(error, ClusterError):
                 log.exception("the cluster could not be started")
             self._failed = str(error)
+            self._of.made.set()
             await self._of.steps.finish()
 
     async def _ping(self, _request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
         return {"pid": state.host_pid()}
 
     async def _go(self, _request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
+        """The certificates are there: start the daemons. Answered when the nodes have been made, or could not be."""
         self._of.go.set()
+        await self._of.made.wait()
+        if self._failed:
+            raise ClusterError(self._failed)
         return {}
 
     async def _wait(self, request: dict[str, Any], tell: Progress) -> dict[str, Any]:

@@ -108,6 +108,7 @@ class Supervisor:
         self.switch: Switch | None = None
         self.nodes: dict[str, NodeRuntime] = {}
         self.go = asyncio.Event()
+        self.made = asyncio.Event()
         self.ended = asyncio.Event()
         self.api_ready = asyncio.Event()
         self.began = time.monotonic()
@@ -232,6 +233,7 @@ class Supervisor:
             await self.steps.add(f"{missing} is not installed here (no module kubeling.{missing}), skipped", began, "-")
         for runtime in wanted:
             runtime.start_daemons()
+        self.made.set()
         units = [u for n in wanted for u in n.units.values()]
         await asyncio.gather(*(u.tried.wait() for u in units if u.daemon.name == "etcdlite"))
         await self.steps.add("store started", began)
