@@ -50,7 +50,7 @@ def children(pid: int) -> list[int]:
 class Node:
     """Namespaces like those of a cluster's node, and the daemon in them."""
 
-    def __init__(self, folder: Path, name: str, extra: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, name: str, extra: tuple[str, ...] = (), *, userns: bool = False) -> None:
         self.folder = folder
         self.name = name
         self.cgroup_root = f"/crilite-test-{name}"
@@ -58,8 +58,9 @@ class Node:
         self.root, self.state, self.logs = folder / "root", folder / "state", folder / "logs"
         self.extra = extra
         self.daemon: subprocess.Popen[bytes] | None = None
+        self._enter = ["-n", "-m", "-p", "-u", *(["-U", "--preserve-credentials"] if userns else [])]
         self._holder = subprocess.Popen(
-            ["unshare", "-n", "-m", "-p", "-u", "-f", "--kill-child", "--mount-proc", "--propagation", "private", "sh", "-c",
+            ["unshare", *(["-U", "-r"] if userns else []), "-n", "-m", "-p", "-u", "-f", "--kill-child", "--mount-proc", "--propagation", "private", "sh", "-c",
              f"mount --make-rshared /; ip link set lo up; touch {folder}/up; while :; do sleep 3600 & wait; done"],
         )  # fmt: skip
         deadline = time.monotonic() + 10
@@ -75,7 +76,7 @@ class Node:
         return (self.folder / "up").exists()
 
     def inside(self, *command: str) -> list[str]:
-        return ["nsenter", "-t", str(self.pid), "-n", "-m", "-p", "-u", "--", *command]
+        return ["nsenter", "-t", str(self.pid), *self._enter, "--", *command]
 
     def run(self, *command: str) -> str:
         return subprocess.run(self.inside(*command), check=True, capture_output=True, text=True).stdout

@@ -279,3 +279,34 @@ async def test_logs_are_rotated_and_long_lines_cut(client: Cri) -> None:
     await client.runtime.ReopenContainerLog(cri.ReopenContainerLogRequest(container_id=container))
     await client.exec(container, "touch", "/tmp/go")
     await eventually(lambda: path.exists() and client.text(str(path)) == "after\n")
+
+
+async def test_nothing_of_the_runtime_leaks_into_a_container(client: Cri) -> None:
+    text = await client.output("sh", "-c", "ls /proc/self/fd; grep -E 'Sig(Blk|Ign)' /proc/self/status; cat /proc/self/mounts")
+    lines = text.splitlines()
+    # The directory itself, as ls reads it, is the fourth.
+    assert lines[:4] == ["0", "1", "2", "3"]
+    assert lines[4].split()[1] == lines[5].split()[1] == "0" * 16
+    assert "/pinned" not in text
+    assert "/ns/" not in text
+    assert "nsfs" not in text
+
+
+async def test_mounts_propagate_as_asked(client: Cri, node: Node) -> None:
+    shared = node.folder / "shared"
+    shared.mkdir()
+    node.run("mount", "--bind", str(shared), str(shared))
+    node.run("mount", "--make-shared", str(shared))
+    privileged = security(privileged=True, namespace_options=cri.NamespaceOption(pid=cri.CONTAINER))
+    pod = client.pod_config()
+    pod.linux.security_context.privileged = True
+    kinds = {"/p": cri.PROPAGATION_PRIVATE, "/h": cri.PROPAGATION_HOST_TO_CONTAINER, "/b": cri.PROPAGATION_BIDIRECTIONAL}
+    mounts = [cri.Mount(container_path=path, host_path=str(shared), propagation=kind) for path, kind in kinds.items()]
+    _, container = await client.pod("sleep", "1000", pod=pod, mounts=mounts, linux=privileged)
+    node.run("sh", "-c", f"mkdir {shared}/new && mount -t tmpfs from-node {shared}/new")
+    _, text, _ = await client.exec(container, "cat", "/proc/mounts")
+    seen = {line.split()[1] for line in text.splitlines() if line.startswith("from-node")}
+    assert seen == {"/h/new", "/b/new"}
+    await client.exec(container, "sh", "-c", "mkdir /b/back && mount -t tmpfs from-pod /b/back")
+    assert "from-pod" in node.run("cat", "/proc/mounts")
+    node.run("umount", "-R", str(shared))

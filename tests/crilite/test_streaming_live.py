@@ -139,3 +139,88 @@ async def test_port_forward(client: Cri, node: Node) -> None:
     assert got[1] == "\x90\x1f"
     assert got[2] == "\x09\x00"
     assert "cannot connect to port 9" in got[3]
+
+
+# A client of SPDY/3.1: opens the streams of argv[3], sends what is given, prints what each stream got as JSON.
+SPDY_CLIENT = """
+import json, socket, struct, sys, urllib.parse, zlib
+from kubeling.crilite.spdy import DICTIONARY
+url, protocol, streams = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+parts = urllib.parse.urlparse(url)
+s = socket.create_connection((parts.hostname, parts.port), 10)
+s.sendall(f"POST {parts.path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: Upgrade\\r\\nUpgrade: SPDY/3.1\\r\\n"
+          f"X-Stream-Protocol-Version: v9\\r\\nX-Stream-Protocol-Version: {protocol}\\r\\n\\r\\n".encode())
+f = s.makefile("rb")
+head = b""
+while not head.endswith(b"\\r\\n\\r\\n"):
+    head += f.read(1)
+assert b" 101 " in head and protocol.encode() in head, head
+deflate, inflate = zlib.compressobj(zdict=DICTIONARY), zlib.decompressobj(zdict=DICTIONARY)
+got, left = {}, set()
+for index, (headers, data) in enumerate(streams):
+    number = 2 * index + 1
+    block = struct.pack(">I", len(headers)) + b"".join(struct.pack(">I", len(t)) + t.encode() for pair in headers.items() for t in pair)
+    block = deflate.compress(block) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    s.sendall(struct.pack(">HHI", 0x8003, 1, len(block) + 10) + struct.pack(">IIH", number, 0, 0) + block)
+    got[number] = b""
+    if headers["streamtype"] not in ("stdin", "resize"):
+        left.add(number)
+s.sendall(struct.pack(">HHI", 0x8003, 6, 4) + struct.pack(">I", 77))
+for index, (headers, data) in enumerate(streams):
+    for piece in data or []:
+        s.sendall(struct.pack(">II", 2 * index + 1, len(piece)) + piece.encode())
+    if data is not None:
+        s.sendall(struct.pack(">II", 2 * index + 1, 1 << 24))
+pinged = False
+while left:
+    head = f.read(8)
+    if len(head) < 8:
+        break
+    first, flags = struct.unpack(">II", head)
+    body = f.read(flags & 0xFFFFFF)
+    if first & 0x80000000:
+        pinged |= first & 0xFFFF == 6 and body == struct.pack(">I", 77)
+    else:
+        got[first] += body
+        if flags >> 24 & 1:
+            left.discard(first)
+assert pinged
+print(json.dumps([got[2 * index + 1].decode() for index in range(len(streams))]))
+"""
+
+
+def talk_spdy(node: Node, url: str, protocol: str, *streams: Any) -> list[str]:
+    command = node.inside(sys.executable, "-c", SPDY_CLIENT, url, protocol, json.dumps(streams))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+async def test_spdy(client: Cri, node: Node) -> None:
+    serve = "import socket; s=socket.create_server(('127.0.0.1',8080))\nwhile 1: c,a=s.accept(); c.sendall(c.recv(99).upper()); c.close()"
+    sandbox, container = await client.pod("python3", "-c", serve)
+    command = ["sh", "-c", "echo err >&2; cat; exit 6"]
+    request = cri.ExecRequest(container_id=container, cmd=command, stdin=True, stdout=True, stderr=True)
+    url = (await client.runtime.Exec(request)).url
+    streams = [
+        [{"streamtype": name}, data]
+        for name, data in (("error", None), ("stdin", ["a" * 9, "b"]), ("stdout", None), ("stderr", None))
+    ]
+    error, _, stdout, stderr = talk_spdy(node, url, "v4.channel.k8s.io", *streams)
+    assert json.loads(error)["details"]["causes"][0]["message"] == "6"
+    assert (stdout, stderr) == ("a" * 9 + "b", "err\n")
+
+    async def listening() -> bool:
+        return ":1F90" in (await client.exec(container, "cat", "/proc/net/tcp"))[1]
+
+    await eventually(listening)
+    url = (await client.runtime.PortForward(cri.PortForwardRequest(pod_sandbox_id=sandbox, port=[8080]))).url
+    streams = [
+        [{"streamtype": kind, "port": port, "requestid": number}, ["hi"] if kind == "data" else None]
+        for number, port in (("0", "8080"), ("1", "8080"), ("2", "9"))
+        for kind in ("error", "data")
+    ]
+    got = talk_spdy(node, url, "portforward.k8s.io", *streams)
+    assert got[:4] == ["", "HI", "", "HI"]
+    assert "cannot connect to port 9" in got[4]
