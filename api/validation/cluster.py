@@ -25,7 +25,7 @@ def config_map(obj: Object) -> Errors:
         yield from checked(f"binaryData[{key}]", key, names.config_key)
         total += len(value) * 3 // 4
     if total > MAX_DATA:
-        yield too_long_value("", MAX_DATA)
+        yield too_long_value("[]", MAX_DATA)
 
 
 def _frozen(new: Object, old: Object, *fields: str) -> Errors:
