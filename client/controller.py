@@ -119,6 +119,8 @@ class Reconciler:
         except ApiError as error:
             if error.reason == "Conflict":
                 self._log.debug("somebody wrote first, trying again", object=str(request))
+            elif error.reason == "NotFound":
+                self._log.debug("it is gone from under us, looking again", object=str(request), error=str(error))
             else:
                 self._log.warning("reconcile was refused", object=str(request), error=str(error))
             self.queue.add_rate_limited(request)

@@ -14,6 +14,8 @@ CONTROLLERS: dict[str, str] = {
     "deployment": "deployment:deployment",
     "replicaset": "replicaset:replicaset",
     "daemonset": "daemonset:daemonset",
+    "job": "job:job",
+    "ttl-after-finished": "job:ttl_after_finished",
     "replicationcontroller": "replicaset:replicationcontroller",
     "endpoints": "endpoints:endpoints",
     "endpointslice": "endpointslice:endpointslice",

@@ -271,7 +271,7 @@ class Hollow:
                         "apiVersion": "v1",
                         "kind": "Binding",
                         "metadata": {"name": meta["name"], "namespace": self.namespace},
-                        "target": {"apiVersion": "v1", "kind": "Node", "name": self.node},
+                        "target": {"apiVersion": "v1", "kind": "Node", "name": wanted_node(pod) or self.node},
                     }
                     await self.client.create(PODS, binding, self.namespace, name=meta["name"], subresource="binding")
                 self._ip += 1
@@ -286,6 +286,14 @@ class Hollow:
         for each in list(self._tasks):
             each.cancel()
         await asyncio.gather(self._run, *self._tasks, return_exceptions=True)
+
+
+def wanted_node(pod: Obj) -> str:
+    """The node to which a DaemonSet's affinity pins a pod."""
+    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+    terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or [{}]
+    fields = terms[0].get("matchFields") or [{}]
+    return str((fields[0].get("values") or [""])[0])
 
 
 async def mark(client: Client, pod: Obj, phase: str, address: str = "", *, ready: bool = True) -> Obj:
@@ -315,5 +323,3 @@ async def hollow(client: Client, namespace: str) -> AsyncIterator[Hollow]:
 def tools() -> Any:
     """This module: test files cannot import it."""
     return sys.modules[__name__]
-
-

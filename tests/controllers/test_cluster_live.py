@@ -118,7 +118,10 @@ async def test_garbage_collection(tools: Any, client: Client, namespace: str, ma
 
 
 async def test_namespace_has_its_furniture_and_goes_whole(tools: Any, client: Client, plane: Any, manager: Any) -> None:
-    manager("--controllers=namespace,serviceaccount,root-ca-certificate-publisher,kubernetes-service", "--apiserver-endpoints=10.0.0.7:6443")
+    manager(
+        "--controllers=namespace,serviceaccount,root-ca-certificate-publisher,kubernetes-service",
+        "--apiserver-endpoints=10.0.0.7:6443",
+    )
     name = f"t-{uuid.uuid4().hex[:8]}"
     await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     await tools.until(lambda: client.get(SERVICE_ACCOUNTS, "default", name), "a default account")
@@ -161,7 +164,9 @@ async def beat(client: Client, name: str) -> None:
 
 
 async def test_a_silent_node_loses_its_pods(tools: Any, client: Client, namespace: str, manager: Any) -> None:
-    manager("--node-monitor-grace-period=2s", "--controllers=nodelifecycle,tainteviction,nodeipam,podgc,endpointslice,serviceaccount")
+    manager(
+        "--node-monitor-grace-period=2s", "--controllers=nodelifecycle,tainteviction,nodeipam,podgc,endpointslice,serviceaccount"
+    )
     names = [f"{namespace}-{each}" for each in "abc"]
     now = format_time(datetime.now(UTC))
     for name in names:
@@ -194,7 +199,9 @@ async def test_a_silent_node_loses_its_pods(tools: Any, client: Client, namespac
             return not any([(await client.get(NODES, name))["spec"].get("taints") for name in names])
 
         await tools.until(untainted, "ready nodes have no taints")
-        tolerations = [{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}]
+        tolerations = [
+            {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}
+        ]
         for number, name in enumerate(names[:2]):
             pod = {
                 "apiVersion": "v1",
@@ -209,7 +216,12 @@ async def test_a_silent_node_loses_its_pods(tools: Any, client: Client, namespac
             }
             await tools.until(lambda: client.get(SERVICE_ACCOUNTS, "default", namespace), "the account")
             await tools.mark(client, await client.create(PODS, pod, namespace), "Running", f"10.244.9.{number + 1}")
-        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"selector": {"app": "p"}, "ports": [{"port": 80}]}}
+        service = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "s"},
+            "spec": {"selector": {"app": "p"}, "ports": [{"port": 80}]},
+        }
         await client.create(SERVICES, service, namespace)
 
         async def ready_addresses() -> list[str]:
@@ -265,7 +277,12 @@ async def test_endpoints_follow_pods(tools: Any, client: Client, namespace: str,
     manager("--controllers=endpoints,endpointslice,serviceaccount")
     await tools.until(lambda: client.get(SERVICE_ACCOUNTS, "default", namespace), "the account")
     ports = [{"name": "http", "port": 80, "targetPort": "web"}]
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"selector": {"app": "s"}, "ports": ports}}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "s"},
+        "spec": {"selector": {"app": "s"}, "ports": ports},
+    }
     await client.create(SERVICES, service, namespace)
 
     async def pod(name: str, port: int) -> None:
@@ -287,10 +304,16 @@ async def test_endpoints_follow_pods(tools: Any, client: Client, namespace: str,
 
     async def subsets() -> bool:
         found = await client.get(ENDPOINTS, "s", namespace)
-        return sorted((each["ports"][0]["port"], len(each["addresses"])) for each in found.get("subsets") or ()) == [(8080, 3), (9090, 1)]
+        return sorted((each["ports"][0]["port"], len(each["addresses"])) for each in found.get("subsets") or ()) == [
+            (8080, 3),
+            (9090, 1),
+        ]
 
     await tools.until(subsets, "Endpoints say the same")
-    before = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in (await client.list(ENDPOINT_SLICES, namespace))["items"]}
+    before = {
+        each["metadata"]["name"]: each["metadata"]["resourceVersion"]
+        for each in (await client.list(ENDPOINT_SLICES, namespace))["items"]
+    }
     await client.patch(PODS, "p0", {"metadata": {"annotations": {"note": "no business of a Service"}}}, namespace)
     await client.delete(PODS, "p3", namespace)
 
@@ -298,7 +321,10 @@ async def test_endpoints_follow_pods(tools: Any, client: Client, namespace: str,
         return await shown() == {8080: 3}
 
     await tools.until(one_port, "the slice of the other port goes")
-    after = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in (await client.list(ENDPOINT_SLICES, namespace))["items"]}
+    after = {
+        each["metadata"]["name"]: each["metadata"]["resourceVersion"]
+        for each in (await client.list(ENDPOINT_SLICES, namespace))["items"]
+    }
     assert after.items() <= before.items(), "the slice that nothing happened to was not written"
     await client.patch(SERVICES, "s", {"spec": {"selector": None}}, namespace)
 

@@ -35,7 +35,9 @@ def condition(obj: Obj, kind: str) -> Obj:
 async def settled(client: Client, namespace: str, name: str, replicas: int) -> Obj | None:
     found = await client.get(DEPLOYMENTS, name, namespace)
     status = found.get("status", {})
-    done = all(status.get(field, 0) == replicas for field in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"))
+    done = all(
+        status.get(field, 0) == replicas for field in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    )
     return found if done and status.get("observedGeneration") == found["metadata"]["generation"] else None
 
 
@@ -77,7 +79,9 @@ async def test_rollout_undo_scale_and_history(tools: Any, client: Client, namesp
     )
     template = old["spec"]["template"]
     template["metadata"]["labels"].pop("pod-template-hash")
-    await client.patch(DEPLOYMENTS, "web", [{"op": "replace", "path": "/spec/template", "value": template}], namespace, patch_type="json")
+    await client.patch(
+        DEPLOYMENTS, "web", [{"op": "replace", "path": "/spec/template", "value": template}], namespace, patch_type="json"
+    )
     await tools.until(lambda: settled(client, namespace, "web", 7), "rolled back")
     sets = (await client.list(REPLICA_SETS, namespace))["items"]
     back = next(each for each in sets if each["metadata"]["uid"] == old["metadata"]["uid"])
@@ -101,7 +105,9 @@ async def test_pause_recreate_and_deadline(tools: Any, client: Client, namespace
 
     def count(change: Any) -> None:
         nonlocal together
-        images = {pod["spec"]["containers"][0]["image"] for pod in hollow.informer.store if pod["metadata"]["labels"]["app"] == "r"}
+        images = {
+            pod["spec"]["containers"][0]["image"] for pod in hollow.informer.store if pod["metadata"]["labels"]["app"] == "r"
+        }
         together = max(together, len(images))
 
     hollow.informer.add_handler(count)
