@@ -34,9 +34,8 @@ def too_deep() -> ApiError:
 
 
 def unprocessable(message: str) -> ApiError:
-    """The 422 of a patch that does not fit: upstream's generic message, the fault in a cause."""
-    causes = [{"reason": "UnexpectedServerResponse", "message": message}]
-    return failure(422, "Invalid", "the server rejected our request due to an error in our request", {"causes": causes})
+    """The 422 of a patch that does not fit. It has no causes: kubectl shows the message of an Invalid that names no object."""
+    return failure(422, "Invalid", f"the server rejected our request due to an error in our request: {message}")
 
 
 class _Run:
