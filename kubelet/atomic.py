@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubeling.kubelet.hostmounts import chown
+
 _DATA = "..data"
 _NEW = "..data_tmp"
 
@@ -45,7 +47,7 @@ def write(volume: Path, payload: Payload, group: int | None = None) -> bool:
     folder = Path(tempfile.mkdtemp(prefix=f"..{_stamp()}.", dir=volume))
     folder.chmod(0o755 if group is None else 0o2775)
     if group is not None:
-        os.chown(folder, -1, group)
+        chown(folder, None, group)
         folder.chmod(0o2775)
     for path, file in payload.items():
         _write_file(folder, path, file, group)
@@ -100,12 +102,12 @@ def _write_file(folder: Path, path: str, file: File, group: int | None) -> None:
         if not inner.exists():
             inner.mkdir()
             if group is not None:
-                os.chown(inner, -1, group)
+                chown(inner, None, group)
             inner.chmod(0o755 if group is None else 0o2775)
     mode = file.mode if group is None else file.mode | 0o440
     target.write_bytes(file.data)
     if file.uid is not None or group is not None:
-        os.chown(target, -1 if file.uid is None else file.uid, -1 if group is None else group)
+        chown(target, file.uid, group)
     target.chmod(mode)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from kubeling.api.meta import Object
 from kubeling.client.events import EventRecorder
 from kubeling.client.informer import Informer
+from kubeling.client.rest import Client
 from kubeling.daemon.clock import Clock
 from kubeling.kubelet.backoff import KeyedBackoff
 from kubeling.kubelet.cgroups import PodCgroups
@@ -42,6 +43,7 @@ class Context:
 
     config: Config
     clock: Clock
+    client: Client
     runtime: Runtime
     images: ImageManager
     volumes: VolumeManager

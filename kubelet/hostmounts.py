@@ -126,6 +126,16 @@ def remove_tree(folder: Path) -> None:
         raise OSError(errno.ENOTEMPTY, f"cannot delete {folder}")
 
 
+def chown(path: str | Path, uid: int | None, gid: int | None) -> None:
+    """Change the owner as far as we may: an ordinary user's pods are all that user, who can give nothing away and needs not."""
+    try:
+        os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EINVAL):
+            raise
+        log.debug("an owner could not be changed", path=str(path), error=str(error))
+
+
 def give_to_group(root: Path, group: int, *, read_only: bool = False) -> None:
     """The fsGroup's ownership: files readable (and writable) by the group, folders handing the group down."""
     bits = 0o440 if read_only else 0o660
@@ -134,14 +144,14 @@ def give_to_group(root: Path, group: int, *, read_only: bool = False) -> None:
             path = os.path.join(folder, name)
             info = os.lstat(path)
             if stat.S_ISLNK(info.st_mode):
-                os.lchown(path, -1, group)
+                chown(path, None, group)
                 continue
-            os.chown(path, -1, group, follow_symlinks=False)
+            chown(path, None, group)
             os.chmod(path, stat.S_IMODE(info.st_mode) | bits)
         for name in folders:
             path = os.path.join(folder, name)
             if os.path.islink(path):
-                os.lchown(path, -1, group)
+                chown(path, None, group)
         info = os.lstat(folder)
-        os.chown(folder, -1, group)
+        chown(folder, None, group)
         os.chmod(folder, stat.S_IMODE(info.st_mode) | bits | stat.S_ISGID | 0o110)

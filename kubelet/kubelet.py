@@ -57,6 +57,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
         context = Context(
             config=config,
             clock=clock,
+            client=client,
             runtime=runtime,
             images=ImageManager(runtime, lambda: clock.now().timestamp()),
             volumes=VolumeManager(

@@ -9,9 +9,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from kubeling.api.errors import ApiError
 from kubeling.api.meta import Object, is_deleting, metadata_of, status_of, uid_of
 from kubeling.api.pods import is_terminal
+from kubeling.api.resources import PODS
 from kubeling.client.informer import Change, Informer
+from kubeling.client.rest import ConnectionFailed
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
 from kubeling.kubelet.admission import admit
@@ -121,9 +124,10 @@ class PodManager:
             self.sweep.clear()
             try:
                 await self._clear_orphans()
-            except RuntimeFailure as error:
+                backoff.reset()
+            except (RuntimeFailure, ApiError, ConnectionFailed) as error:
                 log.warning("cannot look for orphans", error=str(error))
-                await self._context.clock.sleep(1)
+                await self._context.clock.sleep(backoff.next())
                 self.sweep.set()
 
     async def close(self) -> None:
@@ -189,15 +193,25 @@ class PodManager:
         found = {each.metadata.uid for each in sandboxes}
         found |= {uid for each in containers if (uid := each.labels.get("io.kubernetes.pod.uid"))}
         found |= set(self._context.volumes.left_behind())
-        for uid in found - set(self._workers) - set(self._orphans):
+        orphans = found - set(self._workers) - set(self._orphans)
+        if orphans:
+            # Our copy may be behind the API, and what is cleared away does not come back: ask the store itself.
+            orphans -= await self._assigned()
+        for uid in orphans - set(self._workers):
             self._orphans[uid] = asyncio.get_running_loop().create_task(self._clear(uid), name=f"orphan {uid}")
             self.busy.set()
         logs = self._context.config.logs_dir
-        known = {*self._workers, *self._orphans}
+        known = {*self._workers, *self._orphans, *found}
         if logs.is_dir():
             for folder in logs.iterdir():
                 if folder.name.rpartition("_")[2] not in known:
                     await asyncio.to_thread(_remove_tree, folder)
+
+    async def _assigned(self) -> set[str]:
+        """The uids of all pods that the API has for this node at this moment. Raises where it cannot be asked."""
+        selector = f"spec.nodeName={self._context.config.node_name}"
+        listed = await self._context.client.list(PODS, field_selector=selector)
+        return {uid_of(each) for each in listed.get("items") or ()}
 
     async def _clear(self, uid: str) -> None:
         """Stop, remove and forget a pod that the API does not have."""

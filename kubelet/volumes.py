@@ -189,7 +189,7 @@ class VolumeManager:
             hostmounts.mount_tmpfs(path)
         if not path.joinpath("..data").is_symlink():
             if group is not None:
-                os.chown(path, -1, group)
+                hostmounts.chown(path, None, group)
             path.chmod(0o777 if group is None else 0o2777)
         return path, atomic.write(path, files, group)
 
@@ -223,7 +223,7 @@ class VolumeManager:
         if fresh:
             path.chmod(0o777)
             if group is not None:
-                os.chown(path, -1, group)
+                hostmounts.chown(path, None, group)
                 path.chmod(0o2777)
         return path
 

@@ -433,7 +433,7 @@ class PodWorker:
         used = set()
         for record in runtime.containers:
             seen = kept.get(record.name, 0)
-            if record.state == "exited" and seen >= (1 if runtime.latest(record.name) is record else 2):
+            if record.state in ("exited", "created") and seen >= 2:
                 await self._context.runtime.remove_container(record.id)
                 self._files.remove_log(pod, record.name, record.attempt)
                 self._messages.pop(record.id, None)

@@ -117,7 +117,7 @@ async def test_the_node_registers_again_and_renews_its_lease(pods: Pods) -> None
     while True:
         try:
             fresh = await client.get(NODES, "worker-2")
-            ready = [each for each in fresh["status"].get("conditions") or () if each["type"] == "Ready"]
+            ready = [each for each in (fresh.get("status") or {}).get("conditions") or () if each["type"] == "Ready"]
             if fresh["metadata"]["uid"] != node["metadata"]["uid"] and ready and ready[0]["status"] == "True":
                 break
         except (ApiError, ConnectionFailed):
