@@ -18,6 +18,7 @@ from kubeling.apiserver.app import Front
 from kubeling.apiserver.authn.authenticator import Authenticator, StaticTokens, TokenAuthenticator
 from kubeling.apiserver.authn.serviceaccount import ServiceAccountTokens, load_issuer
 from kubeling.apiserver.authn.static import load_tokens
+from kubeling.apiserver.authn.x509 import ClientCertificates
 from kubeling.apiserver.authz.authorizer import SystemAuthorizer
 from kubeling.apiserver.cache.cache import Cache
 from kubeling.apiserver.cache.hub import Hub
@@ -28,10 +29,11 @@ from kubeling.apiserver.handlers import watch
 from kubeling.apiserver.kubelet import KubeletDialer
 from kubeling.apiserver.registry.kinds import Kinds
 from kubeling.apiserver.registry.services import PORTS_PREFIX, ServiceAllocator
-from kubeling.apiserver.server import Server, tls_context
+from kubeling.apiserver.server import Server
 from kubeling.apiserver.storage import compaction
 from kubeling.apiserver.storage.client import EtcdClient, TlsFiles
 from kubeling.apiserver.storage.kv import KV
+from kubeling.apiserver.tls import server_context
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
@@ -61,7 +63,8 @@ async def run(
     context = _context(config, client, clock, source or random.SystemRandom())
     allocator = _allocator(context)
     front = Front(context, Discovery(context), pages.make(context))
-    server = Server(front, tls)
+    certificates = ClientCertificates(config.client_ca_file, clock) if config.client_ca_file else None
+    server = Server(front, tls, certificates)
     try:
         async with Supervisor(clock) as parts:
             parts.start("hub", context.hub.run)
@@ -191,6 +194,6 @@ def _tls(config: Config) -> ssl.SSLContext | None:
     if not config.tls_cert_file:
         return None
     try:
-        return tls_context(config.tls_cert_file, config.tls_private_key_file, config.client_ca_file)
+        return server_context(config.tls_cert_file, config.tls_private_key_file, config.client_ca_file)
     except OSError as error:
         raise UsageError(f"--tls-cert-file, --tls-private-key-file or --client-ca-file cannot be used: {error}") from error

@@ -18,7 +18,8 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from kubeling.apiserver.authn.x509 import user_of
+from kubeling.apiserver.authn.x509 import ClientCertificates
+from kubeling.apiserver.tls import peer_chain
 from kubeling.daemon.log import get_logger
 
 log = get_logger("server")
@@ -82,6 +83,8 @@ class Hijacked:
 class KubeProtocol(HttpToolsProtocol):
     """One connection."""
 
+    #: Set in a subclass for each server.
+    certificates: ClientCertificates | None = None
     _connection: Connection
     _hijacked: Hijacked | None = None
     _upgrading = False
@@ -90,7 +93,8 @@ class KubeProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
-        self._connection = Connection(self, user_of(tls.getpeercert()) if tls is not None else None)
+        user = self.certificates.user_of(peer_chain(tls)) if tls is not None and self.certificates is not None else None
+        self._connection = Connection(self, user)
         self.app_state = {**self.app_state, "connection": self._connection}
 
     def _should_upgrade(self) -> bool:
@@ -164,12 +168,13 @@ class KubeProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Serves `app` on `sockets`, with `tls`, until :meth:`stop`."""
+    """Serves `app`, with `tls`, on the sockets given to :meth:`start`, until :meth:`stop`. `certificates` knows the clients'."""
 
-    def __init__(self, app: Any, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, app: Any, tls: ssl.SSLContext | None, certificates: ClientCertificates | None) -> None:
+        protocol = type("Protocol", (KubeProtocol,), {"certificates": certificates})
         config = uvicorn.Config(
             app,
-            http=KubeProtocol,
+            http=protocol,
             ws="none",
             loop="none",
             lifespan="off",
@@ -207,14 +212,3 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if connection.transport is not None:
                 connection.transport.close()
-
-
-def tls_context(cert: str, key: str, client_ca: str) -> ssl.SSLContext:
-    """For the API endpoint: client certificates are asked for, and optional."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key)
-    if client_ca:
-        context.load_verify_locations(client_ca)
-        context.verify_mode = ssl.CERT_OPTIONAL
-    return context

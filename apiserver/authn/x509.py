@@ -1,22 +1,119 @@
-"""Client certificates: the common name is the user, each organisation a group. The TLS stack has verified the chain already."""
+"""Client certificates: the common name is the user, each organisation a group.
+
+Chains are verified here and not in the TLS handshake: who shows a certificate that is expired or from elsewhere shall be told so by a 401 in HTTP, as upstream
+does it, and not by a broken connection. (The handshake does prove that the client has the certificate's key.) What was verified is remembered until it
+expires.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kubeling.apiserver.authn.user import User, authenticated
+from kubeling.daemon.clock import Clock
+from kubeling.daemon.main import UsageError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+_MAX_DEPTH = 5
+_REMEMBERED = 4096
 
 
-def user_of(certificate: dict[str, Any] | None) -> User | None:
-    """From what `ssl.SSLObject.getpeercert` gives; None where no certificate was shown or it names nobody."""
-    if not certificate:
+class ClientCertificates:
+    """Believes certificates that were issued by one of the authorities in a PEM file, for client authentication."""
+
+    def __init__(self, path: str, clock: Clock) -> None:
+        from cryptography.x509 import load_pem_x509_certificates
+
+        try:
+            self._roots = load_pem_x509_certificates(Path(path).read_bytes())
+        except OSError as error:
+            raise UsageError(f"--client-ca-file {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise UsageError(f"--client-ca-file {path}: holds no certificate in PEM: {error}") from error
+        self._clock = clock
+        self._known: dict[bytes, tuple[User | None, datetime]] = {}
+
+    def user_of(self, chain: Sequence[bytes]) -> User | None:
+        """The user that a chain (DER, the client's own first) stands for; None where it is not to be believed or names nobody."""
+        if not chain:
+            return None
+        known = self._known.get(chain[0])
+        if known is not None and self._clock.now() < known[1]:
+            return known[0]
+        from cryptography.x509 import load_der_x509_certificate
+
+        try:
+            found = [load_der_x509_certificate(each) for each in chain[:_MAX_DEPTH]]
+            if not self._is_trusted(found[0], found[1:]) or not _is_for_clients(found[0]):
+                return None
+        except ValueError:
+            return None
+        user = _name(found[0])
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        # With intermediates in between, the leaf's own end is not the whole story: these are verified every time.
+        if any(_issued(found[0], root) for root in self._roots):
+            self._known[chain[0]] = (user, found[0].not_valid_after_utc)
+        return user
+
+    def _is_trusted(self, certificate: Certificate, others: Sequence[Certificate], depth: int = 0) -> bool:
+        now = self._clock.now()
+        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc or depth > _MAX_DEPTH:
+            return False
+        for root in self._roots:
+            if _issued(certificate, root) and root.not_valid_before_utc <= now <= root.not_valid_after_utc:
+                return True
+        return any(
+            _issued(certificate, other) and _is_authority(other) and self._is_trusted(other, others, depth + 1)
+            for other in others
+            if other is not certificate
+        )
+
+
+def _issued(certificate: Certificate, by: Certificate) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    if certificate.issuer != by.subject:
+        return False
+    try:
+        certificate.verify_directly_issued_by(by)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _extension(certificate: Certificate, kind: Any) -> Any:
+    from cryptography.x509 import ExtensionNotFound
+
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except ExtensionNotFound:
         return None
-    name = ""
-    groups: list[str] = []
-    for rdn in certificate.get("subject", ()):
-        for key, value in rdn:
-            if key == "commonName":
-                name = value
-            elif key == "organizationName":
-                groups.append(value)
-    return authenticated(name, tuple(groups)) if name else None
+
+
+def _is_authority(certificate: Certificate) -> bool:
+    from cryptography.x509 import BasicConstraints
+
+    constraints = _extension(certificate, BasicConstraints)
+    return constraints is not None and bool(constraints.ca)
+
+
+def _is_for_clients(certificate: Certificate) -> bool:
+    from cryptography.x509 import ExtendedKeyUsage
+    from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
+
+    usages = _extension(certificate, ExtendedKeyUsage)
+    return usages is None or Usage.CLIENT_AUTH in usages or Usage.ANY_EXTENDED_KEY_USAGE in usages
+
+
+def _name(certificate: Certificate) -> User | None:
+    from cryptography.x509.oid import NameOID
+
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    groups = tuple(str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+    return authenticated(str(names[0].value), groups) if names and names[0].value else None
