@@ -223,6 +223,7 @@ class RaftCore(SyncObj):  # type: ignore[misc]
     def _SyncObj__connectedToAnyone(self) -> bool:  # noqa: N802
         if self._caught_up is not None:
             self._pre_vote_sent = self._now()
+            self._SyncObj__raftLeader = None
             return False
         if self._SyncObj__transferInProgress:
             return True
@@ -233,6 +234,7 @@ class RaftCore(SyncObj):  # type: ignore[misc]
         if now - self._pre_vote_sent >= self._election / 4:
             self._pre_vote_sent = now
             self._pre_votes = set()
+            self._SyncObj__raftLeader = None
             question = {
                 "type": "pre_vote",
                 "term": self.term + 1,

@@ -88,15 +88,18 @@ async def test_a_paused_leader_does_not_answer_from_the_past(tmp_path: Path) -> 
         assert await leader.get(b"k") == b"new"
 
 
-async def test_without_a_majority_nothing_is_promised_and_streams_that_need_a_leader_end(tmp_path: Path) -> None:
-    async with trio(tmp_path) as members:
-        last = members[0]
+@pytest.mark.parametrize("survivor", ["leader", "follower"])
+async def test_without_a_majority_nothing_is_promised_and_streams_that_need_a_leader_end(tmp_path: Path, survivor: str) -> None:
+    async with trio(tmp_path) as members, asyncio.timeout(60):
+        leader = await leader_of(members)
+        last = leader if survivor == "leader" else next(member for member in members if member is not leader)
         await last.put(b"k", b"v")
         watch = rpc.WatchStub(last.channel).Watch(metadata=(("hasleader", "true"),))
         await watch.write(pb.WatchRequest(create_request=pb.WatchCreateRequest(key=b"k")))
         assert (await watch.read()).created
-        for member in members[1:]:
-            await member.kill()
+        for member in members:
+            if member is not last:
+                await member.kill()
         write, read = await asyncio.gather(last.put(b"k", b"never"), last.get(b"k"), return_exceptions=True)
         for error in (write, read):
             assert isinstance(error, grpc.aio.AioRpcError)
