@@ -9,22 +9,43 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
+
+from kubeling.cli.dialect import write_json
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 _OPERATORS = ("==", "!=", "<=", ">=", "=~", "<", ">")
+
+
+Node = tuple[str, Any]
 
 
 class JsonPathError(ValueError):
     """The template cannot be read; the text says where."""
 
 
-def render(template: str, data: Any, *, missing_ok: bool = True) -> str:
-    """The template filled in. A bare expression such as `.metadata.name` is taken as if in braces."""
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template that was read."""
+
+    nodes: list[Node]
+
+    def render(self, data: Any) -> str:
+        """The template filled in; what is not there is empty. Raises JsonPathError."""
+        return "".join(_render(self.nodes, data, data))
+
+
+def parse(template: str) -> Template:
+    """Read a template. A bare expression such as `.metadata.name` is taken as if in braces. Raises JsonPathError."""
     if "{" not in template:
         template = "{" + (template if template.startswith((".", "$", "[", "@")) else "." + template) + "}"
-    nodes, _ = _parse_template(_split(template), 0, inside_range=False)
-    return "".join(_render(nodes, data, data, missing_ok))
+    return Template(_parse_template(_split(template), 0, inside_range=False)[0])
+
+
+def render(template: str, data: Any) -> str:
+    """The template filled in with `data`."""
+    return parse(template).render(data)
 
 
 def find(expression: str, data: Any) -> list[Any]:
@@ -61,7 +82,7 @@ def _split(template: str) -> list[tuple[str, str]]:
                     break
             end += 1
         if depth:
-            raise JsonPathError(f"unclosed action in jsonpath template: {template[at:]}")
+            raise JsonPathError("unclosed action")
         parts.append(("expr", template[at + 1 : end].strip()))
         at = end + 1
     return parts
@@ -69,9 +90,6 @@ def _split(template: str) -> list[tuple[str, str]]:
 
 def _unescape(text: str) -> str:
     return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found.group(1), found.group(0)), text)
-
-
-Node = tuple[str, Any]
 
 
 def _parse_template(parts: list[tuple[str, str]], at: int, *, inside_range: bool) -> tuple[list[Node], int]:
@@ -95,29 +113,22 @@ def _parse_template(parts: list[tuple[str, str]], at: int, *, inside_range: bool
     return nodes, at
 
 
-def _render(nodes: list[Node], data: Any, root: Any, missing_ok: bool) -> Iterator[str]:
+def _render(nodes: list[Node], data: Any, root: Any) -> Iterator[str]:
     for kind, value in nodes:
         if kind == "text":
             yield value
         elif kind == "range":
             for item in _evaluate(value[0], data, root):
-                yield from _render(value[1], item, root, missing_ok)
+                yield from _render(value[1], item, root)
+        elif value[:1] in ("'", '"'):
+            yield _unescape(value[1:-1])
         else:
-            if value[:1] in "\"'" and value[:1]:
-                yield _unescape(value[1:-1])
-                continue
-            found = _evaluate(value, data, root)
-            if not found and not missing_ok:
-                raise JsonPathError(f"{value} is not found")
-            yield " ".join(_text(each) for each in found)
+            yield " ".join(text_of(each) for each in _evaluate(value, data, root))
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+def text_of(value: Any) -> str:
+    """A value as kubectl prints it: text as it is, all else as JSON on one line."""
+    return value if isinstance(value, str) else "" if value is None else write_json(value, indent=None)
 
 
 def _evaluate(expression: str, data: Any, root: Any) -> list[Any]:
@@ -238,7 +249,7 @@ def _slice(value: list[Any], word: str) -> list[Any]:
             return [value[int(word)]]
         bounds = [int(each) if each else None for each in word.split(":")]
     except IndexError:
-        raise JsonPathError(f"array index out of bounds: index {word}, length {len(value)}") from None
+        raise JsonPathError(f"Error executing template: array index out of bounds: index {word}, length {len(value)}.") from None
     except ValueError:
         raise JsonPathError(f"invalid array index {word}") from None
     return value[slice(*bounds)]

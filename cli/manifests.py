@@ -1,7 +1,4 @@
-"""Manifests: from files, folders and standard input to objects.
-
-YAML is read as kubectl's library reads it: version 1.1 (so a bare `on` is a boolean), but a date stays text.
-"""
+"""Manifests: from files, folders and standard input to objects."""
 
 from __future__ import annotations
 
@@ -13,22 +10,13 @@ from typing import Any
 
 import yaml
 
+from kubeling.cli import dialect
 from kubeling.cli.session import CommandError
 
 Obj = dict[str, Any]
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _MAX_BYTES = 64 * 1024 * 1024
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader without the timestamp type, which JSON does not have."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +41,7 @@ def load(paths: Sequence[str], *, recursive: bool = False) -> list[Manifest]:
 def parse(text: str, name: str) -> Iterator[Obj]:
     """The objects of one file; a List counts as its items."""
     try:
-        documents = list(yaml.load_all(text, Loader=_Loader))
+        documents = list(dialect.read_yaml(text))
     except yaml.YAMLError as error:
         raise CommandError(f"error parsing {name}: error converting YAML to JSON: {error}") from error
     for document in documents:
@@ -70,11 +58,6 @@ def parse(text: str, name: str) -> Iterator[Obj]:
             yield from document["items"]
         else:
             yield document
-
-
-def dump(obj: Obj) -> str:
-    """As YAML, in the order of the keys as they are."""
-    return str(yaml.safe_dump(obj, sort_keys=False, allow_unicode=True, width=1_000_000))
 
 
 def _texts(path: str, recursive: bool) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +9,17 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kubeling.api.resources import Resource
-from kubeling.cli import jsonpath
+from kubeling.cli import dialect, jsonpath
 from kubeling.cli.gotemplate import TemplateError
 from kubeling.cli.gotemplate import render as render_template
-from kubeling.cli.manifests import dump
 from kubeling.cli.session import CommandError, Obj
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
-FORMS = "json|yaml|name|wide|jsonpath=…|jsonpath-as-json=…|jsonpath-file=…|custom-columns=…|custom-columns-file=…|go-template=…|go-template-file=…"
+#: As kubectl lists them in its refusal of others.
+FORMS = (
+    "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,"
+    "name,template,templatefile,wide,yaml"
+)
 
 
 def is_table(form: str | None) -> bool:
@@ -25,42 +27,60 @@ def is_table(form: str | None) -> bool:
     return form in (None, "", "wide")
 
 
-def printer(form: str, *, show_managed_fields: bool = False) -> Callable[[Obj], str]:
+def printer(form: str, *, show_managed_fields: bool = False, no_headers: bool = False) -> Callable[[Obj], str]:
     """From an object (or a List) to its text in `form`. Raises CommandError for a form that is not known or cannot be read."""
-    name, _, argument = form.partition("=")
-    if name.endswith("-file"):
+    name, has_argument, argument = form.partition("=")
+    if name.endswith("file"):
         try:
             argument = Path(argument).read_text()
         except OSError as error:
-            raise CommandError(f"cannot read {argument}: {error.strerror}") from error
-        name = name.removesuffix("-file")
-    strip = (lambda obj: obj) if show_managed_fields else without_managed_fields
+            raise CommandError(f"error reading --template {argument}, {error.strerror}") from error
+        name = name.removesuffix("file").removesuffix("-")
+    show = _text_printer(name, argument, bool(has_argument), no_headers)
+    if show is None:
+        raise CommandError(f'unable to match a printer suitable for the output format "{form}", allowed formats are: {FORMS}')
+    return show if show_managed_fields else lambda obj: show(without_managed_fields(obj))
+
+
+def _text_printer(name: str, argument: str, has_argument: bool, no_headers: bool) -> Callable[[Obj], str] | None:
     match name:
         case "json":
-            return lambda obj: json.dumps(strip(obj), indent=4, ensure_ascii=False) + "\n"
+            return lambda obj: dialect.write_json(obj) + "\n"
         case "yaml":
-            return lambda obj: dump(strip(obj))
+            return dialect.write_yaml
         case "name":
             return lambda obj: "".join(f"{_qualified(each)}\n" for each in items_of(obj))
+        case "jsonpath" | "jsonpath-as-json" | "go-template" | "template" | "custom-columns" if not has_argument:
+            raise CommandError(f"template format specified but no template given: write -o {name}=…")
         case "jsonpath":
-            return lambda obj: _jsonpath(argument, strip(obj))
+            return _jsonpath(argument)
         case "jsonpath-as-json":
-            return lambda obj: (
-                json.dumps(
-                    jsonpath.find(argument.strip().removeprefix("{").removesuffix("}"), strip(obj)), indent=4, ensure_ascii=False
-                )
-                + "\n"
-            )
+            return lambda obj: dialect.write_json(_found(argument, obj)) + "\n"
         case "go-template" | "template":
-            return lambda obj: _template(argument, strip(obj))
+            return lambda obj: _template(argument, obj)
         case "custom-columns":
-            return lambda obj: custom_columns(argument, items_of(obj))
-    raise CommandError(f'unable to match a printer suitable for the output format "{form}", allowed formats are: {FORMS}')
+            return lambda obj: custom_columns(argument, items_of(obj), no_headers=no_headers)
+    return None
 
 
-def _jsonpath(template: str, obj: Obj) -> str:
+def _jsonpath(template: str) -> Callable[[Obj], str]:
     try:
-        return jsonpath.render(template, obj)
+        parsed = jsonpath.parse(template)
+    except jsonpath.JsonPathError as error:
+        raise CommandError(f"error parsing jsonpath {template}, {error}") from error
+
+    def show(obj: Obj) -> str:
+        try:
+            return parsed.render(obj)
+        except jsonpath.JsonPathError as error:
+            raise CommandError(f'error executing jsonpath "{template}": {error}') from error
+
+    return show
+
+
+def _found(template: str, obj: Obj) -> list[Any]:
+    try:
+        return jsonpath.find(template.strip().removeprefix("{").removesuffix("}"), obj)
     except jsonpath.JsonPathError as error:
         raise CommandError(f'error executing jsonpath "{template}": {error}') from error
 
@@ -99,7 +119,7 @@ def name_with_kind(resource: Resource, name: str) -> str:
     return f"{kind}.{resource.group}/{name}" if resource.group else f"{kind}/{name}"
 
 
-def custom_columns(spec: str, objects: Sequence[Obj]) -> str:
+def custom_columns(spec: str, objects: Sequence[Obj], *, no_headers: bool = False) -> str:
     """`NAME:.metadata.name,IMAGE:.spec.containers[*].image`, or a file with a line of headers and a line of paths."""
     lines = spec.strip().splitlines()
     if len(lines) == 2:
@@ -108,16 +128,10 @@ def custom_columns(spec: str, objects: Sequence[Obj]) -> str:
         columns = [(part.partition(":")[0], part.partition(":")[2]) for part in spec.split(",")]
     if any(not path for _, path in columns):
         raise CommandError(f"unexpected custom-columns spec: {spec}, expected <header>:<json-path-expr>")
-    rows = [[header for header, _ in columns]]
+    rows = [] if no_headers else [[header for header, _ in columns]]
     for obj in objects:
-        row = []
-        for _, path in columns:
-            try:
-                values = jsonpath.find(path.strip("{}"), obj)
-            except jsonpath.JsonPathError as error:
-                raise CommandError(str(error)) from error
-            row.append(",".join(value if isinstance(value, str) else json.dumps(value) for value in values) or "<none>")
-        rows.append(row)
+        values = [_found(path, obj) for _, path in columns]
+        rows.append([",".join(jsonpath.text_of(each) for each in found if each is not None) or "<none>" for found in values])
     return align(rows)
 
 
@@ -151,12 +165,13 @@ class TablePrinter:
     _widths: list[int] = field(default_factory=list)
     _headed: bool = False
 
-    def print(self, table: Obj) -> int:
-        """Print the rows of a Table; returns how many there were."""
+    def print(self, table: Obj, *, event: str = "") -> int:
+        """Print the rows of a Table, behind `event` where one is given; returns how many there were."""
         self._columns = table.get("columnDefinitions") or self._columns
-        rows = [self._row(row) for row in table.get("rows") or []]
+        head = [event] if event else []
+        rows = [head + self._row(row) for row in table.get("rows") or []]
         if rows and not self._headed and not self.no_headers:
-            rows.insert(0, self._headers())
+            rows.insert(0, (["EVENT"] if event else []) + self._headers())
         if rows:
             self._headed = True
             self.out.write(align(rows, self._widths))

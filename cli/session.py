@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource, Subresource
+from kubeling.cli.globalflags import options
 from kubeling.client import kubeconfig
 from kubeling.client.rest import Client, ConnectionFailed
 
@@ -21,49 +21,6 @@ _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryL
 
 class CommandError(Exception):
     """The command cannot do what was asked; the text is what the user sees after "error: "."""
-
-
-@dataclass(slots=True)
-class Options:
-    """Flags that every verb takes, wherever they stand on the line."""
-
-    kubeconfig: str | None = None
-    context: str | None = None
-    namespace: str | None = None
-    server: str | None = None
-
-
-#: Set once by :func:`take_globals`, before the verbs are parsed.
-options = Options()
-
-_GLOBAL = {
-    "--kubeconfig": "kubeconfig",
-    "--context": "context",
-    "--namespace": "namespace",
-    "-n": "namespace",
-    "--server": "server",
-    "-s": "server",
-}
-
-
-def take_globals(argv: list[str]) -> list[str]:
-    """Take the global flags out of `argv` (up to a bare ``--``) and remember them; returns the rest."""
-    rest: list[str] = []
-    words = iter(range(len(argv)))
-    for at in words:
-        word = argv[at]
-        if word == "--":
-            return rest + argv[at:]
-        name, has_value, value = word.partition("=")
-        if name not in _GLOBAL:
-            rest.append(word)
-            continue
-        if not has_value:
-            if at + 1 >= len(argv):
-                raise CommandError(f"flag needs an argument: {word}")
-            value = argv[next(words)]
-        setattr(options, _GLOBAL[name], value)
-    return rest
 
 
 @dataclass(slots=True)
@@ -155,25 +112,15 @@ def _from_discovery(document: Obj) -> list[Resource]:
     return found
 
 
-def verb(body: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[..., None]:
-    """Make a typer command of a coroutine function whose first parameter is the Session; the rest are its flags and arguments."""
-    signature = inspect.signature(body, eval_str=True)
-    parameters = list(signature.parameters.values())[1:]
-
-    def command(**given: Any) -> None:
-        sys.exit(run(lambda session: body(session, **given)))
-
-    command.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in parameters}
-    command.__name__, command.__doc__ = body.__name__, body.__doc__
-    return command
-
-
 def run(body: Callable[[Session], Coroutine[Any, Any, int | None]]) -> int:
     """Open a session, run `body`, and put what goes wrong into the words that kubectl uses. Returns the exit status."""
 
     async def main() -> int:
         config = kubeconfig.load(options.kubeconfig, options.context)
+        if options.server:
+            config = replace(config, servers=(options.server.rstrip("/"),))
+        if options.token:
+            config = replace(config, token=options.token, cert_pem="", key_pem="")
         async with Client(config, user_agent="kubeling") as client:
             session = Session(client, options.namespace or config.namespace, options.namespace is not None)
             return await body(session) or 0
@@ -184,6 +131,10 @@ def run(body: Callable[[Session], Coroutine[Any, Any, int | None]]) -> int:
         print(words_of(error), file=sys.stderr)
     except ConnectionFailed as error:
         print(f"error: cannot reach the cluster: {error}. Is it up? Try: kubeling status", file=sys.stderr)
+    except BrokenPipeError:
+        raise
+    except TimeoutError:
+        print("error: timed out waiting for the condition", file=sys.stderr)
     except (CommandError, kubeconfig.KubeconfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:

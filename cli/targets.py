@@ -37,7 +37,7 @@ async def targets_of(
         return [await _of_manifest(session, each.obj) for each in manifests.load(filenames, recursive=recursive)]
     if not words:
         raise CommandError(
-            'You must specify the type of resource to get. Use "kubeling api-resources" for a complete list of supported resources.'
+            'resource(s) must be named by kind and name, kind/name or --filename. "kubeling api-resources" lists the kinds'
         )
     if any("/" in word for word in words):
         return [await _of_pair(session, word, everywhere) for word in words]

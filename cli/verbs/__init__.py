@@ -1,46 +1,82 @@
-"""The kubectl verbs: one module for what belongs together, each a coroutine function over a :class:`~kubeling.cli.session.Session`."""
+"""The kubectl verbs: one module for what belongs together, each a coroutine function over a :class:`~kubeling.cli.session.Session`.
+
+A module is imported when one of its verbs is asked for, so that a short command starts fast; help and misspelt verbs import them all.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import typer
 
-from kubeling.cli.session import verb
+from kubeling.cli.command import KubectlCommand, verb
+
+PANEL = "kubectl verbs"
+
+#: Verb → (module, function), in the order of the help.
+_VERBS: dict[str, tuple[str, str]] = {
+    "get": ("read", "get"),
+    "describe": ("describe", "describe"),
+    "create": ("write", "create"),
+    "apply": ("apply", "apply"),
+    "replace": ("write", "replace"),
+    "delete": ("write", "delete"),
+    "edit": ("change", "edit"),
+    "patch": ("change", "patch"),
+    "label": ("change", "label"),
+    "annotate": ("change", "annotate"),
+    "scale": ("change", "scale"),
+    "run": ("run", "run"),
+    "expose": ("run", "expose"),
+    "exec": ("execute", "execute"),
+    "logs": ("logs", "logs"),
+    "wait": ("wait", "wait"),
+    "explain": ("explain", "explain"),
+    "api-resources": ("discover", "api_resources"),
+    "api-versions": ("discover", "api_versions"),
+    "version": ("discover", "version"),
+    "cluster-info": ("discover", "cluster_info"),
+    "cordon": ("node", "cordon"),
+    "uncordon": ("node", "uncordon"),
+    "drain": ("node", "drain"),
+    "taint": ("node", "taint"),
+}
+#: Verbs of two words: the first → (its help, module, second → function).
+_GROUPS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "rollout": (
+        "Manage the rollout of Deployments, DaemonSets and StatefulSets.",
+        "rollout",
+        {name: name for name in ("status", "history", "undo", "restart", "pause", "resume")},
+    ),
+    "set": ("Set one thing of an object.", "change", {"image": "set_image"}),
+    "auth": ("What one may do.", "auth", {"can-i": "can_i", "whoami": "whoami"}),
+}
+NAMES = frozenset(_VERBS) | frozenset(_GROUPS)
 
 
-def register(app: typer.Typer) -> None:
-    """Add all kubectl verbs to `app`."""
-    from kubeling.cli.verbs import apply, change, describe, discover, logs, node, read, rollout, wait, write
+def register(app: typer.Typer, only: str = "") -> None:
+    """Add the kubectl verbs to `app`: the one called `only`, or all where it is none of them."""
+    for name, (module, function) in _VERBS.items():
+        if only not in NAMES or only == name:
+            app.command(name, cls=KubectlCommand, rich_help_panel=PANEL, **_settings(name))(verb(_load(module, function)))
+    for name, (text, module, functions) in _GROUPS.items():
+        if only not in NAMES or only == name:
+            group = typer.Typer(no_args_is_help=True, help=text)
+            group.callback()(_nothing)
+            for second, function in functions.items():
+                group.command(second, cls=KubectlCommand)(verb(_load(module, function)))
+            app.add_typer(group, name=name, rich_help_panel=PANEL)
 
-    panel = "kubectl verbs"
 
-    def add(function: object, name: str, target: typer.Typer = app) -> None:
-        target.command(name, rich_help_panel=panel)(verb(function))  # type: ignore[arg-type]
+def _nothing() -> None:
+    """A callback keeps typer from folding a group of one command into that command."""
 
-    add(read.get, "get")
-    add(describe.describe, "describe")
-    add(write.create, "create")
-    add(apply.apply, "apply")
-    add(write.replace, "replace")
-    add(write.delete, "delete")
-    add(change.edit, "edit")
-    add(change.patch, "patch")
-    add(change.label, "label")
-    add(change.annotate, "annotate")
-    add(change.scale, "scale")
-    rollouts = typer.Typer(no_args_is_help=True, help="Manage the rollout of Deployments, DaemonSets and StatefulSets.")
-    for name in ("status", "history", "undo", "restart", "pause", "resume"):
-        rollouts.command(name)(verb(getattr(rollout, name)))
-    app.add_typer(rollouts, name="rollout", rich_help_panel=panel)
-    sets = typer.Typer(no_args_is_help=True, help="Set one thing of an object.")
-    sets.command("image")(verb(change.set_image))
-    app.add_typer(sets, name="set", rich_help_panel=panel)
-    add(logs.logs, "logs")
-    add(discover.explain, "explain")
-    add(discover.api_resources, "api-resources")
-    add(discover.api_versions, "api-versions")
-    add(discover.version, "version")
-    add(wait.wait, "wait")
-    add(node.cordon, "cordon")
-    add(node.uncordon, "uncordon")
-    add(node.drain, "drain")
-    add(node.taint, "taint")
+
+def _load(module: str, function: str) -> Any:
+    return getattr(import_module(f"{__name__}.{module}"), function)
+
+
+def _settings(name: str) -> dict[str, Any]:
+    # What runs in a container has flags of its own, and they are not ours.
+    return {"context_settings": {"allow_interspersed_args": False}} if name == "exec" else {}

@@ -16,6 +16,7 @@ import yaml
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource, by_kind
 from kubeling.cli import flags, manifests, output
+from kubeling.cli.dialect import read_yaml, write_yaml
 from kubeling.cli.session import CommandError, Obj, Session, words_of
 from kubeling.cli.targets import chosen, targets_of
 from kubeling.cli.threeway import three_way
@@ -35,7 +36,7 @@ async def edit(
     """Change objects in your editor ($KUBE_EDITOR, $EDITOR, or vi)."""
     objects = await chosen(session, await targets_of(session, words or [], filenames=filename or [], need_names=True))
     for resource, live in objects:
-        before = manifests.dump(output.without_managed_fields(live))
+        before = write_yaml(output.without_managed_fields(live))
         edited = _in_editor(before, resource, live["metadata"]["name"])
         if edited is None:
             print(f"Edit cancelled, no changes made to {output.name_with_kind(resource, live['metadata']['name'])}.")
@@ -115,7 +116,7 @@ async def patch(
     if not text:
         raise CommandError("must specify --patch or --patch-file containing the contents of the patch")
     try:
-        body = yaml.safe_load(text)
+        body = next(read_yaml(text), None)
     except yaml.YAMLError as error:
         raise CommandError(f"unable to parse {text!r}: {error}") from error
     params = flags.write_params(dry_run, field_manager)

@@ -38,7 +38,7 @@ async def logs(
         found = listed.get("items") or []
         tail = tail if tail >= 0 or follow else 10
     elif words:
-        found = [await _pod(session, words[0])]
+        found = [await pod_of(session, words[0])]
         container = container or (words[1] if len(words) > 1 else "")
     else:
         raise CommandError(
@@ -79,7 +79,7 @@ async def logs(
     return 0
 
 
-async def _pod(session: Session, word: str) -> Obj:
+async def pod_of(session: Session, word: str) -> Obj:
     """The pod of that name, or one of those that the named owner selects."""
     if "/" not in word:
         return await session.client.get(PODS, word, session.namespace)
@@ -105,20 +105,27 @@ async def _pod(session: Session, word: str) -> Obj:
 
 
 def _containers(pod: Obj, wanted: str, all_of_them: bool) -> list[str]:
-    spec = pod.get("spec") or {}
-    names = [each["name"] for each in spec.get("containers") or []]
-    others = [each["name"] for kind in ("initContainers", "ephemeralContainers") for each in spec.get(kind) or []]
     if all_of_them:
-        return [*others, *names]
+        spec = pod.get("spec") or {}
+        return [each["name"] for kind in ("initContainers", "containers", "ephemeralContainers") for each in spec.get(kind) or []]
+    return [container_of(pod, wanted)]
+
+
+def container_of(pod: Obj, wanted: str, *, quiet: bool = False) -> str:
+    """The container that is meant: the one called `wanted`, the one that the pod's annotation names, or the first, which is said."""
+    spec = pod.get("spec") or {}
+    names = [each["name"] for kind in ("containers", "initContainers", "ephemeralContainers") for each in spec.get(kind) or []]
     if wanted:
-        if wanted not in (*names, *others):
-            raise CommandError(
-                f"container {wanted} is not valid for pod {pod['metadata']['name']}; it has: {', '.join([*names, *others])}"
-            )
-        return [wanted]
+        if wanted not in names:
+            raise CommandError(f"container {wanted} is not valid for pod {pod['metadata']['name']}; it has: {', '.join(names)}")
+        return wanted
     default = (pod["metadata"].get("annotations") or {}).get(_DEFAULT_CONTAINER)
     if default in names:
-        return [str(default)]
-    if len(names) + len(others) > 1:
-        print(f'Defaulted container "{names[0]}" out of: {", ".join([*names, *others])}', file=sys.stderr)
-    return names[:1]
+        return str(default)
+    if len(names) > 1 and not quiet:
+        inits = {each["name"] for each in spec.get("initContainers") or []}
+        print(
+            f'Defaulted container "{names[0]}" out of: {", ".join(f"{n} (init)" if n in inits else n for n in names)}',
+            file=sys.stderr,
+        )
+    return str(names[0])

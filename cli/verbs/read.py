@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from typing import Annotated
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -14,7 +15,38 @@ from kubeling.cli import flags, output
 from kubeling.cli.session import CommandError, Obj, Session, words_of
 from kubeling.cli.targets import Target, targets_of
 
-_CHUNK = 500
+Params = dict[str, str | int | bool | None]
+
+_NO_TYPE = """You must specify the type of resource to get. Use "kubeling api-resources" for a complete list of supported resources.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked for, and how it is shown."""
+
+    selector: str = ""
+    field_selector: str = ""
+    everywhere: bool = False
+    chunk: int = 500
+    subresource: str = ""
+    sort_by: str = ""
+    form: str = ""
+    show_labels: bool = False
+    label_columns: tuple[str, ...] = ()
+    no_headers: bool = False
+    managed_fields: bool = False
+    ignore_not_found: bool = False
+
+    def params(self) -> Params:
+        return {"labelSelector": self.selector or None, "fieldSelector": self.field_selector or None}
+
+    def table_printer(self, target: Target, prefix: str = "") -> output.TablePrinter:
+        namespaced = self.everywhere and target.resource.namespaced
+        return output.TablePrinter(self.form == "wide", namespaced, self.show_labels, self.label_columns, self.no_headers, prefix)
+
+    def object_printer(self) -> Any:
+        return output.printer(self.form, show_managed_fields=self.managed_fields, no_headers=self.no_headers)
 
 
 async def get(
@@ -23,98 +55,121 @@ async def get(
     filename: flags.Filenames = None,
     recursive: flags.Recursive = False,
     form: flags.Output = "",
+    template: Annotated[str, typer.Option("--template", help="The template of -o go-template.")] = "",
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Show changes as they happen.")] = False,
     watch_only: Annotated[bool, typer.Option("--watch-only", help="Show only changes.")] = False,
+    events: Annotated[bool, typer.Option("--output-watch-events", help="With -w: say what happened to each object.")] = False,
     selector: flags.Selector = "",
     field_selector: flags.FieldSelector = "",
     all_namespaces: flags.AllNamespaces = False,
     show_labels: Annotated[bool, typer.Option("--show-labels", help="A last column with all labels.")] = False,
     label_columns: Annotated[
-        list[str] | None, typer.Option("-L", "--label-columns", help="A column for this label; may be repeated.")
+        list[str] | None, typer.Option("-L", "--label-columns", help="Columns for these labels: a,b; may be repeated.")
     ] = None,
     sort_by: Annotated[str, typer.Option("--sort-by", help="A JSONPath to sort by.")] = "",
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Rows only.")] = False,
     ignore_not_found: Annotated[bool, typer.Option("--ignore-not-found", help="Say nothing of what is not there.")] = False,
     show_managed_fields: flags.ManagedFields = False,
+    chunk_size: Annotated[int, typer.Option("--chunk-size", help="How many objects to ask for at once; 0 is all.")] = 500,
+    subresource: Annotated[str, typer.Option("--subresource", help="Such as status or scale.")] = "",
+    raw: Annotated[str, typer.Option("--raw", help="A path of the API, shown as it answers.")] = "",
 ) -> int:
     """Show objects: `kubeling get pods -o wide`, `kubeling get deploy/web -o yaml`, `kubeling get all -A`."""
+    if raw:
+        async for chunk in session.client.stream("GET", raw):
+            sys.stdout.buffer.write(chunk)
+        return 0
+    if template and form in ("", "go-template", "template"):
+        form = f"go-template={template}"
+    if not words and not filename:
+        print(_NO_TYPE, file=sys.stderr)
+        raise CommandError(
+            'Required resource not specified.\nUse "kubeling explain <resource>" for a detailed description of that resource '
+            "(e.g. kubeling explain pods).\nSee 'kubeling get -h' for help and examples"
+        )
+    query = Query(
+        selector,
+        field_selector,
+        all_namespaces,
+        0 if sort_by else chunk_size,
+        subresource,
+        sort_by,
+        form,
+        show_labels,
+        tuple(label for each in label_columns or [] for label in each.split(",")),
+        no_headers,
+        show_managed_fields,
+        ignore_not_found,
+    )
+    if not output.is_table(form):
+        query.object_printer()  # A form that cannot be read is refused before anything is asked.
     targets = await targets_of(session, words or [], filenames=filename or [], recursive=recursive, everywhere=all_namespaces)
     if watch or watch_only:
         if len(targets) != 1:
-            raise CommandError("you may only specify a single resource type with --watch")
-        return await _watch(
-            session,
-            targets[0],
-            form,
-            selector,
-            field_selector,
-            all_namespaces,
-            show_labels,
-            label_columns,
-            no_headers,
-            watch_only,
-        )
-    if not output.is_table(form):
-        return await _show_objects(
-            session, targets, form, selector, field_selector, sort_by, ignore_not_found, show_managed_fields
-        )
-    several = len({target.resource for target in targets}) > 1
-    shown = failed = 0
-    printers: dict[object, output.TablePrinter] = {}
+            raise CommandError("you may only specify a single resource type")
+        return await _watch(session, targets[0], query, watch_only, events)
+    if output.is_table(form):
+        return await _show_tables(session, targets, query)
+    return await _show_objects(session, targets, query)
+
+
+async def _show_tables(session: Session, targets: list[Target], query: Query) -> int:
+    """Tables of one kind after the other; what could not be read is said at the end."""
+    tables: list[tuple[Target, Obj]] = []
+    errors: list[ApiError] = []
     for target in targets:
-        prefix = output.name_with_kind(target.resource, "") if several else ""
-        printer = printers.setdefault(
-            target.resource,
-            output.TablePrinter(
-                form == "wide",
-                all_namespaces and target.resource.namespaced,
-                show_labels,
-                tuple(label_columns or ()),
-                no_headers,
-                prefix,
-            ),
-        )
         try:
-            table = await _table(session, target, selector, field_selector, sort_by)
+            tables.append((target, await _table(session, target, query)))
         except ApiError as error:
-            if error.code == 404 and ignore_not_found:
-                continue
-            if len(targets) == 1:
-                raise
-            print(words_of(error), file=sys.stderr)
-            failed = 1
-            continue
-        if shown and several and table.get("rows"):
-            print()
-        shown += printer.print(table)
-    if not shown and not failed and not ignore_not_found:
-        where = (
-            f" in {session.namespace} namespace"
-            if any(target.resource.namespaced for target in targets) and not all_namespaces
-            else ""
-        )
-        print(f"No resources found{where}." if where else "No resources found", file=sys.stderr)
-    return failed
+            if not (error.code == 404 and query.ignore_not_found):
+                errors.append(error)
+    several = len({target.resource for target, _ in tables}) > 1
+    tables = [(target, table) for target, table in tables if table.get("rows")]
+    printers: dict[object, output.TablePrinter] = {}
+    for target, table in tables:
+        printer = printers.get(target.resource)
+        if printer is None:
+            if printers:
+                print()
+            prefix = output.name_with_kind(target.resource, "") if several else ""
+            printer = printers[target.resource] = query.table_printer(target, prefix)
+        printer.print(table)
+    if not tables and not errors and not query.ignore_not_found:
+        namespaced = any(target.resource.namespaced for target in targets) and not query.everywhere
+        print(f"No resources found in {session.namespace} namespace." if namespaced else "No resources found", file=sys.stderr)
+    return _say(errors)
 
 
-async def _table(session: Session, target: Target, selector: str, field_selector: str, sort_by: str) -> Obj:
-    params: dict[str, str | int | bool | None] = {}
+def _say(errors: list[ApiError]) -> int:
+    sys.stdout.flush()
+    for error in errors:
+        print(words_of(error), file=sys.stderr)
+    return 1 if errors else 0
+
+
+async def _pages(session: Session, target: Target, query: Query, headers: dict[str, str]) -> AsyncIterator[Obj]:
+    """A collection, or one object, as the server gives it: in pieces where it is long."""
+    path = target.resource.path(target.namespace, target.name, query.subresource or None)
+    params: Params = {}
     if target.name is None:
-        params = {
-            "labelSelector": selector or None,
-            "fieldSelector": field_selector or None,
-            "limit": None if sort_by else _CHUNK,
-        }
-    if sort_by:
+        params = {**query.params(), "limit": query.chunk or None}
+    if query.sort_by and headers["accept"] == output.TABLE:
         params["includeObject"] = "Object"
-    headers = {"accept": output.TABLE}
-    path = target.resource.path(target.namespace, target.name)
-    table = await session.client.request("GET", path, params=params, headers=headers)
-    while token := (table.get("metadata") or {}).get("continue"):
-        more = await session.client.request("GET", path, params={**params, "continue": token}, headers=headers)
-        table = {**table, "metadata": more["metadata"], "rows": [*table.get("rows", []), *more.get("rows", [])]}
-    if sort_by:
-        table["rows"] = sorted(table.get("rows") or [], key=lambda row: _sort_key(row.get("object") or {}, sort_by))
+    while True:
+        page = await session.client.request("GET", path, params=params, headers=headers)
+        yield page
+        token = (page.get("metadata") or {}).get("continue") if target.name is None else None
+        if not token:
+            return
+        params["continue"] = token
+
+
+async def _table(session: Session, target: Target, query: Query) -> Obj:
+    table: Obj = {}
+    async for page in _pages(session, target, query, {"accept": output.TABLE}):
+        table = {**page, "rows": [*table.get("rows", []), *(page.get("rows") or [])]}
+    if query.sort_by:
+        table["rows"].sort(key=lambda row: _sort_key(row.get("object") or {}, query.sort_by))
     return table
 
 
@@ -127,88 +182,59 @@ def _sort_key(obj: Obj, path: str) -> tuple[int, float, str]:
     return (1, float(found[0]), "") if isinstance(found[0], int | float) else (2, 0.0, str(found[0]))
 
 
-async def _show_objects(
-    session: Session,
-    targets: list[Target],
-    form: str,
-    selector: str,
-    field_selector: str,
-    sort_by: str,
-    ignore_not_found: bool,
-    managed: bool,
-) -> int:
-    show = output.printer(form, show_managed_fields=managed)
+async def _show_objects(session: Session, targets: list[Target], query: Query) -> int:
+    show = query.object_printer()
     objects: list[Obj] = []
-    listed = False
+    errors: list[ApiError] = []
+    single = len(targets) == 1 and targets[0].name is not None
     for target in targets:
         identity = {"apiVersion": target.resource.group_version, "kind": target.resource.kind}
-        if target.name is None:
-            listed = True
-            params: dict[str, str | int | None] = {"label_selector": selector or None, "field_selector": field_selector or None}
-            token = None
-            while True:
-                page = await session.client.list(target.resource, target.namespace, limit=_CHUNK, continue_token=token, **params)  # type: ignore[arg-type]
-                objects += [{**identity, **item} for item in page.get("items") or []]
-                token = page["metadata"].get("continue")
-                if not token:
-                    break
-            continue
         try:
-            objects.append(await session.client.get(target.resource, target.name, target.namespace))
+            async for page in _pages(session, target, query, {"accept": "application/json"}):
+                objects += [page] if target.name is not None else [{**identity, **item} for item in page.get("items") or []]
         except ApiError as error:
-            if not (error.code == 404 and ignore_not_found):
-                raise
-    if sort_by:
-        objects.sort(key=lambda obj: _sort_key(obj, sort_by))
-    if not listed and len(objects) == 1:
-        sys.stdout.write(show(objects[0]))
-    elif listed or objects:
+            if not (error.code == 404 and query.ignore_not_found):
+                errors.append(error)
+    if query.sort_by:
+        objects.sort(key=lambda obj: _sort_key(obj, query.sort_by))
+    if single:
+        sys.stdout.write("".join(show(obj) for obj in objects))
+    elif query.form == "name" or query.form.startswith("custom-columns"):
+        if objects:
+            sys.stdout.write(show({"kind": "List", "items": objects}))
+    elif objects or not errors:
         sys.stdout.write(show({"apiVersion": "v1", "items": objects, "kind": "List", "metadata": {"resourceVersion": ""}}))
-    return 0
+    return _say(errors)
 
 
-async def _watch(
-    session: Session,
-    target: Target,
-    form: str,
-    selector: str,
-    field_selector: str,
-    everywhere: bool,
-    show_labels: bool,
-    label_columns: list[str] | None,
-    no_headers: bool,
-    watch_only: bool,
-) -> int:
-    table = output.is_table(form)
-    printer = output.TablePrinter(
-        form == "wide", everywhere and target.resource.namespaced, show_labels, tuple(label_columns or ()), no_headers
-    )
-    show = None if table else output.printer(form)
-    path = target.resource.path(target.namespace)
-    fields = field_selector if target.name is None else f"metadata.name={target.name}"
-    params: dict[str, str | int | bool | None] = {"labelSelector": selector or None, "fieldSelector": fields or None}
+async def _watch(session: Session, target: Target, query: Query, watch_only: bool, events: bool) -> int:
+    """The objects as they are, then each change as it comes, until the server or the user ends it."""
+    table = output.is_table(query.form)
+    printer, show = query.table_printer(target), None if table else query.object_printer()
+    named = Target(target.resource, None, target.namespace)
+    params = query.params()
+    if target.name is not None:
+        params["fieldSelector"] = f"metadata.name={target.name}"
+        await session.client.get(target.resource, target.name, target.namespace)  # Raises where there is none.
     headers = {"accept": output.TABLE if table else "application/json"}
+    identity = {"apiVersion": target.resource.group_version, "kind": target.resource.kind}
+
+    def tell(kind: str, obj: Obj) -> None:
+        if show is None:
+            printer.print(obj, event=kind if events else "")
+        else:
+            sys.stdout.write(show({"type": kind, "object": obj} if events else {**identity, **obj}))
+            sys.stdout.flush()
+
+    path = named.resource.path(named.namespace)
     first = await session.client.request("GET", path, params=params, headers=headers)
     if not watch_only:
-        if show is None:
-            printer.print(first)
-        else:
-            identity = {"apiVersion": target.resource.group_version, "kind": target.resource.kind}
-            for item in first.get("items") or []:
-                sys.stdout.write(show({**identity, **item}))
-    version = first["metadata"]["resourceVersion"]
-    try:
-        async for line in session.client.stream_lines(
-            "GET", path, params={**params, "watch": True, "resourceVersion": version}, headers=headers
-        ):
-            event = orjson.loads(line)
-            if event["type"] == "ERROR":
-                raise ApiError(event["object"])
-            if show is None:
-                printer.print(event["object"])
-            else:
-                sys.stdout.write(show(event["object"]))
-                sys.stdout.flush()
-    except asyncio.CancelledError:
-        pass  # Ctrl-C is how a watch is meant to end.
+        for obj in [first] if table else first.get("items") or []:
+            tell("ADDED", obj)
+    following = {**params, "watch": True, "resourceVersion": first["metadata"]["resourceVersion"]}
+    async for line in session.client.stream_lines("GET", path, params=following, headers=headers):
+        event = orjson.loads(line)
+        if event["type"] == "ERROR":
+            raise ApiError(event["object"])
+        tell(event["type"], event["object"])
     return 0

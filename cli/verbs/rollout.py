@@ -13,7 +13,7 @@ from kubeling.api.owner import is_controlled_by
 from kubeling.api.resources import CONTROLLER_REVISIONS, REPLICA_SETS, Resource
 from kubeling.api.times import format_time
 from kubeling.cli import flags
-from kubeling.cli.manifests import dump
+from kubeling.cli.dialect import write_yaml
 from kubeling.cli.session import CommandError, Obj, Session
 from kubeling.cli.targets import chosen, targets_of
 from kubeling.cli.verbs.write import report
@@ -168,7 +168,7 @@ async def history(
         if revision not in revisions:
             raise CommandError(f"unable to find the specified revision {revision}; there are: {', '.join(map(str, revisions))}")
         print(f"{title} with revision #{revision}")
-        print(dump({"template": revisions[revision][0]}), end="")
+        print(write_yaml({"template": revisions[revision][0]}), end="")
         return 0
     print(f"{title} ")
     print("REVISION  CHANGE-CAUSE")

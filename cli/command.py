@@ -1,0 +1,62 @@
+"""How a verb becomes a command: its parameters as flags, read the way kubectl's flag library reads them.
+
+Beyond what typer does, `--flag=true|false` and `-o=yaml` are understood, and so are flags whose value may be left out (`--dry-run` is
+`--dry-run=client`); what follows `--` is never looked at.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from typer.core import TyperCommand
+
+#: What a flag means that is given without a value. Its value is never the next word.
+_BARE = {"--dry-run": "client", "--validate": "strict", "--cascade": "background"}
+_SHORT_WITH_EQUALS = re.compile(r"-[A-Za-z]=")
+
+
+class KubectlCommand(TyperCommand):
+    """A typer command that takes kubectl's spellings of flags."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, self._as_click(args))
+
+    def _as_click(self, args: list[str]) -> list[str]:
+        switches = {
+            name: each for each in self.params if getattr(each, "is_flag", False) for name in (*each.opts, *each.secondary_opts)
+        }
+        rest: list[str] = []
+        for at, word in enumerate(args):
+            if word == "--":
+                return rest + args[at:]
+            name, has_value, value = word.partition("=")
+            if word in _BARE:
+                rest.append(f"{word}={_BARE[word]}")
+            elif has_value and name in switches and value.lower() in ("true", "false", "1", "0", "t", "f"):
+                flag = switches[name]
+                rest += flag.opts[:1] if value.lower() in ("true", "1", "t") else flag.secondary_opts[:1]
+            elif _SHORT_WITH_EQUALS.match(word):
+                rest.append(word[:2] + word[3:])
+            else:
+                rest.append(word)
+        return rest
+
+
+def verb(body: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[..., None]:
+    """Make a typer command function of a coroutine function whose first parameter is the Session; the rest are its flags and arguments."""
+    signature = inspect.signature(body, eval_str=True)
+    parameters = list(signature.parameters.values())[1:]
+
+    def command(**given: Any) -> None:
+        from kubeling.cli.session import run
+
+        sys.exit(run(lambda session: body(session, **given)))
+
+    command.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    command.__name__, command.__doc__ = body.__name__, body.__doc__
+    return command

@@ -1,0 +1,134 @@
+"""`exec`: a command in a container, over the `v5.channel.k8s.io` WebSocket protocol.
+
+Each message begins with the number of its channel: 0 stdin, 1 stdout, 2 stderr, 3 the final Status, 4 the terminal's size, 255 the end of a channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from kubeling.api.resources import PODS
+from kubeling.cli.session import CommandError, Session
+from kubeling.cli.verbs.logs import container_of, pod_of
+from kubeling.cli.websocket import WebSocket, connect
+
+PROTOCOL = "v5.channel.k8s.io"
+STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = b"\x00", 1, 2, 3, b"\x04", b"\xff"
+_PIECE = 32 * 1024
+
+
+async def execute(
+    session: Session,
+    words: Annotated[list[str] | None, typer.Argument(metavar="POD | TYPE/NAME [-c CONTAINER] -- COMMAND [ARG…]")] = None,
+    container: Annotated[str, typer.Option("-c", "--container", help="Which container.")] = "",
+    stdin: Annotated[bool, typer.Option("-i", "--stdin", help="Pass our standard input on.")] = False,
+    tty: Annotated[bool, typer.Option("-t", "--tty", help="With a terminal.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only what the command itself writes.")] = False,
+) -> int:
+    """Run a command in a container: `kubeling exec web-1 -- ls /`, `kubeling exec -it deploy/web -- sh`. Exits as the command does."""
+    if not words:
+        raise CommandError("pod, type/name or --filename must be specified")
+    command = words[1:]
+    if not command:
+        raise CommandError("you must specify at least one command for the container")
+    pod = await pod_of(session, words[0])
+    phase = (pod.get("status") or {}).get("phase")
+    if phase in ("Succeeded", "Failed"):
+        raise CommandError(f"cannot exec into a container in a completed pod; current phase is {phase}")
+    if tty and not stdin:
+        tty = False
+    if tty and not sys.stdin.isatty():
+        print("Unable to use a TTY - input is not a terminal or the right kind of file", file=sys.stderr)
+        tty = False
+    name = container_of(pod, container, quiet=quiet)
+    query = [*(("command", word) for word in command), ("container", name), ("stdout", "true")]
+    query += [("stdin", "true")] if stdin else []
+    query += [("tty", "true")] if tty else [("stderr", "true")]
+    path = PODS.path(pod["metadata"]["namespace"], pod["metadata"]["name"], "exec")
+    async with connect(session.client.config, path, query, PROTOCOL) as socket:
+        with _raw_terminal(socket) if tty else contextlib.nullcontext():
+            if stdin:
+                _pass_on(socket)
+            status = await _output(socket)
+    return _exit_status(status)
+
+
+async def _output(socket: WebSocket) -> dict[str, Any]:
+    """Write what the command writes; returns the Status that ends it."""
+    streams = {STDOUT: sys.stdout.buffer, STDERR: sys.stderr.buffer}
+    status: dict[str, Any] | None = None
+    async for message in socket:
+        channel, data = message[0], message[1:]
+        if channel in streams:
+            streams[channel].write(data)
+            streams[channel].flush()
+        elif channel == ERROR and data:
+            status = orjson.loads(data)
+    if status is None:
+        raise CommandError("the connection ended before the command did: what became of it is not known")
+    return status
+
+
+def _exit_status(status: dict[str, Any]) -> int:
+    if status.get("status") == "Success":
+        return 0
+    for cause in (status.get("details") or {}).get("causes") or []:
+        if cause.get("reason") == "ExitCode":
+            print(f"command terminated with exit code {cause['message']}", file=sys.stderr)
+            return int(cause["message"])
+    raise CommandError(status.get("message") or "the command failed")
+
+
+def _pass_on(socket: WebSocket) -> None:
+    """Send standard input, piece by piece, from a thread: a file, a pipe and a terminal are all read the same way, and none can be read without blocking.
+
+    The thread waits until a piece is sent before it reads the next; being a daemon thread, it keeps nobody from leaving.
+    """
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        with contextlib.suppress(OSError, RuntimeError):  # The command ended first: nobody wants more.
+            while data := os.read(sys.stdin.fileno(), _PIECE):
+                asyncio.run_coroutine_threadsafe(socket.send(STDIN + data), loop).result()
+            asyncio.run_coroutine_threadsafe(socket.send(CLOSE + STDIN), loop).result()
+
+    threading.Thread(target=work, name="stdin", daemon=True).start()
+
+
+@contextlib.contextmanager
+def _raw_terminal(socket: WebSocket) -> Iterator[None]:
+    """Our terminal passes every key on as it is, and its size follows; restored at the end."""
+    import termios
+    import tty
+
+    file = sys.stdin.fileno()
+    before = termios.tcgetattr(file)
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def resize() -> None:
+        size = shutil.get_terminal_size()
+        body = orjson.dumps({"Width": size.columns, "Height": size.lines})
+        task = loop.create_task(socket.send(RESIZE + body))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    loop.add_signal_handler(signal.SIGWINCH, resize)
+    resize()
+    tty.setraw(file)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGWINCH)
+        termios.tcsetattr(file, termios.TCSADRAIN, before)
