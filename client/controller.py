@@ -117,7 +117,7 @@ class Reconciler:
         try:
             again = await self._reconcile(request)
         except ApiError as error:
-            if error.reason == "Conflict":
+            if error.reason in ("Conflict", "AlreadyExists"):
                 self._log.debug("somebody wrote first, trying again", object=str(request))
             elif error.reason == "NotFound":
                 self._log.debug("it is gone from under us, looking again", object=str(request), error=str(error))
