@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from kubeling.crilite import spec
+from kubeling.crilite import seccomp, spec
 from kubeling.crilite.core import Core
 from kubeling.crilite.errors import FailedPrecondition, InvalidArgument
 from kubeling.crilite.images import Image
@@ -21,6 +21,7 @@ def build(core: Core, sandbox: Sandbox, container: Container, image: Image) -> d
     config = container.config
     context = config.linux.security_context
     process = sandbox.record.handler == "process"
+    sets = spec.capability_sets(context)
     environment = {"HOSTNAME": sandbox.config.hostname} if sandbox.config.hostname else {}
     made: dict[str, Any] = {
         "id": container.id,
@@ -30,7 +31,8 @@ def build(core: Core, sandbox: Sandbox, container: Container, image: Image) -> d
         "stdin": config.stdin,
         "log_path": _log_path(sandbox, config),
         "user": spec.user(context, image.config),
-        "capabilities": spec.capability_sets(context),
+        "capabilities": sets,
+        "seccomp": "" if process else seccomp.program(context, sets["bounding"] if sets else None).hex(),
         "privileged": context.privileged,
         "no_new_privs": context.no_new_privs,
         "rlimits": {},

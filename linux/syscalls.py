@@ -29,6 +29,7 @@ MS_SHARED = 1 << 20
 MNT_DETACH = 2
 
 PR_SET_PDEATHSIG = 1
+PR_SET_SECCOMP = 22
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
@@ -101,3 +102,14 @@ def sethostname(name: str) -> None:
 def prctl(option: int, arg: int = 0) -> None:
     """See prctl(2)."""
     _check(_libc.prctl(option, arg, 0, 0, 0), f"prctl({option}, {arg})")
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def seccomp_filter(program: bytes) -> None:
+    """Put this thread and what it will execute under `program` (struct sock_filter, one after another). Takes CAP_SYS_ADMIN or no_new_privs."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    described = _FilterProgram(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    _check(_libc.prctl(PR_SET_SECCOMP, 2, ctypes.addressof(described), 0, 0), "seccomp filter")

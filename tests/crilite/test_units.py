@@ -6,11 +6,12 @@ import io
 import json
 import os
 import selectors
+import struct
 from pathlib import Path
 
 import pytest
 
-from kubeling.crilite import layers, network, reference, signals, spec, users
+from kubeling.crilite import layers, network, reference, seccomp, signals, spec, users
 from kubeling.crilite.crilog import MAX_LINE, CriLog, stamp
 from kubeling.crilite.errors import CriError, FailedPrecondition, InvalidArgument
 from kubeling.crilite.held import Held, exit_code, process_start
@@ -243,3 +244,54 @@ def test_torn_records_are_cleared_away(tmp_path: Path) -> None:
 def test_link_names_fit() -> None:
     assert len(network.link_name("x" * 64)) <= 15
     assert network.pod_mac("10.244.1.2") == "0a:58:0a:f4:01:02"
+
+
+class TestSeccomp:
+    """The filter, run by a machine of our own: five instructions are all that it uses."""
+
+    ALLOW, EPERM, ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
+
+    @staticmethod
+    def judge(program: bytes, number: int, argument: int = 0, arch: int = 0xC000003E) -> int:
+        data = struct.pack("=iIQ6Q", number, arch, 0, argument, 0, 0, 0, 0, 0)
+        instructions = list(struct.iter_unpack("=HBBI", program))
+        accumulator = position = 0
+        while True:
+            code, then, otherwise, value = instructions[position]
+            position += 1
+            if code == 0x06:
+                return int(value)
+            if code == 0x20:
+                accumulator = struct.unpack_from("=I", data, value)[0]
+                continue
+            true = {0x15: accumulator == value, 0x35: accumulator >= value, 0x45: bool(accumulator & value)}[code]
+            position += then if true else otherwise
+
+    def test_what_the_default_profile_decides(self) -> None:
+        plain = seccomp.default_program(capabilities.mask(spec.DEFAULT_CAPABILITIES), "x86_64")
+        admin = seccomp.default_program(capabilities.mask(["SYS_ADMIN"]), "x86_64")
+        for number, argument, without, with_it in [
+            (0, 0, self.ALLOW, self.ALLOW),  # read
+            (59, 0, self.ALLOW, self.ALLOW),  # execve
+            (165, 0, self.EPERM, self.ALLOW),  # mount
+            (272, 0, self.EPERM, self.ALLOW),  # unshare
+            (250, 0, self.EPERM, self.EPERM),  # keyctl
+            (425, 0, self.EPERM, self.EPERM),  # io_uring_setup
+            (161, 0, self.ALLOW, self.EPERM),  # chroot, with SYS_CHROOT only
+            (435, 0, self.ENOSYS, self.ALLOW),  # clone3
+            (56, 0x11, self.ALLOW, self.ALLOW),  # clone: fork
+            (56, 0x10000000, self.EPERM, self.ALLOW),  # clone: a user namespace
+            (41, 2, self.ALLOW, self.ALLOW),  # socket: IPv4
+            (41, 40, self.EPERM, self.EPERM),  # socket: vsock
+            (135, 0xFFFFFFFF, self.ALLOW, self.ALLOW),  # personality: ask
+            (135, 0x0400000, self.EPERM, self.EPERM),  # personality: read implies exec
+            (9999, 0, self.ENOSYS, self.ENOSYS),
+            (0x40000000, 0, self.ENOSYS, self.ENOSYS),  # x32
+        ]:
+            assert self.judge(plain, number, argument) == without, number
+            assert self.judge(admin, number, argument) == with_it, number
+        assert self.judge(plain, 0, arch=0x40000003) == self.ENOSYS
+        arm = seccomp.default_program(0, "aarch64")
+        assert self.judge(arm, 40, arch=0xC00000B7) == self.EPERM
+        assert self.judge(arm, 63, arch=0xC00000B7) == self.ALLOW
+        assert seccomp.default_program(0, "riscv64") == b""
