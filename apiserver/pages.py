@@ -16,6 +16,9 @@ from kubeling.api import errors
 from kubeling.apiserver import documents
 from kubeling.apiserver.context import Context
 
+#: How long a health check waits for the store.
+_PATIENCE = 2.0
+
 
 def make(context: Context) -> FastAPI:
     """The application."""
@@ -64,7 +67,7 @@ async def _check_store(context: Context) -> str | None:
     from kubeling.apiserver.storage.errors import StoreError
 
     try:
-        await context.kv.revision()
+        await context.kv.ping(_PATIENCE)
     except StoreError as error:
         return str(error)
     return None

@@ -124,6 +124,10 @@ class KV:
         answer = await self.client.call("Range", request, read=True)
         return int(answer.header.revision)
 
+    async def ping(self, deadline: float) -> None:
+        """Return if the store answers a consistent read within `deadline` seconds; raise a StoreError otherwise."""
+        await self.client.call("Range", pb.RangeRequest(key=_NOWHERE, count_only=True), read=True, deadline=deadline)
+
     async def commit(self, writes: Sequence[Write], deadline: float = DEADLINE_SECONDS) -> Commit:
         """All of `writes` or none. Raises :class:`OutcomeUnknown` where nobody can tell."""
         request = pb.TxnRequest()
