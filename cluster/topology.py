@@ -464,6 +464,8 @@ def _worker(topology: Topology, node: Node) -> list[Daemon]:
                 f"--tls-cert-file={layout.pki / f'kubelet-{node.name}.crt'}",
                 f"--tls-private-key-file={layout.pki / f'kubelet-{node.name}.key'}",
                 f"--client-ca-file={layout.pki / 'ca.crt'}",
+                # On the host's own mounts nothing may be left behind.
+                *(() if spec.isolated else ("--mount-volumes=false",)),
                 *cgroup,
                 *_common(topology),
             ),

@@ -60,6 +60,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--register-with-taints", type=_taints, default=(), help="key=value:effect,…")
     parser.add_argument("--cgroup-root", default="", help="the cgroup under which kubepods is made")
     parser.add_argument("--node-status-update-frequency", default="10s", help="how often the node is looked at")
+    parser.add_argument(
+        "--mount-volumes",
+        type=daemon.boolean,
+        default=True,
+        help="false where the node shares its host's mounts and must leave none: volumes in memory are then folders on disk",
+    )
     parser.add_argument("--resolv-conf", default="/etc/resolv.conf")
     return parser.parse_args(argv)
 
@@ -94,6 +100,7 @@ def config_of(args: argparse.Namespace) -> Config:
         cgroup_root=args.cgroup_root,
         status_frequency=max(0.1, frequency),
         resolv_conf=args.resolv_conf,
+        mount_volumes=args.mount_volumes,
     )
 
 

@@ -30,6 +30,8 @@ class Config:
     cgroup_root: str = ""
     status_frequency: float = 10.0
     resolv_conf: str = "/etc/resolv.conf"
+    #: Whether volumes may be mounts of our own: tmpfs, and pinned folders for subPath.
+    mount_volumes: bool = True
 
     @property
     def pods_dir(self) -> Path:

@@ -62,14 +62,19 @@ def make_beneath(base: Path, path: str, mode: int = 0o750) -> None:
         os.close(at)
 
 
-def pin(base: Path, path: str, target: Path) -> str:
-    """Show `path` of the volume at `base` at `target`; returns the path for the runtime. Made anew if it was there."""
+def pin(base: Path, path: str, target: Path | None) -> str:
+    """Show `path` of the volume at `base` at `target`; returns the path for the runtime. Made anew if it was there.
+
+    Without a `target` nothing is mounted, and the path is where it lies now.
+    """
     try:
         fd = open_beneath(base, path)
     except FileNotFoundError:
         make_beneath(base, path)
         fd = open_beneath(base, path)
     try:
+        if target is None:
+            return os.readlink(f"/proc/self/fd/{fd}")
         if os.path.ismount(target) or str(target) in mounts_under(str(target)):
             syscalls.umount(str(target), syscalls.MNT_DETACH)
         target.parent.mkdir(parents=True, exist_ok=True)

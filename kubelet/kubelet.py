@@ -67,6 +67,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
                 node_name=config.node_name,
                 host_ip=lambda: state.host_ip,
                 allocatable=lambda: state.allocatable,
+                mounting=config.mount_volumes,
             ),
             objects=objects,
             statuses=statuses,

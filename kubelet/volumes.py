@@ -53,6 +53,7 @@ class VolumeManager:
         node_name: str,
         host_ip: Callable[[], str],
         allocatable: Callable[[], Mapping[str, str]],
+        mounting: bool = True,
     ) -> None:
         self._pods_dir = pods_dir
         self._objects = objects
@@ -60,6 +61,7 @@ class VolumeManager:
         self._node_name = node_name
         self._host_ip = host_ip
         self._allocatable = allocatable
+        self._mounting = mounting
         #: uid → volume → where it lies.
         self._paths: dict[str, dict[str, Path]] = {}
         #: uid → when the first of its tokens has to be replaced.
@@ -126,7 +128,7 @@ class VolumeManager:
         try:
             if not base.is_dir():
                 raise NotADirectoryError(20, "not a directory", str(base))
-            return hostmounts.pin(base, sub, target)
+            return hostmounts.pin(base, sub, target if self._mounting else None)
         except OSError as error:
             words = f'failed to prepare subPath for volumeMount "{volume}" of container "{container}": {error}'
             raise ConfigError(words) from error
@@ -185,7 +187,7 @@ class VolumeManager:
         group = _fs_group(pod)
         if not path.exists():
             path.mkdir(parents=True)
-        if field in _IN_MEMORY:
+        if field in _IN_MEMORY and self._mounting:
             hostmounts.mount_tmpfs(path)
         if not path.joinpath("..data").is_symlink():
             if group is not None:
@@ -216,8 +218,9 @@ class VolumeManager:
         group = _fs_group(pod)
         if medium == "Memory":
             size = quantity.units(source.get("sizeLimit"))
-            fresh = not os.path.ismount(path)
-            hostmounts.mount_tmpfs(path, size)
+            if self._mounting:
+                fresh = not os.path.ismount(path)
+                hostmounts.mount_tmpfs(path, size)
         elif medium:
             raise VolumeProblem(f"the medium {medium} is not supported by this node")
         if fresh:
