@@ -8,7 +8,6 @@ is booted again after a back-off.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -187,8 +186,6 @@ class NodeRuntime:
                 await self.around.api_ready.wait()
             elif (other := self.units.get(need)) is not None:
                 await other.tried.wait()
-                if need == "etcdlite":
-                    await self._reachable(other.daemon)
         topology = self.around.topology()
         server = await self.around.zygote() if topology.spec.isolated or daemon.on_host else self.line
         if server is None or (self.init is None or self.init.exited.done()):
@@ -226,31 +223,6 @@ class NodeRuntime:
         sock.bind(self.around.reservation.getsockname())
         sock.listen(1024)
         return sock
-
-    async def _reachable(self, daemon: Daemon) -> None:
-        """Return when `daemon` answers on its probe's port, or after a while: then whoever needs it will retry by itself."""
-        probe = daemon.probe
-        if probe is None:
-            return
-        backoff = Backoff(base=0.005, factor=1.3, limit=0.1)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5.0):
-                answers = False
-                while not answers:
-                    answers = await asyncio.to_thread(self.dials, probe.host, probe.port)
-                    await asyncio.sleep(0 if answers else backoff.next())
-
-    def dials(self, host: str, port: int) -> bool:
-        """Whether somebody listens at `host`:`port`, seen from inside the node."""
-        from kubeling.linux import netns
-
-        try:
-            sock = netns.make_socket(self.netns_path) if self.netns_path else socket.socket()
-        except OSError:
-            return False
-        with sock:
-            sock.settimeout(1.0)
-            return sock.connect_ex((host, port)) == 0
 
     @property
     def netns_path(self) -> str:

@@ -190,6 +190,9 @@ class Supervisor:
     def _warm(self) -> list[str]:
         """What the zygote is to import, in the order in which it will be needed."""
         wanted = {d.name for node in self.state.nodes for d in self.topology().daemons(node)}
+        if self.state.spec.control_planes == 1:
+            # Nobody to share its modules with, and the slowest to start: it imports them itself, beside the zygote.
+            wanted.discard("apiserver")
         return [f"kubeling.{name}.__main__" if name in wanted else name for name in WARM if name in wanted or "." in name]
 
     async def _bury_zygote(self, client: ForkClient, pid: int) -> None:

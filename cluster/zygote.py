@@ -41,7 +41,20 @@ from kubeling.linux import syscalls
 
 _NOTABLE_SECONDS = 0.01
 
-_API = ("ssl", "httpx", "orjson", "yaml", "h11", "prometheus_client", "kubeling.client", "kubeling.daemon")
+#: Stands for :func:`rehearse` in a list of modules.
+REHEARSAL = "!rehearsal"
+
+_HTTP = (
+    "ssl",
+    "httpx",
+    "httpcore",
+    "httpcore._async.http11",
+    "anyio",
+    "anyio.streams.tls",
+    "anyio._backends._asyncio",
+    "certifi",
+)
+_API = (*_HTTP, "orjson", "yaml", "h11", "prometheus_client", "kubeling.client", "kubeling.daemon", REHEARSAL)
 
 #: What daemons import inside functions, beside the modules of their own room: worth having before the fork, where it is installed.
 #: The name of a package of ours stands for all of its modules.
@@ -81,6 +94,26 @@ def needs_of(module: str) -> list[str]:
     return [*dict.fromkeys(found), module]
 
 
+def rehearse() -> None:
+    """Do once what every client of the API does first, so that what it allocates is shared: a TLS context, and a request (that nobody answers).
+
+    It halves what such a daemon has to itself. Nothing that it makes outlives it: no thread, no loop, no socket.
+    """
+    import asyncio
+    import ssl
+
+    import httpx
+
+    async def request() -> None:
+        transport = httpx.AsyncHTTPTransport(verify=ssl.create_default_context())
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+            # Port 0 can be listened on by nobody.
+            await client.get("https://127.0.0.1:0/")
+
+    with contextlib.suppress(httpx.TransportError, OSError):
+        asyncio.run(request())
+
+
 def _submodules(package: str) -> list[str]:
     """`package` and every module below it but the entries, which may do things when they are imported."""
     spec = importlib.util.find_spec(package)
@@ -101,6 +134,7 @@ class ForkServer:
         self._kill_orphans = kill_orphans
         self._children: set[int] = set()
         self._wanted: deque[str] = deque()
+        self._done: set[str] = set()
         self._pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._wake, wake_up = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -217,11 +251,15 @@ class ForkServer:
             _note_threads(module)
 
     def _warm(self, module: str) -> None:
-        if module in sys.modules:
+        if module in self._done:
             return
+        self._done.add(module)
         began = time.monotonic()
         try:
-            importlib.import_module(module)
+            if module == REHEARSAL:
+                rehearse()
+            else:
+                importlib.import_module(module)
         except ModuleNotFoundError:
             return
         except Exception:
