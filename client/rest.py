@@ -8,8 +8,9 @@ who compares and sets, looks and decides. Refusals are :class:`kubeling.api.erro
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -64,8 +65,11 @@ class Client:
         user_agent: str = "kubeling",
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock | None = None,
+        on_warning: Callable[[str], None] | None = None,
     ) -> None:
+        """`on_warning` gets the text of each Warning that the server adds to an answer."""
         self.config = config
+        self._on_warning = on_warning
         self._clock = clock or SystemClock()
         self._current = 0
         if transport is None:
@@ -266,6 +270,9 @@ class Client:
         busy = 0
         while True:
             response = await self._exchange(method, path, _query(params), content, sent)
+            if self._on_warning is not None:
+                for value in response.headers.get_list("warning"):
+                    self._on_warning(_warning_text(value))
             if response.status_code < 400:
                 return response.content
             delay = _retry_after(response)
@@ -377,6 +384,12 @@ def _query(params: Params | None) -> dict[str, str]:
         for key, value in (params or {}).items()
         if value is not None
     }
+
+
+def _warning_text(value: str) -> str:
+    """The text of a header such as ``299 - "unknown field"`` (RFC 7234, 5.5)."""
+    found = re.search(r'"((?:[^"\\]|\\.)*)"', value)
+    return re.sub(r"\\(.)", r"\1", found.group(1)) if found else value
 
 
 def _retry_after(response: httpx.Response) -> float | None:
