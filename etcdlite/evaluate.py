@@ -34,24 +34,20 @@ class Evaluator:
 
     def range(self, request: pb.RangeRequest) -> bytes:
         """A ``RangeResponse``. `count` counts the whole range at that revision, whatever limit and filters say."""
+        order, target, limit = request.sort_order, request.sort_target, request.limit
+        if request.range_end and not request.revision and (request.count_only or (limit > 0 and _plain(request))):
+            chosen, count = self._store.first(request.key, request.range_end, 0 if request.count_only else limit)
+            return _body(request, chosen, not request.count_only and count > limit, count)
         found = self._store.range(request.key, request.range_end, request.revision)
         count = len(found)
         if request.count_only:
             return wire.range_body((), False, count)
         chosen = _filtered(request, found)
-        order, target = request.sort_order, request.sort_target
         if order or target:
             # Keys come in ascending order already; a target without an order means ascending.
             chosen = sorted(chosen, key=_SORT_KEYS[target], reverse=order == pb.RangeRequest.DESCEND)
-        limit = request.limit
         more = 0 < limit < len(chosen)
-        if more:
-            chosen = chosen[:limit]
-        if request.keys_only:
-            encoded: Iterable[bytes] = [wire.key_value(r.key, r.create, r.mod, r.version, b"", r.lease) for r in chosen]
-        else:
-            encoded = [record.wire for record in chosen]
-        return wire.range_body(encoded, more, count)
+        return _body(request, chosen[:limit] if more else chosen, more, count)
 
     def compares(self, request: pb.TxnRequest) -> bool:
         """Whether all comparisons hold."""
@@ -147,6 +143,24 @@ class Evaluator:
 
     def _headed(self, body: bytes) -> bytes:
         return wire.inner_header(self._store.pending_revision) + body
+
+
+def _plain(request: pb.RangeRequest) -> bool:
+    """Whether the answer is the keys in their own order and without a filter."""
+    return not (
+        request.sort_order
+        or request.sort_target
+        or request.min_mod_revision
+        or request.max_mod_revision
+        or request.min_create_revision
+        or request.max_create_revision
+    )
+
+
+def _body(request: pb.RangeRequest, records: list[Record], more: bool, count: int) -> bytes:
+    if request.keys_only:
+        return wire.range_body([wire.key_value(r.key, r.create, r.mod, r.version, b"", r.lease) for r in records], more, count)
+    return wire.range_body([record.wire for record in records], more, count)
 
 
 def _filtered(request: pb.RangeRequest, records: list[Record]) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
@@ -49,15 +50,29 @@ class SortedKeys:
             del self._chunks[at]
             del self._firsts[at]
 
-    def between(self, start: bytes, end: bytes | None) -> list[bytes]:
-        """The keys with start <= key < end, in order; `end` None has no upper bound. The list is the caller's own."""
+    def count(self, start: bytes, end: bytes | None) -> int:
+        """How many keys :meth:`between` would find, without looking at each."""
+        return (len(self) if end is None else self._rank(end)) - self._rank(start) if end is None or start < end else 0
+
+    def _rank(self, key: bytes) -> int:
+        """How many keys are smaller."""
+        if not self._chunks:
+            return 0
+        at = max(bisect_right(self._firsts, key) - 1, 0)
+        return sum(map(len, self._chunks[:at])) + bisect_left(self._chunks[at], key)
+
+    def between(self, start: bytes, end: bytes | None, limit: int = sys.maxsize) -> list[bytes]:
+        """The keys with start <= key < end, in order; `end` None has no upper bound. The list is the caller's own.
+
+        With a `limit` it stops soon after that many, which it may exceed by a chunk.
+        """
         if not self._chunks:
             return []
         at = max(bisect_right(self._firsts, start) - 1, 0)
         first = self._chunks[at]
         low = bisect_left(first, start)
         found: list[bytes] = []
-        while at < len(self._chunks):
+        while at < len(self._chunks) and len(found) < limit:
             chunk = self._chunks[at]
             if end is not None and chunk[-1] >= end:
                 found += chunk[low : bisect_left(chunk, end, low)]

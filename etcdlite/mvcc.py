@@ -76,6 +76,8 @@ class Store:
         self.size = 0
         self._heads: dict[bytes, Record] = {}
         self._keys = SortedKeys()
+        # Those of them that are deleted and not yet compacted.
+        self._dead = SortedKeys()
         self._log: list[Record] = []
         self._staged: list[Record] = []
         self._scrubbed = 0
@@ -125,6 +127,18 @@ class Store:
             return [record for each in keys if (record := self.get_at(each, revision)) is not None]
         return [record for each in keys if (record := heads[each]).version]
 
+    def first(self, key: bytes, range_end: bytes, limit: int) -> tuple[list[Record], int]:
+        """Of what exists now in [key, range_end), which is not a single key, the first `limit` records, and the number of all.
+
+        A page of a large range costs what the page costs.
+        """
+        end = None if range_end == UNBOUNDED else range_end
+        dead = self._dead.count(key, end)
+        heads = self._heads
+        keys = self._keys.between(key, end, limit + dead) if limit else []
+        found = [record for each in keys if (record := heads[each]).version]
+        return found[:limit], self._keys.count(key, end) - dead
+
     def events_from(self, revision: int, limit: int) -> list[Record]:
         """What was written at `revision` and later, oldest first: at least `limit` records where there are as many, and never a part of a revision."""
         log = self._log
@@ -148,6 +162,8 @@ class Store:
             self._keys.add(key)
         else:
             key = prev.key
+            if not prev.version:
+                self._dead.remove(key)
         record = Record(key, wire.key_value(key, create, mod, version, value, lease), create, mod, version, lease, prev)
         self._heads[key] = record
         self._staged.append(record)
@@ -160,6 +176,7 @@ class Store:
         for old in gone:
             tombstone = Record(old.key, wire.key_value(old.key, 0, mod, 0, b"", 0), 0, mod, 0, 0, old)
             self._heads[old.key] = tombstone
+            self._dead.add(old.key)
             self._staged.append(tombstone)
         return gone
 
@@ -217,6 +234,7 @@ class Store:
         if newer is tombstone:
             del self._heads[tombstone.key]
             self._keys.remove(tombstone.key)
+            self._dead.remove(tombstone.key)
         else:
             while newer is not None and newer.prev is not tombstone:
                 newer = newer.prev
@@ -252,6 +270,10 @@ class Store:
             elif record.version:
                 self._keys.add(record.key)
             if prev is not None or record.version:
+                if prev is not None and not prev.version:
+                    self._dead.remove(record.key)
+                if not record.version:
+                    self._dead.add(record.key)
                 heads[record.key] = record
                 self.size += len(one) + RECORD_OVERHEAD
             if record.mod >= compact_revision:

@@ -205,6 +205,12 @@ def test_reads_at_every_revision_agree_with_a_plain_model_also_after_compaction_
     for one in (store, restored):
         for revision in range(max(one.compact_revision, 1), one.revision + 1):
             assert {record.key: record.value for record in one.range(b"\x00", b"\x00", revision)} == model[revision]
+        now = model[store.revision]
+        for low, high in ((b"\x00", b"\x00"), (b"k1", b"k7"), (b"k7", b"k1"), (b"k15", b"\x00")):
+            wanted = sorted(key for key in now if key >= low and (high == b"\x00" or key < high))
+            for limit in (0, 1, 3, 99):
+                page, count = one.first(low, high, limit)
+                assert ([record.key for record in page], count) == (wanted[:limit], len(wanted))
         with pytest.raises(EtcdError) as error:
             one.range(b"a", b"", one.compact_revision - 1)
         assert error.value is COMPACTED
@@ -229,4 +235,6 @@ def test_sorted_keys_stay_sorted_over_many_chunks() -> None:
     for _ in range(200):
         low, high = sorted((b"%d" % rand.randint(0, 9999), b"%d" % rand.randint(0, 9999)))
         assert keys.between(low, high) == [key for key in ordered if low <= key < high]
+        assert keys.count(low, high) == len(keys.between(low, high))
+        assert keys.between(low, high, 5)[:5] == keys.between(low, high)[:5]
         assert keys.between(low, None) == [key for key in ordered if low <= key]
