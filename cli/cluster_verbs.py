@@ -80,12 +80,12 @@ def down(
     every: Annotated[bool, typer.Option("--all", help="Every cluster of yours.")] = False,
 ) -> None:
     """Remove a cluster: its processes, namespaces, cgroups, files, and its context."""
-    from kubeling.cluster import launch
+    from kubeling.cluster import removal
 
     with plain_errors():
-        for one in launch.names() if every else [name]:
+        for one in removal.names() if every else [name]:
             began = time.monotonic()
-            launch.down(one)
+            removal.down(one)
             print(f" ✓ cluster {one!r} removed {time.monotonic() - began:.2f}s")
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kubeling.cluster import pki
+from kubeling.cluster import pki, plan
 from kubeling.cluster.topology import Node, Topology
 
 SERVERS_EXTENSION = "kubeling.dev/servers"
@@ -59,7 +59,7 @@ def document(name: str, user: str, servers: Sequence[str], ca: pki.Pair, pair: p
 
 def components(topology: Topology, node: Node) -> list[str]:
     """The components of `node` that talk to the apiserver."""
-    return [d.name for d in topology.daemons(node) if any(arg.startswith("--kubeconfig=") for arg in d.args)]
+    return [d.name for d in plan.daemons(topology, node) if any(arg.startswith("--kubeconfig=") for arg in d.args)]
 
 
 def write_all(topology: Topology, ca: pki.Pair) -> None:

@@ -1,39 +1,33 @@
-"""`up` and `down` as functions: what the command line, the tests and the pytest plugin call.
+"""`up` as a function: what the command line, the tests and the pytest plugin call.
 
-`up` does what can be checked before it changes anything (names, rights, ports), then starts the supervisor and makes the certificates while the supervisor
-makes the nodes. `down` asks the supervisor; where that is gone, it does by hand what is left, from what state.json says.
+It does what can be checked before it changes anything (names, rights, ports), then starts the supervisor and makes the certificates while the supervisor makes
+the nodes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import secrets
-import select
 import shutil
-import signal
 import socket
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kubeling.cluster import cgroups, child, state, userns
+from kubeling.cluster import cgroups, child, removal, state, userns
 from kubeling.cluster.control import Control
-from kubeling.cluster.state import ClusterError, Process, State
+from kubeling.cluster.state import ClusterError, State
 from kubeling.cluster.topology import LOOPBACK_SLOTS, MAX_WORKERS, ClusterSpec, Topology, missing_ports, nodes_for
 from kubeling.linux import syscalls
 
 Tell = Callable[[dict[str, Any]], None]
-
-GONE_SECONDS = 10.0
-DOWN_SECONDS = 60.0
 
 
 def up(
@@ -49,7 +43,7 @@ def up(
     state.check_name(spec.name)
     _check_spec(spec)
     root = state.root_of(spec.name)
-    with _locked(root):
+    with state.locked(root):
         found = _existing(root)
         userns.check(spec.network if found is None else found.spec.network)
         fresh = found is None
@@ -62,7 +56,7 @@ def up(
         except BaseException:
             if fresh:
                 shutil.rmtree(root, ignore_errors=True)
-                _remove_empty_home()
+                state.remove_empty_home()
             raise
     with control:
         began = time.monotonic()
@@ -112,37 +106,8 @@ def _existing(root: Path) -> State | None:
         raise ClusterError(f"an earlier `up` of {root.name!r} was broken off: {remedy}")
     if found.phase == "removing":
         raise ClusterError(f"an older cluster {root.name!r} was only half removed: {remedy}")
-    _kill_all(found)
+    removal.kill_all(found)
     return found
-
-
-@contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One `up` or `down` at a time for each cluster. The directory is made for the lock where it is not there."""
-    try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ClusterError(
-            f"{root} cannot be made ({error.strerror}): set KUBELING_HOME to a directory that you may write to"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise ClusterError(f"another `kubeling` is bringing {root.name!r} up or down at this moment: wait for it") from error
-    except BaseException:
-        with contextlib.suppress(OSError):
-            root.rmdir()  # Only where it is empty: we have made it for nothing.
-            _remove_empty_home()
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _remove_empty_home() -> None:
-    with contextlib.suppress(OSError):
-        state.home().rmdir()
 
 
 def _reserve(root: Path, found: State) -> tuple[socket.socket, socket.socket]:
@@ -311,103 +276,7 @@ def merge_context(topology: Topology) -> Path:
         raise ClusterError(
             f"{error}. The cluster itself runs; its own kubeconfig is {topology.layout.admin_kubeconfig}"
         ) from error
-    known = _context(topology.layout.root)
+    known = removal.context_of(topology.layout.root)
     previous = known.get("previous", "") if before == name else before
     topology.layout.context.write_text(json.dumps({"kubeconfig": str(path.absolute()), "previous": previous}))
     return path
-
-
-def _context(root: Path) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads((root / "context.json").read_bytes())
-        return found
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-
-
-# -- down -------------------------------------------------------------------------------------------------------------------------------
-
-
-def down(name: str) -> None:
-    """Remove the cluster: processes, namespaces, cgroups, files, and its context. Raises ClusterError where there is none or something stays."""
-    from kubeling.cluster import kubeconfig
-
-    root = state.root_of(name)
-    if not root.is_dir():
-        raise ClusterError(f"there is no cluster {name!r}" + (f": there are {', '.join(known)}" if (known := names()) else ""))
-    context = _context(root)
-    with _locked(root):
-        _bring_down(root)
-    if context.get("kubeconfig"):
-        kubeconfig.unmerge(kubeconfig.context_name(name), Path(context["kubeconfig"]), context.get("previous", ""))
-    _remove_empty_home()
-
-
-def names() -> list[str]:
-    """The clusters of this user."""
-    return [path.name for path in state.clusters()]
-
-
-def _bring_down(root: Path) -> None:
-    try:
-        found = state.load(root)
-    except ClusterError:
-        found = None  # Damaged: the supervisor knows what it runs, and without one there are only files.
-    try:
-        with Control(root, DOWN_SECONDS) as control:
-            pid = control.call("ping")["pid"]
-            supervisor = state.identify(pid, "supervisor")
-            control.call("down")
-        _await_end([supervisor])
-    except ClusterError:
-        # No supervisor, or one that does not answer: by hand then.
-        _bring_down_by_hand(root, found)
-    if root.exists():
-        raise ClusterError(f"{root} could not be removed: look who still uses it, then `rm -r {root}`")
-
-
-def _bring_down_by_hand(root: Path, found: State | None) -> None:
-    if found is not None:
-        found.phase = "removing"
-        state.save(root, found)
-        _kill_all(found)
-        if left := cgroups.remove(found.cgroup):
-            raise ClusterError(f"the cgroup {left[0]} is still in use: `cat {left[0]}/cgroup.procs` shows by whom")
-        if not found.spec.isolated:
-            shutil.rmtree(found.run, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        shutil.rmtree(root)
-    if root.exists() and found is not None and found.user_namespace:
-        # Files of users that exist only inside the user namespace, such as those of images.
-        userns.run_inside(lambda: shutil.rmtree(root, ignore_errors=True))
-
-
-def _kill_all(found: State) -> None:
-    """End what is left of a cluster whose supervisor is gone, or is to go."""
-    processes = [*([found.supervisor] if found.supervisor else []), *found.processes]
-    # Inits die by themselves when the supervisor does; the others with their init. This is for those that cannot.
-    for process in processes:
-        if process.alive():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(process.pid, signal.SIGKILL)
-    _await_end(processes)
-
-
-def _await_end(processes: Sequence[Process]) -> None:
-    deadline = time.monotonic() + GONE_SECONDS
-    for process in processes:
-        try:
-            descriptor = os.pidfd_open(process.pid)
-        except ProcessLookupError:
-            continue
-        try:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            if process.alive():
-                poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-            if process.alive():
-                raise ClusterError(
-                    f"process {process.pid} ({process.what}) does not end: it may hang in the kernel; try again later"
-                )
-        finally:
-            os.close(descriptor)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kubeling.cluster import channel
+from kubeling.cluster import channel, plan
 from kubeling.cluster.network import Switch
 from kubeling.cluster.state import ClusterError
 from kubeling.cluster.topology import DNS_SERVICE, DOMAIN, GATEWAY, PREFIX, Daemon, Node, Topology
@@ -150,7 +150,7 @@ class NodeRuntime:
 
     def start_daemons(self) -> None:
         """Begin every daemon of the node; those that need others wait for them."""
-        for daemon in self.around.topology().daemons(self.node):
+        for daemon in plan.daemons(self.around.topology(), self.node):
             unit = self.units.get(daemon.name)
             if unit is None or unit.daemon != daemon:
                 unit = self.units[daemon.name] = Unit(daemon, self._start)

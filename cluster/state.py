@@ -13,6 +13,7 @@ the cluster's life had come when its last writer wrote:
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -179,8 +180,7 @@ def short_path(folder: Path) -> Iterator[str]:
 def remove_tree(root: Path) -> None:
     """Delete a cluster's directory, and the home when it was the last one in it."""
     shutil.rmtree(root, ignore_errors=False)
-    with contextlib.suppress(OSError):
-        home().rmdir()
+    remove_empty_home()
 
 
 def remove_node_files(layout: Layout, node: str) -> None:
@@ -188,3 +188,32 @@ def remove_node_files(layout: Layout, node: str) -> None:
     shutil.rmtree(layout.node(node), ignore_errors=True)
     for path in (*layout.pki.glob(f"kubelet-{node}.*"), *layout.kubeconfig("x").parent.glob(f"{node}-*.conf")):
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """One `up` or `down` at a time for each cluster. The directory is made for the lock where it is not there."""
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ClusterError(
+            f"{root} cannot be made ({error.strerror}): set KUBELING_HOME to a directory that you may write to"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ClusterError(f"another `kubeling` is bringing {root.name!r} up or down at this moment: wait for it") from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            root.rmdir()  # Only where it is empty: we have made it for nothing.
+            remove_empty_home()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_empty_home() -> None:
+    with contextlib.suppress(OSError):
+        home().rmdir()

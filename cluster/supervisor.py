@@ -26,12 +26,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kubeling.cluster import cgroups, channel, child, state
+from kubeling.cluster import cgroups, channel, child, plan, state
 from kubeling.cluster.control import ControlServer
 from kubeling.cluster.network import Switch
 from kubeling.cluster.nodes import NodeRuntime, Surroundings
 from kubeling.cluster.operations import Operations
 from kubeling.cluster.state import ClusterError
+from kubeling.cluster.steps import STEP_TEXTS, STEPS, Steps
 from kubeling.cluster.topology import Daemon, Node, Topology
 from kubeling.cluster.units import ForkClient, ForkFailed, Running, describe, open_log
 from kubeling.daemon import log as logs
@@ -56,46 +57,6 @@ WARM = (
 _BOOTSTRAP = "kubeling.cluster.bootstrap"
 _TRIM_SECONDS = 3600.0
 _TRIM_BYTES = 64 * 1024 * 1024
-
-
-class Steps:
-    """What has been reached so far, for any number of listeners that may come late."""
-
-    def __init__(self) -> None:
-        self.taken: list[dict[str, Any]] = []
-        self.done = False
-        self._began = time.monotonic()
-        self._changed = asyncio.Condition()
-
-    async def add(self, text: str, began: float | None = None, mark: str = "✓", key: str = "") -> None:
-        """A step was taken; its time counts from `began`, by default from the start."""
-        seconds = time.monotonic() - (self._began if began is None else began)
-        log.info("step", step=text, seconds=round(seconds, 3))
-        async with self._changed:
-            self.taken.append({"step": text, "seconds": round(seconds, 3), "mark": mark, "key": key})
-            self._changed.notify_all()
-
-    def missing(self) -> list[str]:
-        """In words, what is still awaited."""
-        keys = {step["key"] for step in self.taken}
-        return [STEP_TEXTS[key] for key in STEPS if key not in keys]
-
-    async def finish(self) -> None:
-        async with self._changed:
-            self.done = True
-            self._changed.notify_all()
-
-    async def follow(self, tell: Any) -> None:
-        """Give every step to `tell`, those of the past at once, until the last."""
-        told = 0
-        async with self._changed:
-            while True:
-                for step in self.taken[told:]:
-                    tell(step)
-                told = len(self.taken)
-                if self.done:
-                    return
-                await self._changed.wait()
 
 
 class Supervisor:
@@ -189,7 +150,7 @@ class Supervisor:
 
     def _warm(self) -> list[str]:
         """What the zygote is to import, in the order in which it will be needed."""
-        wanted = {d.name for node in self.state.nodes for d in self.topology().daemons(node)}
+        wanted = {d.name for node in self.state.nodes for d in plan.daemons(self.topology(), node)}
         if self.state.spec.control_planes == 1:
             # Nobody to share its modules with, and the slowest to start: it imports them itself, beside the zygote.
             wanted.discard("apiserver")
@@ -232,7 +193,7 @@ class Supervisor:
         began = time.monotonic()
         self.state.phase = "running"
         self.save()
-        for missing in sorted({d.name for n in wanted for d in self.topology().daemons(n.node) if not present(d)}):
+        for missing in sorted({d.name for n in wanted for d in plan.daemons(self.topology(), n.node) if not present(d)}):
             await self.steps.add(f"{missing} is not installed here (no module kubeling.{missing}), skipped", began, "-")
         for runtime in wanted:
             runtime.start_daemons()
@@ -281,7 +242,7 @@ class Supervisor:
     async def _job(self, report: int) -> Running:
         topology = self.topology()
         control = topology.of("control-plane")[0]
-        daemons = {d.name: d for n in topology.nodes for d in topology.daemons(n)}
+        daemons = {d.name: d for n in topology.nodes for d in plan.daemons(topology, n)}
         kubelets = "kubelet" in daemons and present(daemons["kubelet"])
         expected = [n.name for n in topology.of("worker") if kubelets and n.name not in self.state.stopped_nodes]
         dns = f"{topology.address(control)}:{topology.port(control, 'dns')}" if present(daemons["dns"]) else ""
@@ -400,15 +361,6 @@ class Supervisor:
             for path in self.topology().layout.logs.glob("*.log"):
                 if path.stat().st_size > _TRIM_BYTES:
                     os.truncate(path, 0)
-
-
-STEPS = ("apiserver", "objects", "nodes", "dns")
-STEP_TEXTS = {
-    "apiserver": "apiserver ready",
-    "objects": "system objects made",
-    "nodes": "nodes Ready",
-    "dns": "DNS answers",
-}
 
 
 def _same(protocol: asyncio.StreamReaderProtocol) -> asyncio.StreamReaderProtocol:

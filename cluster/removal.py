@@ -1,0 +1,113 @@
+"""`down`: ask the supervisor; where that is gone or does not answer, do by hand what is left, from what state.json says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from kubeling.cluster import cgroups, state, userns
+from kubeling.cluster.control import Control
+from kubeling.cluster.state import ClusterError, Process, State
+
+GONE_SECONDS = 10.0
+DOWN_SECONDS = 60.0
+
+
+def context_of(root: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads((root / "context.json").read_bytes())
+        return found
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def down(name: str) -> None:
+    """Remove the cluster: processes, namespaces, cgroups, files, and its context. Raises ClusterError where there is none or something stays."""
+    from kubeling.cluster import kubeconfig
+
+    root = state.root_of(name)
+    if not root.is_dir():
+        raise ClusterError(f"there is no cluster {name!r}" + (f": there are {', '.join(known)}" if (known := names()) else ""))
+    context = context_of(root)
+    with state.locked(root):
+        _bring_down(root)
+    if context.get("kubeconfig"):
+        kubeconfig.unmerge(kubeconfig.context_name(name), Path(context["kubeconfig"]), context.get("previous", ""))
+    state.remove_empty_home()
+
+
+def names() -> list[str]:
+    """The clusters of this user."""
+    return [path.name for path in state.clusters()]
+
+
+def _bring_down(root: Path) -> None:
+    try:
+        found = state.load(root)
+    except ClusterError:
+        found = None  # Damaged: the supervisor knows what it runs, and without one there are only files.
+    try:
+        with Control(root, DOWN_SECONDS) as control:
+            pid = control.call("ping")["pid"]
+            supervisor = state.identify(pid, "supervisor")
+            control.call("down")
+        _await_end([supervisor])
+    except ClusterError:
+        # No supervisor, or one that does not answer: by hand then.
+        _bring_down_by_hand(root, found)
+    if root.exists():
+        raise ClusterError(f"{root} could not be removed: look who still uses it, then `rm -r {root}`")
+
+
+def _bring_down_by_hand(root: Path, found: State | None) -> None:
+    if found is not None:
+        found.phase = "removing"
+        state.save(root, found)
+        kill_all(found)
+        if left := cgroups.remove(found.cgroup):
+            raise ClusterError(f"the cgroup {left[0]} is still in use: `cat {left[0]}/cgroup.procs` shows by whom")
+        if not found.spec.isolated:
+            shutil.rmtree(found.run, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        shutil.rmtree(root)
+    if root.exists() and found is not None and found.user_namespace:
+        # Files of users that exist only inside the user namespace, such as those of images.
+        userns.run_inside(lambda: shutil.rmtree(root, ignore_errors=True))
+
+
+def kill_all(found: State) -> None:
+    """End what is left of a cluster whose supervisor is gone, or is to go."""
+    processes = [*([found.supervisor] if found.supervisor else []), *found.processes]
+    # Inits die by themselves when the supervisor does; the others with their init. This is for those that cannot.
+    for process in processes:
+        if process.alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, signal.SIGKILL)
+    _await_end(processes)
+
+
+def _await_end(processes: Sequence[Process]) -> None:
+    deadline = time.monotonic() + GONE_SECONDS
+    for process in processes:
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            continue
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            if process.alive():
+                poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if process.alive():
+                raise ClusterError(
+                    f"process {process.pid} ({process.what}) does not end: it may hang in the kernel; try again later"
+                )
+        finally:
+            os.close(descriptor)
