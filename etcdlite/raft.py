@@ -258,7 +258,8 @@ class Raft:
                 if not self._disk_full:
                     log.error("the disk is full: this member takes no part until there is room", error=str(error))
                 self._disk_full = True
-                self._proposer.fail_all(NO_SPACE)
+                # What is on its way may yet be done, so its answer must not say that it was refused.
+                self._proposer.fail_all(TIMEOUT)
                 await asyncio.sleep(_FULL_RETRY_SECONDS)
 
     # Messages.
