@@ -37,8 +37,10 @@ class Cgroups(Protocol):
 
     name: str
 
-    def create(self, path: str, resources: Resources | None, pids: int = 0) -> bool:
-        """Make the cgroup with its limits; whether it is new."""
+    def exists(self, path: str) -> bool: ...
+
+    def create(self, path: str, resources: Resources | None, pids: int = 0) -> None:
+        """Make the cgroup with its limits, and those above it."""
 
     def update(self, path: str, resources: Resources, pids: int = 0) -> None: ...
 
@@ -115,21 +117,14 @@ class V1:
     def _folders(self, path: str) -> list[str]:
         return list(dict.fromkeys(mount + path for mount in [*self._mounts.values(), self._cpuset] if mount))
 
-    def create(self, path: str, resources: Resources | None, pids: int = 0) -> bool:
-        fresh = not os.path.isdir(self._mounts["memory"] + path)
+    def exists(self, path: str) -> bool:
+        return os.path.isdir(self._mounts["memory"] + path)
+
+    def create(self, path: str, resources: Resources | None, pids: int = 0) -> None:
         for mount in dict.fromkeys(self._mounts.values()):
-            if not os.path.isdir(mount + path):
-                if mount == self._mounts["memory"]:
-                    self._make_memory(mount, path)
-                else:
-                    os.makedirs(mount + path, exist_ok=True)
+            os.makedirs(mount + path, exist_ok=True)
         if resources is not None:
             self.update(path, resources, pids)
-        return fresh
-
-    @staticmethod
-    def _make_memory(mount: str, path: str) -> None:
-        os.makedirs(mount + path, exist_ok=True)
 
     def update(self, path: str, resources: Resources, pids: int = 0) -> None:
         mounts = self._mounts
@@ -209,9 +204,11 @@ class V2:
     def __init__(self, mount: str) -> None:
         self._mount = mount
 
-    def create(self, path: str, resources: Resources | None, pids: int = 0) -> bool:
+    def exists(self, path: str) -> bool:
+        return os.path.isdir(self._mount + path)
+
+    def create(self, path: str, resources: Resources | None, pids: int = 0) -> None:
         folder = self._mount
-        fresh = not os.path.isdir(folder + path)
         for part in path.strip("/").split("/"):
             for controller in ("cpu", "memory", "pids", "cpuset"):
                 # A controller that is not there, or not delegated to us, leaves its limits unenforced.
@@ -221,7 +218,6 @@ class V2:
             os.makedirs(folder, exist_ok=True)
         if resources is not None:
             self.update(path, resources, pids)
-        return fresh
 
     def update(self, path: str, resources: Resources, pids: int = 0) -> None:
         values: dict[str, str | int] = {}
@@ -289,8 +285,11 @@ class Nothing:
 
     name = "none"
 
-    def create(self, path: str, resources: Resources | None, pids: int = 0) -> bool:
-        return False
+    def exists(self, path: str) -> bool:
+        return True
+
+    def create(self, path: str, resources: Resources | None, pids: int = 0) -> None:
+        return None
 
     def update(self, path: str, resources: Resources, pids: int = 0) -> None:
         return None

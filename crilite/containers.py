@@ -20,7 +20,7 @@ from kubeling.crilite.core import Core, container_name, new_id
 from kubeling.crilite.errors import AlreadyExists, CriError, FailedPrecondition, InvalidArgument, NotFound
 from kubeling.crilite.held import write_atomically
 from kubeling.crilite.images import Image
-from kubeling.crilite.keeper_client import KeeperError
+from kubeling.crilite.keeper_client import KeeperError, KeeperGone
 from kubeling.crilite.records import CREATED, EXITED, READY, RUNNING, Container, ContainerRecord, pack
 from kubeling.daemon.log import get_logger
 from kubeling.proto import cri_pb2
@@ -104,6 +104,9 @@ class Containers:
                 raise FailedPrecondition(f"sandbox {sandbox.id!r} is not ready")
             try:
                 answer, _ = await core.keeper.request("start", container=name)
+            except KeeperGone as error:
+                # It may run or not: what the next keeper finds is decided then, see recovery.
+                raise CriError(f"cannot tell whether container {container.config.metadata.name} has started: {error}") from error
             except KeeperError as error:
                 self._failed(container, error)
                 raise CriError(f"cannot start container {container.config.metadata.name}: {error}") from error

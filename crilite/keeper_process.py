@@ -51,7 +51,9 @@ def fork_off(state: str, log: str) -> None:
 
 
 def _say_ready(fd: int) -> None:
-    os.write(fd, b".")
+    # Whoever started this keeper may have died meanwhile; the next one will find it.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(fd, b".")
     os.close(fd)
 
 

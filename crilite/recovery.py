@@ -36,10 +36,7 @@ async def recover(core: Core, sandboxes: Sandboxes, containers: Containers, held
         else:
             core.container_records.delete(container_record.id)
     agree_on_containers(core, containers, held)
-    for name in held:
-        if name not in core.containers and name not in core.sandboxes:
-            log.warning("a process that belongs to no container is ended", container=name)
-            await core.keeper.request("kill", container=name, signal=int(signal.SIGKILL), everything=True)
+    await end_strays(core, held)
     for sandbox in list(core.sandboxes.values()):
         record = sandbox.record
         if record.phase == CREATING:
@@ -54,6 +51,15 @@ async def recover(core: Core, sandboxes: Sandboxes, containers: Containers, held
         await _probe_overlay(core)
     if core.containers or core.sandboxes:
         log.info("recovered", sandboxes=len(core.sandboxes), containers=len(core.containers), running=len(held))
+
+
+async def end_strays(core: Core, held: dict[str, int]) -> None:
+    """End what the keeper holds and no record says should run."""
+    for name in held:
+        container = core.containers.get(name)
+        if (container is None and name not in core.sandboxes) or (container is not None and container.record.phase == EXITED):
+            log.warning("a process that should not be is ended", container=name)
+            await core.keeper.request("kill", container=name, signal=int(signal.SIGKILL), everything=True)
 
 
 def agree_on_containers(core: Core, containers: Containers, held: dict[str, int]) -> None:

@@ -54,6 +54,7 @@ class Sandboxes:
                 if handler == "process" or not sandbox.host_network:
                     taken = {other.record.ip for other in core.sandboxes.values()}
                     record.ip = core.network_of(sandbox).allocate(taken)
+                record.owns_cgroup = not core.cgroups.exists(record.cgroup)
                 core.sandbox_records.save(record)
                 try:
                     await self._make(sandbox)
@@ -129,7 +130,7 @@ class Sandboxes:
     async def _make(self, sandbox: Sandbox) -> None:
         core, record, config = self._core, sandbox.record, sandbox.config
         if record.cgroup:
-            record.owns_cgroup = core.cgroups.create(record.cgroup, None)
+            core.cgroups.create(record.cgroup, None)
             if record.owns_cgroup and config.linux.HasField("resources"):
                 core.cgroups.update(record.cgroup, config.linux.resources)
         self._write_files(sandbox)

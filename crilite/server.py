@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from kubeling.crilite import cgroups, views
 from kubeling.crilite.config import Config
 from kubeling.crilite.containers import Containers
 from kubeling.crilite.core import Core
+from kubeling.crilite.errors import CriError
 from kubeling.crilite.execs import Execs
-from kubeling.crilite.keeper_client import KeeperClient
+from kubeling.crilite.keeper_client import KeeperClient, KeeperError
 from kubeling.crilite.network import LoopbackNetwork, PtpNetwork
-from kubeling.crilite.recovery import agree_on_containers, recover
+from kubeling.crilite.recovery import agree_on_containers, end_strays, recover
 from kubeling.crilite.sandboxes import Sandboxes
 from kubeling.crilite.service import ImageService, RuntimeService
 from kubeling.crilite.stats import Stats
@@ -48,12 +50,21 @@ async def run(config: Config, *, ready: asyncio.Event | None = None) -> None:
     core.snapshot = lambda sandbox: views.snapshot(core, sandbox)
     tasks: set[asyncio.Task[None]] = set()
 
+    def in_background(work: Coroutine[Any, Any, None]) -> None:
+        async def logged() -> None:
+            try:
+                await work
+            except (CriError, KeeperError, OSError) as error:
+                log.warning("cleaning up after an unexpected end failed", error=error)
+
+        task = asyncio.create_task(logged())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
     def exited(event: dict[str, Any]) -> None:
         sandbox = core.sandboxes.get(event["container"])
         if sandbox is not None:
-            task = asyncio.create_task(sandboxes.pause_ended(sandbox))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            in_background(sandboxes.pause_ended(sandbox))
         else:
             containers.ended(event["container"], event)
 
@@ -66,6 +77,7 @@ async def run(config: Config, *, ready: asyncio.Event | None = None) -> None:
     def reconnected(held: dict[str, int]) -> None:
         execs.all_lost()
         agree_on_containers(core, containers, held)
+        in_background(end_strays(core, held))
 
     streaming = StreamingServer(core, execs)
     streams = await streaming.start(config.stream_address, config.stream_port)

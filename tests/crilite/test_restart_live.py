@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import random
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
 from kubeling.proto import cri_pb2 as cri
@@ -113,6 +117,49 @@ async def test_sigterm_leaves_containers_and_an_idle_keeper_ends(node: Node, cli
     node.kill_daemon(signal.SIGTERM)
     await eventually(lambda: not any(b"kubeling" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(node.pid)), 20)
     await restarted(node, client)
+
+
+async def test_deaths_at_any_moment_leave_nothing(client: Cri, node: Node) -> None:
+    """Pods come and go while the daemon, the keeper, both, or a container are killed at moments that a seed chooses."""
+    rand = random.Random(20261120)
+    mounts, stop = node.run("cat", "/proc/mounts"), asyncio.Event()
+
+    async def come_and_go() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                sandbox, container = await client.pod("sh", "-c", rand.choice(["exit 3", "sleep 100"]))
+                await client.exec(container, "true")
+                await client.runtime.StopPodSandbox(cri.StopPodSandboxRequest(pod_sandbox_id=sandbox))
+                await client.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox))
+            await asyncio.sleep(0.02)
+
+    workers = [asyncio.create_task(come_and_go()) for _ in range(3)]
+    for _ in range(12):
+        await asyncio.sleep(rand.random() * 0.4)
+        victim = rand.choice(["daemon", "keeper", "both", "container"])
+        keeper = node.keeper_pid
+        if victim in ("daemon", "both"):
+            node.kill_daemon()
+        for pid in (
+            [keeper] * bool(keeper) if victim in ("keeper", "both") else children(keeper)[:1] if victim == "container" else []
+        ):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if victim in ("daemon", "both"):
+            await restarted(node, client)
+    stop.set()
+    await asyncio.gather(*workers)
+    for sandbox in (await client.runtime.ListPodSandbox(cri.ListPodSandboxRequest())).items:
+        await client.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id))
+    client.sandboxes.clear()
+    assert node.run("cat", "/proc/mounts") == mounts
+    assert "veth" not in node.run("ip", "-br", "link")
+    assert "sleep 100\n" not in node.run("ps", "-eo", "args")
+    for folder in (node.root, node.state):
+        assert not os.listdir(folder / "sandboxes")
+        assert not os.listdir(folder / "containers")
+    assert not [str(path) for path in Path("/sys/fs/cgroup").glob(f"*{node.cgroup_root}/*/")]
+    assert "Traceback" not in (node.folder / "daemon.log").read_text() + (node.state / "keeper.log").read_text()
 
 
 @pytest.fixture(autouse=True)
