@@ -62,6 +62,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             images=ImageManager(runtime, lambda: clock.now().timestamp()),
             volumes=VolumeManager(
                 config.pods_dir,
+                client,
                 objects,
                 TokenSource(client, clock),
                 node_name=config.node_name,

@@ -69,8 +69,10 @@ class ObjectCache:
             self._held.pop(holder, None)
 
     async def get(self, reference: Reference) -> Object | None:
-        """The object, None where it does not exist. It must be held. Raises NotSynced where the apiserver cannot be asked."""
+        """The object, None where it does not exist. One that nobody holds is remembered for a while only. Raises NotSynced where the apiserver cannot be asked."""
         followed = self._follow(reference)
+        if not followed.holders:
+            followed.linger = self._parts.spawn(self._forget(reference))
         if not followed.informer.synced.is_set():
             try:
                 async with asyncio.timeout(SYNC_SECONDS):

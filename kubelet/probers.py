@@ -27,6 +27,17 @@ class _Watched:
     passed: asyncio.Event
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A container to probe: when it began in seconds of the wall clock, and what the API has said of it before."""
+
+    container: dict[str, Any]
+    ip: str
+    began: float
+    was_started: bool = False
+    was_ready: bool = False
+
+
 #: Called with the container's name, "Warning", the reason and words of an event.
 Tell = Callable[[str, str, str, str], None]
 
@@ -70,13 +81,12 @@ class PodProbes:
 
     # -- following containers ------------------------------------------------------------------------------------------------------
 
-    def follow(self, running: dict[str, tuple[dict[str, Any], str, float, bool]]) -> None:
-        """Probe exactly these: container ID → (container, pod IP, start as seconds of the wall clock, passed startup before)."""
-        for each in [each for each in self._watched if each not in running]:
-            self._stop(each)
-        for container_id, (container, ip, began, passed) in running.items():
+    def follow(self, running: dict[str, Running]) -> None:
+        """Probe exactly these, by container ID."""
+        self.drop_all_but(set(running))
+        for container_id, about in running.items():
             if container_id not in self._watched:
-                self._start(container, container_id, ip, began, passed)
+                self._start(container_id, about)
 
     def drop_all_but(self, alive: set[str]) -> None:
         """Stop probing what has died."""
@@ -98,23 +108,26 @@ class PodProbes:
         for task in self._watched.pop(container_id).tasks:
             task.cancel()
 
-    def _start(self, container: dict[str, Any], container_id: str, ip: str, began: float, passed: bool) -> None:
+    def _start(self, container_id: str, about: Running) -> None:
+        container = about.container
         specs = {kind: spec for kind in KINDS if (spec := probe_spec(container, kind)) is not None}
         if not specs:
             return
         states: dict[ProbeKind, ProbeState] = {kind: ProbeState(spec) for kind, spec in specs.items()}
-        if passed and "startup" in states:
-            # The kubelet was restarted, the container was not: it does not have to start again.
+        # Where the kubelet was restarted and the container was not, it is taken to be what it was until its probes say otherwise.
+        if about.was_started and "startup" in states:
             states["startup"].verdict = True
+        if about.was_ready and "readiness" in states:
+            states["readiness"].verdict = True
         watched = _Watched(ContainerProbes(states), [], asyncio.Event())
         if watched.probes.started:
             watched.passed.set()
         self._watched[container_id] = watched
-        target = Target(container, container_id, ip)
+        target = Target(container, container_id, about.ip)
         for kind, spec in specs.items():
             if kind == "startup" and watched.probes.started:
                 continue
-            work = self._run(watched, spec, states[kind], target, began)
+            work = self._run(watched, spec, states[kind], target, about.began)
             watched.tasks.append(asyncio.get_running_loop().create_task(work, name=f"{kind} {container['name']}"))
 
     async def _run(self, watched: _Watched, spec: ProbeSpec, state: ProbeState, target: Target, began: float) -> None:

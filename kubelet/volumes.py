@@ -17,8 +17,8 @@ from typing import Any
 from kubeling.api import quantity
 from kubeling.api.errors import ApiError
 from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of, uid_of
-from kubeling.api.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS
-from kubeling.client.rest import ConnectionFailed
+from kubeling.api.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS, Resource
+from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.kubelet import atomic, hostmounts, projection
 from kubeling.kubelet.convert import BindMount
 from kubeling.kubelet.env import ConfigError, expand
@@ -47,6 +47,7 @@ class VolumeManager:
     def __init__(
         self,
         pods_dir: Path,
+        client: Client,
         objects: ObjectCache,
         tokens: TokenSource,
         *,
@@ -56,6 +57,7 @@ class VolumeManager:
         mounting: bool = True,
     ) -> None:
         self._pods_dir = pods_dir
+        self._client = client
         self._objects = objects
         self._tokens = tokens
         self._node_name = node_name
@@ -230,14 +232,23 @@ class VolumeManager:
                 path.chmod(0o2777)
         return path
 
+    async def _read(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """An object that a node may get but not watch. What it says is settled once, so it is not read again."""
+        try:
+            return await self._client.get(resource, name, namespace or None)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
     async def _claim(self, pod: Object, name: str) -> Path:
-        claim = await self._objects.get(Reference(PERSISTENT_VOLUME_CLAIMS, namespace_of(pod), name))
+        claim = await self._read(PERSISTENT_VOLUME_CLAIMS, namespace_of(pod), name)
         if claim is None:
             raise VolumeProblem(f'persistentvolumeclaim "{name}" not found')
         bound = spec_of(claim).get("volumeName")
         if not bound or (claim.get("status") or {}).get("phase") != "Bound":
             raise VolumeProblem(f'persistentvolumeclaim "{name}" is not bound')
-        persistent = await self._objects.get(Reference(PERSISTENT_VOLUMES, "", bound))
+        persistent = await self._read(PERSISTENT_VOLUMES, "", bound)
         if persistent is None:
             raise VolumeProblem(f'persistentvolume "{bound}" not found')
         spec = spec_of(persistent)
@@ -300,20 +311,6 @@ def references_of(pod: Object) -> set[Reference]:
     for each in spec.get("imagePullSecrets") or ():
         if each.get("name"):
             found.add(Reference(SECRETS, namespace, each["name"]))
-    return found
-
-
-def claims_of(pod: Object) -> set[Reference]:
-    """The claims of the pod, which are followed as well while it waits for them."""
-    found: set[Reference] = set()
-    for volume in spec_of(pod).get("volumes") or ():
-        if volume.get("persistentVolumeClaim"):
-            name = volume["persistentVolumeClaim"]["claimName"]
-        elif volume.get("ephemeral"):
-            name = f"{metadata_of(pod)['name']}-{volume['name']}"
-        else:
-            continue
-        found.add(Reference(PERSISTENT_VOLUME_CLAIMS, namespace_of(pod), name))
     return found
 
 

@@ -26,10 +26,10 @@ from kubeling.kubelet.cri import RuntimeFailure
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import ContainerRecord, PodRuntime
 from kubeling.kubelet.podstatus import OWNED_CONDITIONS, View, generate_status, is_gone_quiet, pod_ips, rejected_status
-from kubeling.kubelet.probers import PodProbes
+from kubeling.kubelet.probers import PodProbes, Running
 from kubeling.kubelet.starting import Image, Place, Starter, StartProblem, pod_label
 from kubeling.kubelet.stopping import Stopper, grace_of, remove_everything, run_hook
-from kubeling.kubelet.volumes import VolumeProblem, claims_of, references_of
+from kubeling.kubelet.volumes import VolumeProblem, references_of
 
 log = get_logger("kubelet.worker")
 T = TypeVar("T")
@@ -75,6 +75,8 @@ class PodWorker:
         self._new = new
         self._reasons: dict[str, tuple[str, str]] = {}
         self._retry_in: float | None = None
+        #: For volumes that cannot be had, as upstream's.
+        self._mounting = Backoff(base=0.5, limit=122.0)
         self._messages: dict[str, str] = {}
         self._last_status: dict[str, Any] = {}
         self._log = log.bind(pod=f"{metadata_of(pod).get('namespace')}/{metadata_of(pod).get('name')}")
@@ -188,7 +190,7 @@ class PodWorker:
 
     async def _sync(self) -> float | None:
         pod, context = self.pod, self._context
-        context.objects.hold(self.uid, references_of(pod) | claims_of(pod))
+        context.objects.hold(self.uid, references_of(pod))
         new, self._new = self._new, False
         runtime = PodRuntime(self.uid) if new else await context.runtime.pod(self.uid)
         self._follow(pod, runtime)
@@ -271,14 +273,23 @@ class PodWorker:
         """Probe what runs."""
         ips = pod_ips(pod, runtime, self._context.node.host_ip)
         specs = {each["name"]: each for each in _every_container(pod)}
-        known = {each["name"]: each for each in status_of(pod).get("containerStatuses") or ()}
+        status = status_of(pod)
+        known = {
+            each["name"]: each
+            for each in [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+        }
         running = {}
         for record in runtime.containers:
             if record.running and record.name in specs:
                 before = known.get(record.name) or {}
                 same = str(before.get("containerID") or "").endswith(f"//{record.id}")
-                passed = bool(same and before.get("started"))
-                running[record.id] = (specs[record.name], ips[0] if ips else "", record.started_at / 1e9, passed)
+                running[record.id] = Running(
+                    specs[record.name],
+                    ips[0] if ips else "",
+                    record.started_at / 1e9,
+                    was_started=same and bool(before.get("started")),
+                    was_ready=same and bool(before.get("ready")),
+                )
                 self._reasons.pop(record.name, None)
         self._probes.follow(running)
 
@@ -347,8 +358,9 @@ class PodWorker:
             except VolumeProblem as problem:
                 context.event(pod, "Warning", "FailedMount", str(problem))
                 self._log.warning("a volume is missing", error=str(problem))
-                self._retry(10.0)
+                self._retry(self._mounting.next())
                 return True
+            self._mounting.reset()
             for each in starts:
                 if not await self._start(pod, each, place, images[each.container["name"]]) and each.kind == "init":
                     break
@@ -425,7 +437,9 @@ class PodWorker:
             await self._race(self._context.volumes.ensure(pod, []))
         except VolumeProblem as problem:
             self._context.event(pod, "Warning", "FailedMount", str(problem))
-            self._retry(10.0)
+            self._retry(self._mounting.next())
+        else:
+            self._mounting.reset()
 
     async def _prune(self, pod: Object, runtime: PodRuntime) -> None:
         """Of dead containers, one of each name is kept, for its log and its last state; of dead sandboxes none."""

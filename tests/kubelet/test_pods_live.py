@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from kubeling.api.conditions import get_condition
 from kubeling.api.pods import container_status, is_ready
-from kubeling.api.resources import CONFIG_MAPS, SERVICES
+from kubeling.api.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SERVICES
+from kubeling.daemon.clock import VirtualClock
+from kubeling.kubelet.handlers import http_get
+from kubeling.kubelet.tokens import TokenSource
 
 from .conftest import FOREVER, Pods, restarts, shell, state, waiting
 
@@ -153,7 +158,8 @@ async def test_images_that_cannot_be_had(pods: Pods) -> None:
     pod = await pods.until("images", waiting("ErrImageNeverPull", "never"))
     assert waiting("InvalidImageName", "malformed")(pod)
     assert pod["status"]["phase"] == "Pending"
-    assert {"Pulling", "Failed", "BackOff", "ErrImageNeverPull", "InspectFailed"} <= set(await pods.reasons("images"))
+    assert await pods.event("images", "BackOff") == 'Back-off pulling image "registry.invalid/none:1"'
+    assert {"Pulling", "Failed", "ErrImageNeverPull", "InspectFailed"} <= set(await pods.reasons("images"))
 
 
 async def test_what_is_missing_is_waited_for_and_noticed_at_once(pods: Pods) -> None:
@@ -323,3 +329,86 @@ async def test_the_kubelets_api_is_for_the_apiserver_alone(pods: Pods) -> None:
     )
     await pods.phase("curl", "Succeeded")
     assert (await pods.log("curl")).split() == ["Unauthorized", "ok"]
+
+
+async def test_a_token_is_renewed_when_its_time_has_come(pods: Pods) -> None:
+    """The real apiserver, and a clock that is put forward."""
+    clock = VirtualClock(datetime.now(UTC))
+    await pods.run("token", shell(FOREVER))
+    pod = await pods.ready("token")
+    source = TokenSource(pods.client, clock, rand=lambda: 0.0)
+    first = await source.get(pod, "", 600)
+    assert await source.get(pod, "", 600) == first
+    assert await source.get(pod, "vault", 600) != first
+    await clock.advance(479)
+    assert await source.get(pod, "", 600) == first
+    await clock.advance(2)
+    clock_later = await source.get(pod, "", 600)
+    assert clock_later.refresh_at > first.refresh_at
+
+
+async def test_a_claim_of_a_host_path(pods: Pods) -> None:
+    path = f"/tmp/{pods.namespace}-pv"
+    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": path}}
+    persistent = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": pods.namespace}, "spec": spec}
+    await pods.client.create(PERSISTENT_VOLUMES, persistent)
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": pods.namespace}
+    await pods.make(PERSISTENT_VOLUME_CLAIMS, "claim", spec=claim)
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "claim"}}
+    await pods.run(
+        "claims",
+        shell("echo kept > /v/f; cat /v/f; rm /v/f", **mount),
+        volumes=[volume],
+        nodeName="worker-1",
+        restartPolicy="Never",
+    )
+    try:
+        assert "is not bound" in await pods.event("claims", "FailedMount")
+        await pods.client.patch(
+            PERSISTENT_VOLUME_CLAIMS, "claim", {"status": {"phase": "Bound"}}, pods.namespace, subresource="status"
+        )
+        await pods.phase("claims", "Succeeded")
+        assert await pods.log("claims") == "kept\n"
+    finally:
+        await pods.client.delete(PERSISTENT_VOLUMES, pods.namespace)
+
+
+async def test_a_log_is_rotated_by_size_and_nothing_of_it_is_lost(pods: Pods) -> None:
+    line = "x" * 1000
+    await pods.run(
+        "chatty",
+        shell(f"i=0; while [ $i -lt 11500 ]; do echo {line}; i=$((i+1)); done; echo end; {FOREVER}"),
+        nodeName="worker-1",
+    )
+    pod = await pods.ready("chatty")
+    logs = pods.cluster.root / "nodes" / "worker-1" / "kubelet" / "log" / "pods"
+    folder = logs / f"{pods.namespace}_chatty_{pod['metadata']['uid']}" / "c"
+    deadline = time.monotonic() + 30
+    while not list(folder.glob("0.log.*")):
+        assert time.monotonic() < deadline, sorted(each.name for each in folder.iterdir())
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(0.2)
+    lines = sum(each.read_bytes().count(b"\n") for each in folder.iterdir())
+    assert lines == 11501
+
+
+async def test_a_port_is_forwarded(pods: Pods) -> None:
+    script = "mkdir /www; cd /www; echo hello > index.html; exec python3 -m http.server 8000"
+    probe = {"readinessProbe": {"httpGet": {"port": 8000}, "periodSeconds": 1}}
+    await pods.run("web", shell(script, **probe), terminationGracePeriodSeconds=1)
+    await pods.ready("web")
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    forward = await asyncio.create_subprocess_exec(
+        kubectl, "port-forward", "-n", pods.namespace, "pod/web", ":8000", env=pods.cluster.env, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert forward.stdout is not None
+        said = (await asyncio.wait_for(forward.stdout.readline(), 10)).decode()
+        port = int(said.split("127.0.0.1:")[1].split()[0])
+        assert await http_get(f"http://127.0.0.1:{port}/", {}) == (200, "", "hello\n")
+    finally:
+        forward.terminate()
+        await forward.wait()
