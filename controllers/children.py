@@ -7,7 +7,7 @@ and no other, and adoption asks the live API first whether the owner is still th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from kubeling.api import names
@@ -66,9 +66,18 @@ def candidates(store: Store, owner: Obj) -> list[Obj]:
     return store.by_index("controller", uid_of(owner)) + store.by_index("controller", orphans(namespace_of(owner)))
 
 
-async def claim(client: Client, owners: Resource, owner: Obj, selector: Selector, resource: Resource, store: Store) -> list[Obj]:
-    """The owner's children after adoption and release."""
-    family = judge(owner, selector, candidates(store, owner))
+async def claim(
+    client: Client,
+    owners: Resource,
+    owner: Obj,
+    selector: Selector,
+    resource: Resource,
+    store: Store,
+    *,
+    member: Callable[[Obj], bool] = lambda child: True,
+) -> list[Obj]:
+    """The owner's children after adoption and release. What is no `member` is neither."""
+    family = judge(owner, selector, filter(member, candidates(store, owner)))
     for each in family.release:
         rest = [reference for reference in owner_references_of(each) if reference.get("uid") != uid_of(owner)]
         await _set_owners(client, resource, each, rest)

@@ -56,7 +56,7 @@ async def assert_right(tools: Any, client: Client, namespace: str, image: str, r
         assert status["observedGeneration"] == found["metadata"]["generation"]
         counts = [status.get(each, 0) for each in ("replicas", "updatedReplicas", "availableReplicas")]
         assert counts == [replicas] * 3, counts
-        pods = [each for each in (await client.list(PODS, namespace, label_selector="app=w"))["items"]]
+        pods = list((await client.list(PODS, namespace, label_selector="app=w"))["items"])
         images = [each["spec"]["containers"][0]["image"] for each in pods]
         assert images == [image] * replicas, Counter(images)
         sets = (await client.list(REPLICA_SETS, namespace))["items"]

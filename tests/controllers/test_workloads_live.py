@@ -1,13 +1,28 @@
-"""DaemonSets and Jobs against a real apiserver, with pods whose status the test writes."""
+"""DaemonSets, Jobs, StatefulSets and what goes with them against a real apiserver, with pods whose status the test writes."""
 
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from kubeling.api.resources import DAEMON_SETS, JOBS, NODES, PODS, SERVICE_ACCOUNTS
+from kubeling.api.resources import (
+    CRON_JOBS,
+    DAEMON_SETS,
+    ENDPOINT_SLICES,
+    ENDPOINTS,
+    JOBS,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    STATEFUL_SETS,
+)
+from kubeling.api.times import format_time
 from kubeling.client.rest import Client
 
 pytestmark = pytest.mark.live
@@ -191,3 +206,113 @@ async def test_jobs(tools: Any, client: Client, namespace: str, manager: Any, ho
         return not await short_pods()
 
     await tools.until(none_left, "its pod goes")
+
+
+async def test_statefulset_is_ordered_and_updates_by_partition(
+    tools: Any, client: Client, namespace: str, manager: Any, hollow: Any
+) -> None:
+    manager("--controllers=statefulset,disruption,cronjob,endpointslicemirroring,serviceaccount")
+    await tools.until(lambda: client.get(SERVICE_ACCOUNTS, "default", namespace), "the account")
+    order: list[str] = []
+    early: list[str] = []
+
+    def watch(change: Any) -> None:
+        if change.type == "add":
+            order.append(change.new["metadata"]["name"])
+            number = int(change.new["metadata"]["name"].rpartition("-")[2])
+            below = {f"s-{each}" for each in range(number)}
+            up = {each["metadata"]["name"] for each in hollow.informer.store if ready(each)}
+            if not below <= up:
+                early.append(change.new["metadata"]["name"])
+
+    labels = {"app": "s"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "s:1"}]}}
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
+    spec = {
+        "replicas": 3,
+        "serviceName": "s",
+        "selector": {"matchLabels": labels},
+        "template": template,
+        "volumeClaimTemplates": [claim],
+        "updateStrategy": strategy,
+    }
+    hollow.informer.add_handler(watch)
+    await client.create(
+        STATEFUL_SETS, {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "s"}, "spec": spec}, namespace
+    )
+    budget = {"selector": {"matchLabels": labels}, "maxUnavailable": 1}
+    body = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}, "spec": budget}
+    await client.create(POD_DISRUPTION_BUDGETS, body, namespace)
+
+    async def available(count: int, updated: int) -> bool:
+        found = await client.get(STATEFUL_SETS, "s", namespace)
+        status = found["status"]
+        current = status.get("observedGeneration") == found["metadata"]["generation"]
+        counts = (status.get("replicas"), status.get("availableReplicas"), status.get("updatedReplicas"))
+        return current and counts == (count, count, updated)
+
+    await tools.until(lambda: available(3, 3), "three in order")
+    assert order[:3] == ["s-0", "s-1", "s-2"]
+    assert not early
+    claims = [each["metadata"]["name"] for each in (await client.list(PERSISTENT_VOLUME_CLAIMS, namespace))["items"]]
+    assert sorted(claims) == ["data-s-0", "data-s-1", "data-s-2"]
+
+    async def budget_says(allowed: int, healthy: int) -> bool:
+        status = (await client.get(POD_DISRUPTION_BUDGETS, "b", namespace))["status"]
+        return (status.get("disruptionsAllowed"), status.get("currentHealthy"), status.get("expectedPods")) == (
+            allowed,
+            healthy,
+            3,
+        )
+
+    await tools.until(lambda: budget_says(1, 3), "one may be evicted")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "s-1", "namespace": namespace}}
+    await client.create(PODS, eviction, namespace, name="s-1", subresource="eviction")
+    await tools.until(lambda: available(3, 3), "it is back")
+    await tools.until(lambda: budget_says(1, 3), "and the budget is whole again")
+
+    new = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "s:2"}]}}}}
+    await client.patch(STATEFUL_SETS, "s", new, namespace)
+    await tools.until(lambda: available(3, 1), "the canary above the partition")
+
+    async def images() -> list[str]:
+        pods = (await client.list(PODS, namespace, label_selector="app=s"))["items"]
+        return [each["spec"]["containers"][0]["image"] for each in sorted(pods, key=lambda each: each["metadata"]["name"])]
+
+    assert await images() == ["s:1", "s:1", "s:2"]
+    await client.patch(STATEFUL_SETS, "s", {"spec": {"updateStrategy": {"rollingUpdate": {"partition": 0}}}}, namespace)
+    await tools.until(lambda: available(3, 3), "all of them")
+    assert await images() == ["s:2"] * 3
+    await client.patch(STATEFUL_SETS, "s", {"spec": {"replicas": 1}}, namespace)
+    await tools.until(lambda: available(1, 1), "only the first is left")
+    assert (await client.get(PODS, "s-0", namespace))["metadata"]["name"] == "s-0"
+
+    # While it is up: a CronJob that was due a minute ago starts its Job at once, and Endpoints without a selector are mirrored.
+    cron = {"schedule": "* * * * *", "jobTemplate": {"spec": job("x")["spec"]}}
+    body = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "c"}, "spec": cron}
+    made = await client.create(CRON_JOBS, body, namespace)
+    past = format_time(datetime.now(UTC) - timedelta(seconds=70))
+    await client.patch(CRON_JOBS, "c", {"status": {"lastScheduleTime": past}}, namespace, subresource="status")
+
+    async def job_started() -> bool:
+        jobs = (await client.list(JOBS, namespace))["items"]
+        return any(each["metadata"]["ownerReferences"][0]["uid"] == made["metadata"]["uid"] for each in jobs)
+
+    await tools.until(job_started, "a Job for the minute that passed")
+    await client.create(
+        SERVICES, {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "m"}, "spec": {"ports": [{"port": 80}]}}, namespace
+    )
+    subset = {"addresses": [{"ip": "192.0.2.7"}], "ports": [{"port": 8080}]}
+    await client.create(
+        ENDPOINTS, {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "m"}, "subsets": [subset]}, namespace
+    )
+
+    async def mirrored() -> bool:
+        found = (await client.list(ENDPOINT_SLICES, namespace, label_selector="kubernetes.io/service-name=m"))["items"]
+        return [each["endpoints"][0]["addresses"] for each in found] == [["192.0.2.7"]]
+
+    await tools.until(mirrored, "a slice says the same")
