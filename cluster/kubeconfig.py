@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeling.cluster import pki, plan
+from kubeling.cluster.state import ClusterError
 from kubeling.cluster.topology import Node, Topology
 
 SERVERS_EXTENSION = "kubeling.dev/servers"
@@ -24,7 +25,7 @@ _LOCK_SECONDS = 5.0
 _STALE_SECONDS = 60.0
 
 
-class KubeconfigBroken(Exception):
+class KubeconfigBroken(ClusterError):
     """The user's kubeconfig cannot be read or written; the text says which and why."""
 
 

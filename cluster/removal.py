@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from kubeling.cluster import cgroups, state, userns
+from kubeling.cluster import cgroups, runtime, state, userns
 from kubeling.cluster.control import Control
 from kubeling.cluster.state import ClusterError, Process, State
 
@@ -37,15 +37,32 @@ def down(name: str) -> None:
         raise ClusterError(f"there is no cluster {name!r}" + (f": there are {', '.join(known)}" if (known := names()) else ""))
     context = context_of(root)
     with state.locked(root):
+        endpoint, uids = _foreign_pods(root)
         _bring_down(root)
     if context.get("kubeconfig"):
         kubeconfig.unmerge(kubeconfig.context_name(name), Path(context["kubeconfig"]), context.get("previous", ""))
     state.remove_empty_home()
+    if uids:
+        try:
+            runtime.remove_pods(endpoint, uids)
+        except OSError as error:
+            raise ClusterError(
+                f"the cluster is removed, but not its pods, since the runtime does not answer ({error}): remove them with `crictl rmp -f`"
+            ) from error
 
 
 def names() -> list[str]:
     """The clusters of this user."""
     return [path.name for path in state.clusters()]
+
+
+def _foreign_pods(root: Path) -> tuple[str, set[str]]:
+    """The endpoint of a runtime that outlives the cluster, and the pods that this one has there."""
+    with contextlib.suppress(ClusterError):
+        found = state.load(root)
+        if found is not None and found.spec.runtime != "crilite":
+            return found.spec.runtime, runtime.pod_uids(root)
+    return "", set()
 
 
 def _bring_down(root: Path) -> None:
