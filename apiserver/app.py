@@ -64,7 +64,9 @@ class Front:
         began = clock.monotonic()
         long = request.verb == "watch" or info.subresource in _LONG_SUBRESOURCES
         served: Served | None = None
-        gauge = None
+        gauge = None if long else metrics.READING if request.verb in _READING else metrics.MUTATING
+        if gauge is not None:
+            gauge.inc()
         try:
             await self._identify(request)
             if info.resource:
@@ -196,6 +198,7 @@ def _labels(request: Request, served: Served | None) -> tuple[str, str, str, str
     return (verb, info.group, info.version, info.resource, known, scope)
 
 
+_READING = frozenset({"get", "list", "head"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "LIST", "WATCH", "CREATE", "UPDATE", "DELETECOLLECTION"})
 
 

@@ -12,6 +12,11 @@ from kubeling.apiserver.authn.user import MASTERS, User
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.registry import pipeline
 from kubeling.apiserver.registry.pipeline import Options
+from kubeling.apiserver.storage.errors import StoreError
+from kubeling.daemon.backoff import Backoff
+from kubeling.daemon.log import get_logger
+
+log = get_logger("bootstrap")
 
 #: The server itself.
 SELF = User("system:apiserver", (MASTERS,))
@@ -46,8 +51,21 @@ async def run(context: Context) -> None:
             {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": [str(context.config.service_cluster_ip_range)]}},
         ),
     ]
+    backoff = Backoff(base=0.1, limit=5)
     for resource, obj in wanted:
+        while not await _ensured(context, resource, obj):
+            await context.clock.sleep(backoff.next())
+    context.bootstrapped = True
+
+
+async def _ensured(context: Context, resource: resources.Resource, obj: dict[str, Any]) -> bool:
+    """Whether it is there now; False where the store cannot be reached, which is no reason to give up."""
+    try:
         await _ensure(context, resource, obj)
+    except StoreError as error:
+        log.warning("the store is not there yet", error=str(error))
+        return False
+    return True
 
 
 async def _ensure(context: Context, resource: resources.Resource, obj: dict[str, Any]) -> None:

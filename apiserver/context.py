@@ -42,5 +42,7 @@ class Context:
     random: random.Random
     kubelets: KubeletDialer
     draining: bool = False
+    #: Set when what every cluster has is there.
+    bootstrapped: bool = False
     #: Watches and other streams that are open, ended at shutdown.
     streams: set[Closing] = field(default_factory=set)

@@ -32,11 +32,13 @@ STORE = Histogram(
     ["operation"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-WATCH_EVENTS = Counter("apiserver_watch_events", "Events sent to watchers.", ["group", "version", "kind"])
 TERMINATED_WATCHERS = Counter(
     "apiserver_terminated_watchers", "Watchers that were cut off because they were too slow.", ["resource"]
 )
 CACHE_OBJECTS = Gauge("apiserver_storage_objects", "Objects in the watch cache.", ["resource"])
+
+#: Children of INFLIGHT, by whether a verb changes anything.
+READING, MUTATING = INFLIGHT.labels("readOnly"), INFLIGHT.labels("mutating")
 
 _requests: dict[tuple[str, ...], Counter] = {}
 _durations: dict[tuple[str, ...], Histogram] = {}

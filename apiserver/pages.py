@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 import kubeling
 from kubeling.api import errors
-from kubeling.apiserver import documents
+from kubeling.apiserver import documents, metrics
 from kubeling.apiserver.context import Context
 
 #: How long a health check waits for the store.
@@ -25,7 +25,7 @@ def make(context: Context) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     _version(app)
     _health(app, context)
-    _metrics(app)
+    _metrics(app, context)
     app.include_router(documents.router(context))
     app.add_exception_handler(HTTPException, _http_error)
     return app
@@ -77,13 +77,23 @@ async def _check_hub(context: Context) -> str | None:
     return None if context.hub.connected.is_set() else "the watch on the store is not established"
 
 
+async def _check_bootstrap(context: Context) -> str | None:
+    return None if context.bootstrapped else "the system's namespaces and priority classes are not all there yet"
+
+
 async def _check_shutdown(context: Context) -> str | None:
     return "the server is shutting down" if context.draining else None
 
 
 Check = Callable[[Context], Awaitable[str | None]]
 _LIVE: dict[str, Check | None] = {"ping": None, "etcd": _check_store}
-_READY: dict[str, Check | None] = {"ping": None, "etcd": _check_store, "informer-sync": _check_hub, "shutdown": _check_shutdown}
+_READY: dict[str, Check | None] = {
+    "ping": None,
+    "etcd": _check_store,
+    "informer-sync": _check_hub,
+    "poststarthook/bootstrap": _check_bootstrap,
+    "shutdown": _check_shutdown,
+}
 
 
 def _health(app: FastAPI, context: Context) -> None:
@@ -118,9 +128,12 @@ def _health(app: FastAPI, context: Context) -> None:
     page("/readyz", _READY)
 
 
-def _metrics(app: FastAPI) -> None:
+def _metrics(app: FastAPI, context: Context) -> None:
     @app.get("/metrics")
-    def metrics() -> Response:
+    async def show() -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+        for store in context.kinds.stores():
+            if store.cache.active:
+                metrics.CACHE_OBJECTS.labels(store.resource.qualified).set(len(store.cache))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -8,6 +8,7 @@ import socket
 import ssl
 
 from kubeling.api import resources
+from kubeling.api.errors import ApiError
 from kubeling.apiserver import bootstrap, pages
 from kubeling.apiserver.admission.chain import Chain
 from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
@@ -32,6 +33,7 @@ from kubeling.apiserver.registry.services import PORTS_PREFIX, ServiceAllocator
 from kubeling.apiserver.server import Server
 from kubeling.apiserver.storage import compaction
 from kubeling.apiserver.storage.client import EtcdClient, TlsFiles
+from kubeling.apiserver.storage.errors import StoreError
 from kubeling.apiserver.storage.kv import KV
 from kubeling.apiserver.tls import server_context
 from kubeling.daemon.clock import Clock, SystemClock
@@ -150,7 +152,10 @@ async def _repair(context: Context, allocator: ServiceAllocator) -> None:
     """Every few minutes, from the first on."""
     while True:
         await context.clock.sleep(_REPAIR_SECONDS)
-        await allocator.repair()
+        try:
+            await allocator.repair()
+        except (StoreError, ApiError) as error:
+            log.warning("the addresses of Services could not be checked", error=str(error))
 
 
 async def _shut_down(context: Context, server: Server) -> None:

@@ -33,13 +33,25 @@ _HIGH_WATER = 256 * 1024
 class Connection:
     """A client's connection, as handlers see it in ``scope["state"]["connection"]``."""
 
-    __slots__ = ("_protocol", "on_close", "user")
+    __slots__ = ("_on_close", "_protocol", "closed", "user")
 
     def __init__(self, protocol: KubeProtocol, user: Any) -> None:
         self._protocol = protocol
         self.user = user
-        #: Called when the client goes away; set and cleared by the handler of the request under way.
-        self.on_close: Callable[[], None] | None = None
+        self.closed = False
+        self._on_close: Callable[[], None] | None = None
+
+    def when_closed(self, call: Callable[[], None] | None) -> None:
+        """Have `call` called when the client goes away (at once if it is gone), until the handler of the request under way passes None."""
+        self._on_close = call
+        if self.closed and call is not None:
+            call()
+
+    def lost(self) -> None:
+        """The client is gone."""
+        self.closed = True
+        if self._on_close is not None:
+            self._on_close()
 
     def abort(self) -> None:
         """Break the connection off: the answer that has begun cannot be finished."""
@@ -163,8 +175,7 @@ class KubeProtocol(HttpToolsProtocol):
         if self._hijacked is not None:
             self._hijacked.reader.feed_eof()
             self._hijacked.resume()
-        if self._connection.on_close is not None:
-            self._connection.on_close()
+        self._connection.lost()
 
 
 class Server(uvicorn.Server):

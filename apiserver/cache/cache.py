@@ -15,7 +15,6 @@ from typing import Any
 import orjson
 
 from kubeling.api import errors
-from kubeling.apiserver import metrics
 from kubeling.apiserver.cache.entry import Entry, Fields, head_of, make_entry
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.cache.watcher import Event, Watcher
@@ -141,7 +140,6 @@ class Cache:
         self._loaded = True
         backlog, self._backlog = self._backlog, []
         self.apply(backlog)
-        metrics.CACHE_OBJECTS.labels(self.prefix).set(len(entries))
 
     def reset(self) -> None:
         """Forget everything and end the watches with 410: changes may have been missed."""

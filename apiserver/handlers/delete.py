@@ -33,6 +33,7 @@ async def delete(context: Context, request: Request, served: Served) -> None:
     """DELETE of one object."""
     _ = request.output
     options = await body.read_options(request)
+    check_options(options)
     obj, gone = await delete_object(context, request, served, request.info.namespace, request.info.name, options)
     if gone and served.resource.kind not in _RETURNED:
         await request.respond_json(_success(served, obj))
@@ -44,6 +45,7 @@ async def deletecollection(context: Context, request: Request, served: Served) -
     """DELETE of a collection: each object that is selected, by itself; no snapshot, no transaction."""
     _ = request.output
     options = await body.read_options(request)
+    check_options(options)
     store = store_of(served)
     result = await find(request, served, store, Selection(request, served))
     deleted: list[Object] = []

@@ -71,7 +71,7 @@ async def watch(context: Context, request: Request, served: Served) -> None:
     trigger = selection.field.exact(cache.trigger) if cache.trigger else None
     cache.attach(watcher, trigger)
     connection = request.scope["state"]["connection"]
-    connection.on_close = watcher.close
+    connection.when_closed(watcher.close)
     context.streams.add(watcher)
     timer = asyncio.get_running_loop().call_later(seconds, watcher.close)
     try:
@@ -88,7 +88,7 @@ async def watch(context: Context, request: Request, served: Served) -> None:
         await request.end_stream()
     finally:
         timer.cancel()
-        connection.on_close = None
+        connection.when_closed(None)
         context.streams.discard(watcher)
         cache.detach(watcher, trigger)
 

@@ -24,6 +24,10 @@ class _Loader(yaml.SafeLoader):
             raise yaml.YAMLError("aliases are not allowed")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Keys become text before they meet, or `1` and `true` would be one key."""
+        return {_key(self.construct_object(key, True)): self.construct_object(value, True) for key, value in node.value}
+
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -44,7 +48,7 @@ def _json(value: Any, depth: int = 0) -> Any:
     if depth > 256:
         raise ValueError("exceeded max depth")
     if isinstance(value, dict):
-        return {_key(key): _json(each, depth + 1) for key, each in value.items()}
+        return {key: _json(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list):
         return [_json(each, depth + 1) for each in value]
     if value is None or isinstance(value, str | int | float | bool):

@@ -55,7 +55,7 @@ async def _pass_on(context: Context, request: Request, kind: str, chunks: AsyncI
     connection = request.scope["state"]["connection"]
     task = asyncio.ensure_future(_copy(request, kind, chunks))
     stream = Cancelling(task)
-    connection.on_close = stream.close
+    connection.when_closed(stream.close)
     context.streams.add(stream)
     try:
         await asyncio.wait([task])
@@ -65,7 +65,7 @@ async def _pass_on(context: Context, request: Request, kind: str, chunks: AsyncI
         else:
             task.result()
     finally:
-        connection.on_close = None
+        connection.when_closed(None)
         context.streams.discard(stream)
         task.cancel()
 
