@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import struct
+import sys
 from typing import Any
 
 from kubeling.api import resources
@@ -174,3 +175,7 @@ def main(argv: list[str] | None = None) -> int:
             await Bootstrap(client, args.report_fd, args).run()
 
     return daemon_main.run(args, work())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

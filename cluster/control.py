@@ -50,10 +50,11 @@ class ControlServer:
                 os.umask(before)
         self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=MAX_LINE)
 
-    async def adopt(self, sock: socket.socket) -> None:
-        """Serve a connection that somebody else made."""
+    async def adopt(self, sock: socket.socket) -> asyncio.Task[None]:
+        """Serve a connection that somebody else made; the task ends with it."""
         reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_LINE)
         self._adopted = asyncio.create_task(self._serve(reader, writer), name="control/adopted")
+        return self._adopted
 
     async def close(self) -> None:
         """Stop listening, hang up, and take the socket away."""

@@ -60,9 +60,15 @@ def up(
             raise
     with control:
         began = time.monotonic()
-        make_identities(found.topology(root))
-        tell({"step": "certificates and kubeconfigs", "seconds": time.monotonic() - began, "mark": "✓"})
-        control.call("go")
+        try:
+            make_identities(found.topology(root))
+            tell({"step": "certificates and kubeconfigs", "seconds": time.monotonic() - began, "mark": "✓"})
+            control.call("go")
+        except BaseException:
+            # Nothing of it can be used yet, and nobody has to clear it away by hand.
+            with state.locked(root):
+                removal.bring_down(root, keep=not fresh)
+            raise
         if merge:
             merge_context(found.topology(root))
         if wait:

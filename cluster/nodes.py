@@ -141,7 +141,7 @@ class NodeRuntime:
     async def _clear(self) -> None:
         """After the init's end: forget what ran, and what the kernel may still be taking down."""
         self.state = "stopped"
-        await asyncio.gather(*(unit.end(kill=True) for unit in self.units.values()))
+        await asyncio.gather(*(unit.end(kill=True) for unit in self._here()))
         if self.line is not None:
             self.line.close()
             self.line = None
@@ -159,7 +159,7 @@ class NodeRuntime:
     async def kill(self) -> None:
         """Pull the plug."""
         self._unwatch()
-        for unit in self.units.values():
+        for unit in self._here():
             unit.hold()
         if self.init is not None:
             await self.init.kill()
@@ -168,9 +168,20 @@ class NodeRuntime:
     async def stop(self) -> None:
         """Stop the daemons, last started first, then the node."""
         self._unwatch()
-        for unit in reversed(list(self.units.values())):
+        for unit in reversed(self._here()):
             await unit.end()
         await self.kill()
+
+    async def shut_down(self, *, orderly: bool) -> None:
+        """For ever, and with what the node keeps beside the supervisor."""
+        for unit in self.units.values():
+            if unit.daemon.on_host:
+                await unit.end(kill=not orderly)
+        await (self.stop() if orderly else self.kill())
+
+    def _here(self) -> list[Unit]:
+        """The daemons that are really on the node: what runs on the host does not notice when the node loses power."""
+        return [unit for unit in self.units.values() if not unit.daemon.on_host]
 
     def _unwatch(self) -> None:
         if self._watch is not None:
@@ -188,7 +199,8 @@ class NodeRuntime:
                 await other.tried.wait()
         topology = self.around.topology()
         server = await self.around.zygote() if topology.spec.isolated or daemon.on_host else self.line
-        if server is None or (self.init is None or self.init.exited.done()):
+        down = self.init is None or self.init.exited.done()
+        if server is None or (down and not daemon.on_host):
             raise ForkFailed(f"the node {self.node.name} is down")
         fds: list[int] = [open_log(topology.layout.log(daemon.key))]
         named: list[str] = []
@@ -208,7 +220,7 @@ class NodeRuntime:
                 "module": daemon.module,
                 "args": list(daemon.args),
                 "fds": named,
-                "join": self.init.pid if topology.spec.isolated and not daemon.on_host else None,
+                "join": self.init.pid if self.init is not None and topology.spec.isolated and not daemon.on_host else None,
             }
             return await server.fork(request, fds, daemon.key)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import time
@@ -97,7 +98,8 @@ class Operations:
     async def _remove(self) -> None:
         async with self._lock:
             self._of.state.phase = "removing"
-            self._of.save()
+            with contextlib.suppress(OSError):
+                self._of.save()  # A full disk must not be in the way of making room.
             await self._of.close(orderly=False)
             await asyncio.to_thread(_remove_files, self._of.root, Path(self._of.state.run), self._of.state.spec.isolated)
             self._of.ended.set()
@@ -113,6 +115,11 @@ class Operations:
     def terminate(self) -> None:
         """SIGTERM: the machine goes down. Stop in order; the disks stay."""
         self._of.spawn(self._quietly(self._stop({}, lambda _: None)), "stop")
+
+    def up_ended(self, _connection: asyncio.Task[None]) -> None:
+        """The `up` that started us is gone. If it never said `go`, it was killed before there was a cluster: leave nothing."""
+        if not self._of.go.is_set() and not self._of.ended.is_set():
+            self.abandon()
 
     def abandon(self) -> None:
         """Whoever this cluster was for has gone: remove it."""

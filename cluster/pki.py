@@ -191,7 +191,7 @@ def ensure(topology: Topology) -> Pair:
         store.save("apiserver-kubelet-client", issue(ca, "kube-apiserver-kubelet-client", ["system:masters"], client=True))
     if not store.has("apiserver-etcd-client"):
         store.save("apiserver-etcd-client", issue(etcd_ca, "kube-apiserver-etcd-client", client=True))
-    _service_account_keys(store)
+    service_account_keys(store)
     for node in topology.nodes:
         _node(store, ca, etcd_ca, topology, node)
     return ca
@@ -207,7 +207,8 @@ def _node(store: Store, ca: Pair, etcd_ca: Pair, topology: Topology, node: Node)
         store.save(f"kubelet-{node.name}", pair)
 
 
-def _service_account_keys(store: Store) -> None:
+def service_account_keys(store: Store) -> None:
+    """The pair that signs and verifies service-account tokens: ``sa.key`` and ``sa.pub``."""
     private, public = store.folder / "sa.key", store.folder / "sa.pub"
     if private.exists() and public.exists():
         return

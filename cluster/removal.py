@@ -17,6 +17,8 @@ from kubeling.cluster.control import Control
 from kubeling.cluster.state import ClusterError, Process, State
 
 GONE_SECONDS = 10.0
+#: How long processes that have lost their supervisor may take to notice.
+ALONE_SECONDS = 3.0
 DOWN_SECONDS = 60.0
 
 
@@ -38,7 +40,7 @@ def down(name: str) -> None:
     context = context_of(root)
     with state.locked(root):
         endpoint, uids = _foreign_pods(root)
-        _bring_down(root)
+        bring_down(root)
     if context.get("kubeconfig"):
         kubeconfig.unmerge(kubeconfig.context_name(name), Path(context["kubeconfig"]), context.get("previous", ""))
     state.remove_empty_home()
@@ -65,29 +67,34 @@ def _foreign_pods(root: Path) -> tuple[str, set[str]]:
     return "", set()
 
 
-def _bring_down(root: Path) -> None:
+def bring_down(root: Path, *, keep: bool = False) -> None:
+    """End all that runs, and delete the files unless they are to be kept for another `up`. Raises ClusterError where something stays."""
     try:
         found = state.load(root)
     except ClusterError:
         found = None  # Damaged: the supervisor knows what it runs, and without one there are only files.
     try:
         with Control(root, DOWN_SECONDS) as control:
-            pid = control.call("ping")["pid"]
-            supervisor = state.identify(pid, "supervisor")
-            control.call("down")
-        _await_end([supervisor])
+            supervisor = state.identify(control.call("ping")["pid"], "supervisor")
+            control.call("stop" if keep else "down")
+        _await_end([supervisor], GONE_SECONDS)
     except ClusterError:
         # No supervisor, or one that does not answer: by hand then.
-        _bring_down_by_hand(root, found)
-    if root.exists():
+        _bring_down_by_hand(root, found, keep=keep)
+    if root.exists() and not keep:
         raise ClusterError(f"{root} could not be removed: look who still uses it, then `rm -r {root}`")
 
 
-def _bring_down_by_hand(root: Path, found: State | None) -> None:
+def _bring_down_by_hand(root: Path, found: State | None, *, keep: bool) -> None:
     if found is not None:
-        found.phase = "removing"
-        state.save(root, found)
+        if not keep:
+            found.phase = "removing"
+            with contextlib.suppress(OSError):
+                state.save(root, found)  # A full disk must not be in the way of making room.
         kill_all(found)
+    if keep:
+        return
+    if found is not None:
         if left := cgroups.remove(found.cgroup):
             raise ClusterError(f"the cgroup {left[0]} is still in use: `cat {left[0]}/cgroup.procs` shows by whom")
         if not found.spec.isolated:
@@ -100,18 +107,30 @@ def _bring_down_by_hand(root: Path, found: State | None) -> None:
 
 
 def kill_all(found: State) -> None:
-    """End what is left of a cluster whose supervisor is gone, or is to go."""
-    processes = [*([found.supervisor] if found.supervisor else []), *found.processes]
-    # Inits die by themselves when the supervisor does; the others with their init. This is for those that cannot.
+    """End what is left of a cluster whose supervisor is gone, or is to go. Raises ClusterError where something does not end."""
+    supervisor = [found.supervisor] if found.supervisor else []
+    _kill(supervisor)
+    _await_end(supervisor, GONE_SECONDS)
+    # Now they end by themselves, each taking along what it has started, which in host mode nobody else could. This is for those that hang.
+    _await_end(found.processes, ALONE_SECONDS)
+    _kill(found.processes)
+    processes = [*supervisor, *found.processes]
+    _await_end(processes, GONE_SECONDS)
+    for process in processes:
+        if process.alive():
+            raise ClusterError(f"process {process.pid} ({process.what}) does not end: it may hang in the kernel; try again later")
+
+
+def _kill(processes: Sequence[Process]) -> None:
     for process in processes:
         if process.alive():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process.pid, signal.SIGKILL)
-    _await_end(processes)
 
 
-def _await_end(processes: Sequence[Process]) -> None:
-    deadline = time.monotonic() + GONE_SECONDS
+def _await_end(processes: Sequence[Process], seconds: float) -> None:
+    """Return when all have ended, or after `seconds`."""
+    deadline = time.monotonic() + seconds
     for process in processes:
         try:
             descriptor = os.pidfd_open(process.pid)
@@ -122,9 +141,5 @@ def _await_end(processes: Sequence[Process]) -> None:
             poll.register(descriptor, select.POLLIN)
             if process.alive():
                 poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-            if process.alive():
-                raise ClusterError(
-                    f"process {process.pid} ({process.what}) does not end: it may hang in the kernel; try again later"
-                )
         finally:
             os.close(descriptor)

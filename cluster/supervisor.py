@@ -241,7 +241,7 @@ class Supervisor:
 
     async def _job(self, report: int) -> Running:
         topology = self.topology()
-        control = topology.of("control-plane")[0]
+        control = next(n for n in topology.of("control-plane") if n.name not in self.state.stopped_nodes)
         daemons = {d.name: d for n in topology.nodes for d in plan.daemons(topology, n)}
         kubelets = "kubelet" in daemons and present(daemons["kubelet"])
         expected = [n.name for n in topology.of("worker") if kubelets and n.name not in self.state.stopped_nodes]
@@ -339,7 +339,7 @@ class Supervisor:
         workers = [n for n in self.nodes.values() if n.node.role == "worker"]
         others = [n for n in self.nodes.values() if n.node.role != "worker"]
         for group in (workers, others):
-            await asyncio.gather(*(n.stop() if orderly else n.kill() for n in group))
+            await asyncio.gather(*(n.shut_down(orderly=orderly) for n in group))
         self._closing = True
         if self._zygote is not None:
             self._zygote.close()
@@ -390,7 +390,7 @@ async def run(root: Path, reservation: socket.socket, up: socket.socket | None, 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, operations.terminate)
     if up is not None:
-        await server.adopt(up)
+        (await server.adopt(up)).add_done_callback(operations.up_ended)
     if owner >= 0:
         _die_with(owner, operations)
     supervisor.spawn(operations.boot(), "boot")

@@ -212,6 +212,7 @@ class Unit:
     def begin(self) -> None:
         """Run and restart from now on."""
         if self._task is None or self._task.done():
+            self.tried.clear()
             self._task = asyncio.get_running_loop().create_task(self._keep(), name=self.daemon.key)
 
     def hold(self) -> None:

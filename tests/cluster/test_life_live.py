@@ -150,6 +150,24 @@ def test_the_cluster_of_a_killed_owner_goes_by_itself(own_cluster: ClusterHandle
     assert [entry for entry in left.everything() if "context" not in entry] == []
 
 
+@pytest.mark.parametrize("fate", ["os._exit(9)", "exec('raise OSError(28, \\'No space left on device\\')')"])
+def test_an_up_that_does_not_get_far_leaves_nothing(own_cluster: ClusterHandle, fate: str) -> None:
+    """Killed, or failed, while it makes the certificates: the supervisor runs already, and has made the nodes."""
+    program = (
+        "import os\n"
+        "from kubeling.cluster import launch, topology\n"
+        f"launch.make_identities = lambda _: {fate}\n"
+        f"launch.up(topology.ClusterSpec({own_cluster.name!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=own_cluster.env, check=False, timeout=30, capture_output=True)
+    assert done.returncode != 0
+    left = Leftovers(own_cluster)
+    deadline = time.monotonic() + 10
+    while left.everything():
+        assert time.monotonic() < deadline, left.everything()
+        time.sleep(0.05)
+
+
 def test_a_port_in_use_is_said(own_cluster: ClusterHandle) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
