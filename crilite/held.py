@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,16 @@ def write_atomically(path: str, data: bytes) -> None:
     finally:
         os.close(fd)
     os.rename(temporary, path)
+
+
+@contextlib.contextmanager
+def short_path(folder: str) -> Iterator[str]:
+    """Another name for `folder` that is short: the path of a Unix socket may only have 107 bytes."""
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 class _Sink:
@@ -137,7 +148,9 @@ class Held:
         held = cls(name, folder, spec)
         held.pid, held.start, held.began = record["pid"], record["start"], record["began"]
         if spec["log_path"] and not spec["tty"]:
-            held.open_fifos()
+            # They may just be going, with a container that is being removed: it is taken over all the same, so that it can be ended.
+            with contextlib.suppress(FileNotFoundError):
+                held.open_fifos()
         return held
 
     def is_same_process(self) -> bool:

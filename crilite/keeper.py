@@ -30,7 +30,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kubeling.crilite import launch
-from kubeling.crilite.held import Held, Launch, Session, exit_code, wait_pidfd_exit
+from kubeling.crilite.held import Held, Launch, Session, exit_code, short_path, wait_pidfd_exit
 from kubeling.linux import syscalls
 
 MAX_MESSAGE = 200_000
@@ -78,7 +78,8 @@ class Keeper:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        listener.bind(path)
+        with short_path(self.state) as folder:
+            listener.bind(f"{folder}/keeper.sock")
         os.chmod(path, 0o600)
         listener.listen(8)
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

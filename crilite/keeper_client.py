@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kubeling.crilite.held import short_path
 from kubeling.crilite.keeper import MAX_MESSAGE
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
@@ -38,7 +39,8 @@ def try_connect(state: str) -> socket.socket | None:
     """A connection to the keeper of `state`, or None where none listens."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
-        sock.connect(os.path.join(state, "keeper.sock"))
+        with short_path(state) as folder:
+            sock.connect(f"{folder}/keeper.sock")
     except OSError:
         sock.close()
         return None

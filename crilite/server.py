@@ -110,6 +110,10 @@ def _open(server: grpc.aio.Server, listen: str) -> None:
     path = _socket_path(listen)
     if not os.path.isabs(path):
         raise UsageError(f"--listen {listen}: give an absolute path, as in unix:///run/kubeling/crilite.sock")
+    if len(os.fsencode(path)) > 107:
+        raise UsageError(
+            f"--listen {listen}: the path of a Unix socket may have 107 bytes, this one has {len(os.fsencode(path))}"
+        )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -55,7 +55,11 @@ class Node:
         self.name = name
         self.cgroup_root = f"/crilite-test-{name}"
         self.socket = folder / "cri.sock"
-        self.root, self.state, self.logs = folder / "root", folder / "state", folder / "logs"
+        self.root, self.state, self.logs = (
+            folder / "root",
+            folder / ("state-of-a-path-that-is-longer-than-a-socket" * 3),
+            folder / "logs",
+        )
         self.extra = extra
         self.daemon: subprocess.Popen[bytes] | None = None
         self._enter = ["-n", "-m", "-p", "-u", *(["-U", "--preserve-credentials"] if userns else [])]
