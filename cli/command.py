@@ -46,6 +46,16 @@ class KubectlCommand(TyperCommand):
         return rest
 
 
+class DashedCommand(KubectlCommand):
+    """A command whose words keep the bare ``--``, for those that mean something else by what stands behind it."""
+
+    def _as_click(self, args: list[str]) -> list[str]:
+        found = super()._as_click(args)
+        if "--" in found:
+            found.insert(found.index("--"), "--")
+        return found
+
+
 def verb(body: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[..., None]:
     """Make a typer command function of a coroutine function whose first parameter is the Session; the rest are its flags and arguments."""
     signature = inspect.signature(body, eval_str=True)

@@ -53,6 +53,10 @@ def write_params(dry_run: str, field_manager: str, validate: str | None = None) 
     return {"fieldManager": field_manager, "dryRun": "All" if dry_run == "server" else None, "fieldValidation": levels[validate]}
 
 
-def dry_suffix(dry_run: str) -> str:
-    """What the verbs add to their line when nothing was kept."""
-    return {"client": " (dry run)", "server": " (server dry run)"}.get(dry_run, "")
+def split_at_dashes(words: list[str] | None) -> tuple[list[str], bool, list[str]]:
+    """The words before a bare ``--``, whether there was one, and those behind it."""
+    found = words or []
+    if "--" not in found:
+        return found, False, []
+    at = found.index("--")
+    return found[:at], True, found[at + 1 :]

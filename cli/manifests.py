@@ -43,7 +43,7 @@ def parse(text: str, name: str) -> Iterator[Obj]:
     try:
         documents = list(dialect.read_yaml(text))
     except yaml.YAMLError as error:
-        raise CommandError(f"error parsing {name}: error converting YAML to JSON: {error}") from error
+        raise CommandError(f"error parsing {name}: error converting YAML to JSON: {_words(error)}") from error
     for document in documents:
         if document is None:
             continue
@@ -58,6 +58,11 @@ def parse(text: str, name: str) -> Iterator[Obj]:
             yield from document["items"]
         else:
             yield document
+
+
+def _words(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f"yaml: line {mark.line + 1}: {getattr(error, 'problem', error)}" if mark is not None else f"yaml: {error}"
 
 
 def _texts(path: str, recursive: bool) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,10 @@ _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryL
 
 
 class CommandError(Exception):
-    """The command cannot do what was asked; the text is what the user sees after "error: "."""
+    """The command cannot do what was asked; the text is what the user sees after "error: ", or, if it is `complete`, all of it."""
+
+    def __init__(self, text: str, *, complete: bool = False) -> None:
+        super().__init__(text if complete else f"error: {text}")
 
 
 @dataclass(slots=True)
@@ -57,18 +60,6 @@ class Session:
             ):
                 return kind
         raise CommandError(f'the server doesn\'t have a resource type "{word}"')
-
-    async def resolve_object(self, obj: Obj) -> Resource:
-        """The resource of an object's apiVersion and kind."""
-        api_version, kind = obj.get("apiVersion", ""), obj.get("kind", "")
-        for each in await self.kinds():
-            if (each.group_version, each.kind) == (api_version, kind):
-                return each
-        name = (obj.get("metadata") or {}).get("name", "")
-        raise CommandError(
-            f'resource mapping not found for name: "{name}" namespace: "{(obj.get("metadata") or {}).get("namespace", "")}": '
-            f'no matches for kind "{kind}" in version "{api_version}"\nensure CRDs are installed first'
-        )
 
     async def categories(self, word: str) -> list[Resource]:
         """The resources of a category such as `all`; empty where it is none."""
@@ -121,7 +112,7 @@ def run(body: Callable[[Session], Coroutine[Any, Any, int | None]]) -> int:
             config = replace(config, servers=(options.server.rstrip("/"),))
         if options.token:
             config = replace(config, token=options.token, cert_pem="", key_pem="")
-        async with Client(config, user_agent="kubeling") as client:
+        async with Client(config, user_agent="kubeling", on_warning=_warn) as client:
             session = Session(client, options.namespace or config.namespace, options.namespace is not None)
             return await body(session) or 0
 
@@ -135,11 +126,17 @@ def run(body: Callable[[Session], Coroutine[Any, Any, int | None]]) -> int:
         raise
     except TimeoutError:
         print("error: timed out waiting for the condition", file=sys.stderr)
-    except (CommandError, kubeconfig.KubeconfigError, OSError) as error:
+    except CommandError as error:
+        print(error, file=sys.stderr)
+    except (kubeconfig.KubeconfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 1
+
+
+def _warn(text: str) -> None:
+    print(f"Warning: {text}", file=sys.stderr)
 
 
 def words_of(error: ApiError, doing: str = "") -> str:
@@ -148,8 +145,11 @@ def words_of(error: ApiError, doing: str = "") -> str:
         return "error: You must be logged in to the server (Unauthorized)"
     details = error.status.get("details") or {}
     if error.reason == "Invalid" and error.causes:
-        head = f'The {details.get("kind", "object")} "{details.get("name", "")}" is invalid:'
+        named = details.get("kind") or details.get("name")
+        head = (
+            f'The {details.get("kind", "object")} "{details.get("name", "")}" is invalid:' if named else "The request is invalid:"
+        )
         lines = [f"{cause.get('field', '')}: {cause.get('message', '')}" for cause in error.causes]
-        return f"{head} {lines[0]}" if len(lines) == 1 else "\n".join([head, *(f"* {line}" for line in lines)])
+        return f"{head} {lines[0]}" if len(lines) == 1 else "\n".join([head + " ", *(f"* {line}" for line in lines)])
     reason = f" ({error.reason})" if error.reason else ""
     return f"Error from server{reason}: {doing + ': ' if doing else ''}{error.message}"

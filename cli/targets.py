@@ -34,7 +34,7 @@ async def targets_of(
     if filenames:
         if words:
             raise CommandError("there is no need to specify a resource type as an argument when using filename")
-        return [await _of_manifest(session, each.obj) for each in manifests.load(filenames, recursive=recursive)]
+        return [await _of_manifest(session, each) for each in manifests.load(filenames, recursive=recursive)]
     if not words:
         raise CommandError(
             'resource(s) must be named by kind and name, kind/name or --filename. "kubeling api-resources" lists the kinds'
@@ -62,9 +62,22 @@ async def _of_pair(session: Session, word: str, everywhere: bool) -> Target:
     return Target(resource, name, session.namespace_for(resource))
 
 
-async def _of_manifest(session: Session, obj: Obj) -> Target:
-    resource = await session.resolve_object(obj)
+async def _of_manifest(session: Session, manifest: manifests.Manifest) -> Target:
+    resource, obj = await resource_of_manifest(session, manifest), manifest.obj
     return Target(resource, (obj.get("metadata") or {}).get("name"), namespace_of_manifest(session, resource, obj), obj)
+
+
+async def resource_of_manifest(session: Session, manifest: manifests.Manifest) -> Resource:
+    """The resource of a manifest's apiVersion and kind. Raises CommandError where the server has none."""
+    api_version, kind = manifest.obj["apiVersion"], manifest.obj["kind"]
+    for each in await session.kinds():
+        if (each.group_version, each.kind) == (api_version, kind):
+            return each
+    meta = manifest.obj.get("metadata") or {}
+    raise CommandError(
+        f'resource mapping not found for name: "{meta.get("name", "")}" namespace: "{meta.get("namespace", "")}" '
+        f'from "{manifest.source}": no matches for kind "{kind}" in version "{api_version}"\nensure CRDs are installed first'
+    )
 
 
 def namespace_of_manifest(session: Session, resource: Resource, obj: Obj) -> str | None:

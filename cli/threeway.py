@@ -6,11 +6,29 @@ manage it. For built-in kinds the result is a strategic merge patch, so that lis
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kubeling.api.schema import Field, Schema
+from kubeling.api.resources import Resource, by_kind
+from kubeling.client.rest import PatchType
+
+if TYPE_CHECKING:
+    from kubeling.api.schema import Field, Schema
 
 Obj = dict[str, Any]
+
+
+def schema_of(resource: Resource) -> Schema | None:
+    """The schema by whose merge keys a kind's lists merge; None for custom resources."""
+    if by_kind(resource.group_version, resource.kind) is None:
+        return None
+    from kubeling.api.builtin import schema_of as builtin_schema_of  # It reads all of a group's types: only who patches pays.
+
+    return builtin_schema_of(resource.group_version, resource.kind)
+
+
+def patch_type_of(resource: Resource) -> PatchType:
+    """How a patch of :func:`three_way` is sent."""
+    return "strategic" if by_kind(resource.group_version, resource.kind) is not None else "merge"
 
 
 def three_way(last: Obj, live: Obj, now: Obj, schema: Schema | None) -> Obj:

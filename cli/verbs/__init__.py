@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from kubeling.cli.command import KubectlCommand, verb
+from kubeling.cli.command import DashedCommand, KubectlCommand, verb
 
 PANEL = "kubectl verbs"
 
@@ -21,11 +21,11 @@ _VERBS: dict[str, tuple[str, str]] = {
     "create": ("write", "create"),
     "apply": ("apply", "apply"),
     "replace": ("write", "replace"),
-    "delete": ("write", "delete"),
-    "edit": ("change", "edit"),
+    "delete": ("delete", "delete"),
+    "edit": ("edit", "edit"),
     "patch": ("change", "patch"),
-    "label": ("change", "label"),
-    "annotate": ("change", "annotate"),
+    "label": ("mark", "label"),
+    "annotate": ("mark", "annotate"),
     "scale": ("change", "scale"),
     "run": ("run", "run"),
     "expose": ("run", "expose"),
@@ -52,6 +52,8 @@ _GROUPS: dict[str, tuple[str, str, dict[str, str]]] = {
     "set": ("Set one thing of an object.", "change", {"image": "set_image"}),
     "auth": ("What one may do.", "auth", {"can-i": "can_i", "whoami": "whoami"}),
 }
+#: Those whose line may end in `-- COMMAND ARG…`.
+_DASHED = ("create", "run", "exec")
 NAMES = frozenset(_VERBS) | frozenset(_GROUPS)
 
 
@@ -59,7 +61,8 @@ def register(app: typer.Typer, only: str = "") -> None:
     """Add the kubectl verbs to `app`: the one called `only`, or all where it is none of them."""
     for name, (module, function) in _VERBS.items():
         if only not in NAMES or only == name:
-            app.command(name, cls=KubectlCommand, rich_help_panel=PANEL, **_settings(name))(verb(_load(module, function)))
+            command = DashedCommand if name in _DASHED else KubectlCommand
+            app.command(name, cls=command, rich_help_panel=PANEL)(verb(_load(module, function)))
     for name, (text, module, functions) in _GROUPS.items():
         if only not in NAMES or only == name:
             group = typer.Typer(no_args_is_help=True, help=text)
@@ -75,8 +78,3 @@ def _nothing() -> None:
 
 def _load(module: str, function: str) -> Any:
     return getattr(import_module(f"{__name__}.{module}"), function)
-
-
-def _settings(name: str) -> dict[str, Any]:
-    # What runs in a container has flags of its own, and they are not ours.
-    return {"context_settings": {"allow_interspersed_args": False}} if name == "exec" else {}

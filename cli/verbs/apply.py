@@ -1,4 +1,7 @@
-"""`apply`: make it so, as the manifest says. On the client's side as kubectl does it (three-way), or on the server's."""
+"""`apply`: make it so, as the manifest says. On the client's side as kubectl does it (three-way), or on the server's.
+
+Both ways may be mixed, and mixed with kubectl: the annotation that the client's side compares with, and the field managers, are kubectl's.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,23 @@ from typing import Annotated
 import typer
 
 from kubeling.api.errors import ApiError
-from kubeling.api.resources import Resource, by_kind
+from kubeling.api.resources import Resource
 from kubeling.cli import flags, manifests
+from kubeling.cli.dialect import write_json
+from kubeling.cli.report import Reporter
 from kubeling.cli.session import CommandError, Obj, Session, words_of
-from kubeling.cli.targets import namespace_of_manifest
-from kubeling.cli.threeway import three_way
-from kubeling.cli.verbs.write import report
+from kubeling.cli.targets import namespace_of_manifest, resource_of_manifest
+from kubeling.cli.threeway import patch_type_of, schema_of, three_way
+from kubeling.client.rest import Params
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+CLIENT_SIDE = "kubectl-client-side-apply"
 _CONFLICT_RETRIES = 5
+_CONFLICT_ADVICE = """
+Please review the fields above--other managers have them. Either
+* take them over: add --force-conflicts;
+* leave them to the others: remove them from the manifest;
+* share them: write the value that is there into the manifest."""
 
 
 async def apply(
@@ -39,79 +50,115 @@ async def apply(
     """Create or change objects so that they are as the files say."""
     if force_conflicts and not server_side:
         raise CommandError("--force-conflicts only works with --server-side")
+    if server_side and dry_run == "client":
+        raise CommandError("--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)")
     if not filename:
         raise CommandError("must specify one of -f")
-    manager = field_manager or ("kubectl" if server_side else "kubectl-client-side-apply")
-    params = flags.write_params(dry_run, manager, validate)
+    params = flags.write_params(dry_run, field_manager or ("kubectl" if server_side else CLIENT_SIDE), validate)
+    reporter = Reporter(form, dry_run=dry_run, together=True)
     failed = 0
     for each in manifests.load(filename, recursive=recursive):
         try:
-            resource = await session.resolve_object(each.obj)
+            resource = await resource_of_manifest(session, each)
             namespace = namespace_of_manifest(session, resource, each.obj)
-            name = (each.obj.get("metadata") or {}).get("name")
-            if not name:
-                raise CommandError(
-                    f"error when applying {each.source}: resource name may not be empty: apply needs metadata.name (generateName works with create)"
-                )
+            name = _name(each.obj)
             if server_side:
-                query = {**params, "force": force_conflicts}
-                made = await session.client.patch(resource, name, each.obj, namespace, patch_type="apply", params=query)
-                report(resource, made, "serverside-applied" + flags.dry_suffix(dry_run), form)
+                made = await _server_side(session, resource, each.obj, name, namespace, {**params, "force": force_conflicts})
+                reporter.done(resource, made, "serverside-applied")
             else:
-                made, done = await _client_side(session, resource, each.obj, name, namespace, params, dry_run)
-                report(resource, made, done + flags.dry_suffix(dry_run), form)
+                made, done = await _client_side(session, resource, each, name, namespace, params, dry_run)
+                reporter.done(resource, made, done)
         except ApiError as error:
-            print(words_of(error, f'error when applying "{each.source}"'), file=sys.stderr)
-            if error.causes and error.reason == "Conflict":
-                print("Pass --force-conflicts to take over the fields, or remove them from the manifest.", file=sys.stderr)
+            conflict = server_side and error.reason == "Conflict" and error.causes
+            print(f"error: {error.message}{_CONFLICT_ADVICE}" if conflict else words_of(error), file=sys.stderr)
             failed = 1
         except CommandError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(error, file=sys.stderr)
             failed = 1
+    reporter.finish()
     return failed
 
 
+def _name(obj: Obj) -> str:
+    meta = obj.get("metadata") or {}
+    if meta.get("generateName") and not meta.get("name"):
+        raise CommandError(f"from {meta['generateName']}: cannot use generate name with apply")
+    if not meta.get("name"):
+        raise CommandError("resource name may not be empty")
+    return str(meta["name"])
+
+
 async def _client_side(
-    session: Session, resource: Resource, obj: Obj, name: str, namespace: str | None, params: dict[str, str | None], dry_run: str
+    session: Session,
+    resource: Resource,
+    manifest: manifests.Manifest,
+    name: str,
+    namespace: str | None,
+    params: dict[str, str | None],
+    dry_run: str,
 ) -> tuple[Obj, str]:
-    wanted = with_last_applied(obj, namespace)
+    wanted = with_last_applied(manifest.obj, namespace)
+    schema = schema_of(resource)
     for attempt in range(_CONFLICT_RETRIES + 1):
         try:
             live = await session.client.get(resource, name, namespace)
         except ApiError as error:
             if error.code != 404:
                 raise
-            return (
-                wanted if dry_run == "client" else await session.client.create(resource, wanted, namespace, params=params)
-            ), "created"
-        annotation = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
-        if annotation is None:
+            return await _created(session, resource, manifest, wanted, namespace, params, dry_run), "created"
+        last = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+        if last is None:
             print(
-                f"Warning: resource {resource.plural}/{name} is missing the {LAST_APPLIED} annotation which is required by apply. "
-                "It will be added now; fields that earlier manifests set and this one lacks stay.",
+                f"Warning: resource {resource.plural}/{name} is missing the {LAST_APPLIED} annotation which is required by "
+                "kubeling apply. kubeling apply should only be used on resources created declaratively by either "
+                "kubeling create --save-config or kubeling apply. The missing annotation will be patched automatically.",
                 file=sys.stderr,
             )
-        schema = None
-        if by_kind(obj["apiVersion"], obj["kind"]) is not None:
-            from kubeling.api.builtin import schema_of
-
-            schema = schema_of(obj["apiVersion"], obj["kind"])
-        patch = three_way(json.loads(annotation) if annotation else {}, live, wanted, schema)
+        patch = three_way(json.loads(last) if last else {}, live, wanted, schema)
         if not patch:
             return live, "unchanged"
         if dry_run == "client":
-            return wanted, "configured"
+            return live, "configured"
         try:
-            kind = "strategic" if schema is not None else "merge"
-            made = await session.client.patch(resource, name, patch, namespace, patch_type=kind, params=params)  # type: ignore[arg-type]
-            return made, "configured" if made["metadata"]["resourceVersion"] != live["metadata"][
-                "resourceVersion"
-            ] else "unchanged"
+            kind = patch_type_of(resource)
+            return await session.client.patch(resource, name, patch, namespace, patch_type=kind, params=params), "configured"
         except ApiError as error:
             if error.reason != "Conflict" or attempt == _CONFLICT_RETRIES:
-                raise
+                raise CommandError(_patch_refused(error, patch, resource, name, manifest.source, live), complete=True) from error
         await asyncio.sleep(min(1.0, 0.05 * 2**attempt))
     raise AssertionError("unreachable")
+
+
+async def _created(
+    session: Session,
+    resource: Resource,
+    manifest: manifests.Manifest,
+    wanted: Obj,
+    namespace: str | None,
+    params: dict[str, str | None],
+    dry_run: str,
+) -> Obj:
+    if dry_run == "client":
+        return wanted
+    try:
+        return await session.client.create(resource, wanted, namespace, params=params)
+    except ApiError as error:
+        raise CommandError(words_of(error, f'error when creating "{manifest.source}"'), complete=True) from error
+
+
+def _patch_refused(error: ApiError, patch: Obj, resource: Resource, name: str, source: str, live: Obj) -> str:
+    """A refused patch with what it was and what it was for; a list of field errors stands for itself."""
+    if error.reason == "Invalid" and error.causes:
+        return words_of(error)
+    place = (
+        f'Resource: "{resource.group_version if resource.group else "/" + resource.version}, Resource={resource.plural}", '
+        f'GroupVersionKind: "{resource.group_version if resource.group else "/" + resource.version}, Kind={resource.kind}"\n'
+        f'Name: "{name}", Namespace: "{live["metadata"].get("namespace", "")}"'
+    )
+    return words_of(
+        error,
+        f'error when applying patch:\n{write_json(patch, indent=None)}\nto:\n{place}\nfor: "{source}": error when patching "{source}"',
+    )
 
 
 def with_last_applied(obj: Obj, namespace: str | None = None) -> Obj:
@@ -121,5 +168,47 @@ def with_last_applied(obj: Obj, namespace: str | None = None) -> Obj:
         meta["namespace"] = namespace
     annotations = {key: value for key, value in (meta.get("annotations") or {}).items() if key != LAST_APPLIED}
     recorded = {**obj, "metadata": {**meta, "annotations": annotations}}
-    text = json.dumps(recorded, separators=(",", ":"), sort_keys=True, ensure_ascii=False) + "\n"
+    text = write_json(recorded, indent=None) + "\n"
     return {**obj, "metadata": {**meta, "annotations": {**annotations, LAST_APPLIED: text}}}
+
+
+async def _server_side(session: Session, resource: Resource, obj: Obj, name: str, namespace: str | None, params: Params) -> Obj:
+    made: Obj = await session.client.patch(resource, name, obj, namespace, patch_type="apply", params=params)
+    if params.get("dryRun") or _entry(made, CLIENT_SIDE, "Update") is None:
+        return made
+    # It was applied on the client's side before. What that set passes to us, or nothing would ever take it away again.
+    annotations = made["metadata"].get("annotations") or {}
+    if LAST_APPLIED in annotations:
+        kept = {
+            "apiVersion": obj["apiVersion"],
+            "kind": obj["kind"],
+            "metadata": {"name": name, "annotations": {LAST_APPLIED: annotations[LAST_APPLIED]}},
+        }
+        query: Params = {"fieldManager": "kubectl-last-applied", "force": True}
+        made = await session.client.patch(resource, name, kept, namespace, patch_type="apply", params=query)
+    patch = [
+        {"op": "replace", "path": "/metadata/managedFields", "value": _migrated(made, str(params["fieldManager"]))},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": made["metadata"]["resourceVersion"]},
+    ]
+    await session.client.patch(resource, name, patch, namespace, patch_type="json")
+    return await session.client.patch(resource, name, obj, namespace, patch_type="apply", params=params)
+
+
+def _entry(obj: Obj, manager: str, operation: str) -> Obj | None:
+    for each in obj["metadata"].get("managedFields") or []:
+        if (each.get("manager"), each.get("operation"), each.get("subresource", "")) == (manager, operation, ""):
+            return dict(each)
+    return None
+
+
+def _migrated(obj: Obj, manager: str) -> list[Obj]:
+    """managedFields with the client side's fields in the entry of `manager`."""
+    ours, theirs = _entry(obj, manager, "Apply"), _entry(obj, CLIENT_SIDE, "Update")
+    assert ours is not None
+    assert theirs is not None
+    rest = [each for each in obj["metadata"]["managedFields"] if each not in (ours, theirs)]
+    return [*rest, {**ours, "fieldsV1": _union(ours["fieldsV1"], theirs["fieldsV1"])}]
+
+
+def _union(left: Obj, right: Obj) -> Obj:
+    return {key: _union(left.get(key, {}), right.get(key, {})) for key in {**left, **right}}

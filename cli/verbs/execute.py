@@ -19,6 +19,7 @@ import orjson
 import typer
 
 from kubeling.api.resources import PODS
+from kubeling.cli import flags
 from kubeling.cli.session import CommandError, Session
 from kubeling.cli.verbs.logs import container_of, pod_of
 from kubeling.cli.websocket import WebSocket, connect
@@ -37,12 +38,13 @@ async def execute(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only what the command itself writes.")] = False,
 ) -> int:
     """Run a command in a container: `kubeling exec web-1 -- ls /`, `kubeling exec -it deploy/web -- sh`. Exits as the command does."""
-    if not words:
+    before, _, command = flags.split_at_dashes(words)
+    if not before:
         raise CommandError("pod, type/name or --filename must be specified")
-    command = words[1:]
+    command = [*before[1:], *command]
     if not command:
         raise CommandError("you must specify at least one command for the container")
-    pod = await pod_of(session, words[0])
+    pod = await pod_of(session, before[0])
     phase = (pod.get("status") or {}).get("phase")
     if phase in ("Succeeded", "Failed"):
         raise CommandError(f"cannot exec into a container in a completed pod; current phase is {phase}")

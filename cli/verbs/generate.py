@@ -17,10 +17,13 @@ class Given:
     """The words and flags of the line."""
 
     words: Sequence[str]
+    #: What stands behind a bare `--`.
+    command: Sequence[str]
     images: Sequence[str]
     replicas: int
     port: int
     tcp: Sequence[str]
+    node_port: int
     literals: Sequence[str]
     files: Sequence[str]
     source: str
@@ -50,8 +53,8 @@ async def make(session: Session, given: Given) -> Obj:
             f"unknown kind {kind!r} for create; known: {', '.join(sorted(set(_MAKERS)))}. Anything else: create -f FILE"
         )
     needed = 3 if kind in ("service", "svc", "secret") else 2
-    if len(given.words) < needed:
-        raise CommandError(f"exactly one NAME is required for create {kind}, got {len(given.words) - needed + 1}")
+    if len(given.words) != needed:
+        raise CommandError(f"exactly one NAME is required, got {len(given.words) - needed + 1}")
     return maker(given)
 
 
@@ -86,13 +89,15 @@ def _service(given: Given) -> Obj:
         raise CommandError(f"unknown service type {given.words[1]!r}; known: clusterip, nodeport, loadbalancer")
     if not given.tcp:
         raise CommandError("at least one --tcp port must be specified")
-    ports = []
+    ports: list[Obj] = []
     for each in given.tcp:
         port, _, target = each.partition(":")
         if not port.isdigit():
             raise CommandError(f"invalid port specification {each!r}: write --tcp=PORT or --tcp=PORT:TARGET")
         wanted: int | str = int(target) if target.isdigit() else target or int(port)
         ports.append({"name": each.replace(":", "-"), "port": int(port), "protocol": "TCP", "targetPort": wanted})
+    if given.node_port:
+        ports[0]["nodePort"] = given.node_port
     labels = {"app": given.name}
     spec = {"type": kinds[kind], "selector": labels, "ports": ports}
     return {**_object("v1", "Service", given.name), "metadata": {"name": given.name, "labels": labels}, "spec": spec}
@@ -135,20 +140,21 @@ def _secret(given: Given) -> Obj:
     if given.words[1] != "generic":
         raise CommandError(f"unknown secret type {given.words[1]!r}; known: generic. Anything else: create -f FILE")
     data = {key: base64.b64encode(value).decode() for key, value in _data(given).items()}
-    return _object("v1", "Secret", given.name, type="Opaque", data=data)
+    return _object("v1", "Secret", given.name, **({"data": data} if data else {}))
 
 
-def _job_spec(given: Given) -> Obj:
-    container = {"name": given.name, "image": given.image}
-    return {"template": {"spec": {"containers": [container], "restartPolicy": "Never"}}}
+def _job_spec(given: Given, restart: str) -> Obj:
+    container: Obj = {"name": given.name, "image": given.image}
+    if given.command:
+        container["command"] = list(given.command)
+    return {"template": {"spec": {"containers": [container], "restartPolicy": restart}}}
 
 
 def _cron_job(given: Given) -> Obj:
     if not given.schedule:
         raise CommandError('required flag(s) "schedule" not set')
-    return _object(
-        "batch/v1", "CronJob", given.name, spec={"schedule": given.schedule, "jobTemplate": {"spec": _job_spec(given)}}
-    )
+    template = {"metadata": {"name": given.name}, "spec": _job_spec(given, "OnFailure")}
+    return _object("batch/v1", "CronJob", given.name, spec={"schedule": given.schedule, "jobTemplate": template})
 
 
 async def _job_from(session: Session, given: Given) -> Obj:
@@ -182,7 +188,7 @@ _MAKERS: dict[str, Callable[[Given], Obj]] = {
     "configmap": _config_map,
     "cm": _config_map,
     "secret": _secret,
-    "job": lambda given: _object("batch/v1", "Job", given.name, spec=_job_spec(given)),
+    "job": lambda given: _object("batch/v1", "Job", given.name, spec=_job_spec(given, "Never")),
     "cronjob": _cron_job,
     "cj": _cron_job,
 }

@@ -129,7 +129,7 @@ async def _evict(session: Session, pod: Obj, grace_period: int, disable_eviction
                 raise
             print(f'error when evicting pods/"{name}" -n "{namespace}" (will retry after 5s): {error}', file=sys.stderr)
         await asyncio.sleep(_EVICTION_RETRY)
-    from kubeling.cli.verbs.write import until_gone
+    from kubeling.cli.verbs.delete import until_gone
 
     await until_gone(session, PODS, name, namespace, meta["uid"], 7 * 24 * 3600)
     print(f"pod/{name} evicted")

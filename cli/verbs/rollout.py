@@ -14,9 +14,9 @@ from kubeling.api.resources import CONTROLLER_REVISIONS, REPLICA_SETS, Resource
 from kubeling.api.times import format_time
 from kubeling.cli import flags
 from kubeling.cli.dialect import write_yaml
+from kubeling.cli.report import Reporter
 from kubeling.cli.session import CommandError, Obj, Session
 from kubeling.cli.targets import chosen, targets_of
-from kubeling.cli.verbs.write import report
 from kubeling.daemon.clock import SystemClock
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -199,7 +199,7 @@ async def undo(
     labels = {key: value for key, value in ((template.get("metadata") or {}).get("labels") or {}).items() if key != _HASH}
     wanted = {**template, "metadata": {**(template.get("metadata") or {}), "labels": labels}}
     if wanted == _comparable(obj["spec"]["template"]):
-        report(resource, obj, f"skipped rollback (current template already matches revision {number})", "")
+        Reporter().done(resource, obj, f"skipped rollback (current template already matches revision {number})")
         return 0
     patch: list[Any] = [
         {"op": "test", "path": "/metadata/resourceVersion", "value": obj["metadata"]["resourceVersion"]},
@@ -209,7 +209,7 @@ async def undo(
     await session.client.patch(
         resource, meta["name"], patch, meta.get("namespace"), patch_type="json", field_manager="kubectl-rollout"
     )
-    report(resource, obj, "rolled back", "")
+    Reporter().done(resource, obj, "rolled back")
     return 0
 
 
@@ -247,5 +247,5 @@ async def _patch_each(session: Session, words: list[str] | None, selector: str, 
         await session.client.patch(
             resource, meta["name"], body, meta.get("namespace"), patch_type="strategic", field_manager="kubectl-rollout"
         )
-        report(resource, obj, done, "")
+        Reporter().done(resource, obj, done)
     return 0

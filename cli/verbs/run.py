@@ -8,9 +8,9 @@ import typer
 
 from kubeling.api.resources import PODS, SERVICES, Resource
 from kubeling.cli import flags
+from kubeling.cli.report import Reporter
 from kubeling.cli.session import CommandError, Obj, Session
 from kubeling.cli.targets import chosen, targets_of
-from kubeling.cli.verbs.write import report
 
 
 async def run(
@@ -28,13 +28,14 @@ async def run(
     field_manager: flags.FieldManager = "kubectl-run",
 ) -> int:
     """Make one pod: `kubeling run web --image=nginx --port=80`."""
-    if not words:
+    before, _, arguments = flags.split_at_dashes(words)
+    if not before:
         raise CommandError("NAME is required for run")
     if not image:
         raise CommandError('required flag(s) "image" not set')
     if restart not in ("Always", "OnFailure", "Never"):
         raise CommandError(f"invalid restart policy: {restart}")
-    name, arguments = words[0], words[1:]
+    name, arguments = before[0], [*before[1:], *arguments]
     container: Obj = {"name": name, "image": image, "resources": {}}
     if arguments:
         container["command" if command else "args"] = arguments
@@ -52,8 +53,10 @@ async def run(
         "status": {},
     }
     params = flags.write_params(dry_run, field_manager)
+    if dry_run == "client" and session.namespace_given:
+        pod["metadata"]["namespace"] = session.namespace
     made = pod if dry_run == "client" else await session.client.create(PODS, pod, session.namespace, params=params)
-    report(PODS, made, "created" + flags.dry_suffix(dry_run), form)
+    Reporter(form, dry_run=dry_run).done(PODS, made, "created")
     return 0
 
 
@@ -81,6 +84,7 @@ async def expose(
 ) -> int:
     """Put a Service before pods: `kubeling expose deployment web --port=80 --target-port=8080`."""
     params = flags.write_params(dry_run, field_manager)
+    reporter = Reporter(form, dry_run=dry_run)
     for resource, obj in await chosen(session, await targets_of(session, words or [], filenames=filename or [], need_names=True)):
         ports = [int(each) for each in port.split(",")] if port else _ports_of(resource, obj)
         if not ports:
@@ -109,7 +113,7 @@ async def expose(
         service: Obj = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec, "status": {"loadBalancer": {}}}
         namespace = obj["metadata"].get("namespace")
         made = service if dry_run == "client" else await session.client.create(SERVICES, service, namespace, params=params)
-        report(SERVICES, made, "exposed" + flags.dry_suffix(dry_run), form)
+        reporter.done(SERVICES, made, "exposed")
     return 0
 
 
