@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeling.crilite import layers, network, reference, seccomp, signals, spec, users
+from kubeling.crilite import cgroups, layers, network, reference, seccomp, signals, spec, users
 from kubeling.crilite.crilog import MAX_LINE, CriLog, stamp
 from kubeling.crilite.errors import CriError, FailedPrecondition, InvalidArgument
 from kubeling.crilite.held import Held, exit_code, process_start
@@ -295,3 +295,60 @@ class TestSeccomp:
         assert self.judge(arm, 40, arch=0xC00000B7) == self.EPERM
         assert self.judge(arm, 63, arch=0xC00000B7) == self.ALLOW
         assert seccomp.default_program(0, "riscv64") == b""
+
+
+class TestCgroups:
+    RESOURCES = cri.LinuxContainerResources(
+        cpu_shares=1024, cpu_quota=50_000, cpu_period=100_000, memory_limit_in_bytes=1 << 26, cpuset_cpus="0"
+    )
+
+    def test_v2_speaks_of_the_same_limits_in_other_words(self, tmp_path: Path) -> None:
+        backend = cgroups.V2(str(tmp_path))
+        backend.create("/a/b", None)
+        names = ("cpu.weight", "cpu.max", "memory.max", "memory.swap.max", "pids.max", "cpuset.cpus", "memory.high")
+        for name in names:
+            (tmp_path / "a/b" / name).write_text("")
+        self.RESOURCES.unified["memory.high"] = "1000"
+        backend.update("/a/b", self.RESOURCES, pids=7)
+        found = {name: (tmp_path / "a/b" / name).read_text() for name in names}
+        assert found == {
+            "cpu.weight": "39",
+            "cpu.max": "50000 100000",
+            "memory.max": str(1 << 26),
+            "memory.swap.max": "0",
+            "pids.max": "7",
+            "cpuset.cpus": "0",
+            "memory.high": "1000",
+        }
+        assert backend.procs("/a/b") == [f"{tmp_path}/a/b/cgroup.procs"]
+        (tmp_path / "a/b/memory.current").write_text("5000\n")
+        (tmp_path / "a/b/memory.stat").write_text("anon 3000\ninactive_file 1500\npgfault 4\n")
+        (tmp_path / "a/b/cpu.stat").write_text("usage_usec 12\n")
+        usage = backend.usage("/a/b")
+        assert (usage.cpu, usage.memory, usage.working_set, usage.rss, usage.page_faults) == (12_000, 5000, 3500, 3000, 4)
+
+    def test_v1_writes_to_each_hierarchy(self, tmp_path: Path) -> None:
+        mounts = {name: str(tmp_path / name) for name in ("memory", "cpu", "cpuacct", "pids", "blkio")}
+        backend = cgroups.V1(mounts)
+        assert not backend.exists("/a")
+        backend.create("/a", self.RESOURCES, pids=7)
+        assert backend.exists("/a")
+        assert not (tmp_path / "blkio").exists()
+        assert (tmp_path / "cpu/a/cpu.shares").read_text() == "1024"
+        assert (tmp_path / "cpu/a/cpu.cfs_quota_us").read_text() == "50000"
+        assert (tmp_path / "pids/a/pids.max").read_text() == "7"
+        assert len(backend.procs("/a")) == 4
+
+    @pytest.mark.parametrize(
+        ("table", "name"),
+        [
+            ("1 2 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", "v2"),
+            ("1 2 0:1 / {}/memory rw - cgroup cgroup rw,memory\n3 2 0:2 / {}/unified rw - cgroup2 cgroup2 rw", "v1"),
+            ("1 2 0:1 / / rw - ext4 /dev/x rw", "none"),
+        ],
+    )
+    def test_the_backend_is_what_is_mounted(self, tmp_path: Path, table: str, name: str) -> None:
+        (tmp_path / "mountinfo").write_text(table.replace("{}", str(tmp_path)).replace("/sys/fs/cgroup ", f"{tmp_path} ") + "\n")
+        backend, problem = cgroups.detect("/root", str(tmp_path / "mountinfo"))
+        assert backend.name == name
+        assert bool(problem) == (name == "none")
