@@ -254,9 +254,11 @@ def _final_phase(pod: Object, init: list[Status], regular: list[Status], view: V
 def pod_phase(pod: Object, init: list[Status], regular: list[Status], terminal: bool) -> str:
     """Pending, Running, Succeeded or Failed, from the container statuses."""
     policy = restart_policy(pod)
+    sidecars = 0
     for spec, status in zip(init_containers_of(pod), init, strict=True):
         state, last = status["state"], status["lastState"].get("terminated")
         if is_sidecar(spec):
+            sidecars += bool(state.get("running"))
             begun = (state.get("running") and status["started"]) or last or state.get("terminated")
             if not begun and not _any_begun(regular):
                 return "Pending"
@@ -269,7 +271,9 @@ def pod_phase(pod: Object, init: list[Status], regular: list[Status], terminal: 
                 return "Pending"
         elif not ended and not _any_begun(regular):
             return "Pending"
-    waiting = running = stopped = succeeded = 0
+    # A pod is not over before its sidecars are; how they ended does not count.
+    running = sidecars
+    waiting = stopped = succeeded = 0
     for status in regular:
         state = status["state"]
         if state.get("running"):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of
 from kubeling.api.pods import container_status
-from kubeling.api.resources import SECRETS
+from kubeling.api.resources import RUNTIME_CLASSES, SECRETS
 from kubeling.kubelet import env as environment
 from kubeling.kubelet import security
-from kubeling.kubelet.actions import Start
+from kubeling.kubelet.actions import PodActions, Start
 from kubeling.kubelet.context import Context, EventKind
 from kubeling.kubelet.convert import container_config
 from kubeling.kubelet.cri import RuntimeFailure
@@ -21,11 +21,16 @@ from kubeling.kubelet.fieldpath import container_of, field_value, resource_value
 from kubeling.kubelet.images import ImageProblem
 from kubeling.kubelet.objects import NotSynced, Reference
 from kubeling.kubelet.podfiles import PodFiles
+from kubeling.kubelet.podstate import PodRuntime
+from kubeling.kubelet.podstatus import pod_ips
 from kubeling.kubelet.resources import container_limits
+from kubeling.kubelet.stopping import grace_of, run_hook
 from kubeling.kubelet.volumes import KINDS
 
 if TYPE_CHECKING:
     from kubeling.proto import cri_pb2
+
+_POST_START_SECONDS = 120.0
 
 Image = tuple[str, "cri_pb2.Image | None"]
 
@@ -55,6 +60,39 @@ class Starter:
     def __init__(self, context: Context, files: PodFiles) -> None:
         self._context = context
         self._files = files
+
+    async def sandbox(self, pod: Object, runtime: PodRuntime, actions: PodActions, config: cri_pb2.PodSandboxConfig) -> Place:
+        """The sandbox that `actions` asks for, or the one that is there."""
+        context = self._context
+        if not actions.create_sandbox:
+            assert actions.sandbox is not None
+            return Place(actions.sandbox.id, config, tuple(pod_ips(pod, runtime, context.node.host_ip)))
+        self._files.make_log_dir(pod)
+        context.cgroups.ensure(pod)
+        handler = await self._runtime_handler(pod)
+        try:
+            sandbox_id = await context.runtime.run_sandbox(config, handler)
+        except RuntimeFailure as error:
+            context.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            raise
+        status = await context.runtime.sandbox(sandbox_id)
+        if spec_of(pod).get("hostNetwork"):
+            ips: tuple[str, ...] = (context.node.host_ip,) if context.node.host_ip else ()
+        else:
+            ips = status.ips if status is not None else ()
+        return Place(sandbox_id, config, ips)
+
+    async def _runtime_handler(self, pod: Object) -> str:
+        """What the pod's RuntimeClass calls the runtime's handler; empty for the default one."""
+        name = spec_of(pod).get("runtimeClassName")
+        if not name:
+            return ""
+        found = await self._object(Reference(RUNTIME_CLASSES, "", name))
+        if found is None:
+            words = f'runtimeclass.node.k8s.io "{name}" not found'
+            self._context.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {words}")
+            raise RuntimeFailure("NOT_FOUND", words)
+        return str(found.get("handler") or "")
 
     async def image(self, pod: Object, start: Start, config: cri_pb2.PodSandboxConfig) -> Image:
         """Have the image here. StartProblem where it cannot be had."""
@@ -93,6 +131,18 @@ class Starter:
             raise StartProblem("RunContainerError", error.details) from error
         self._event(pod, start, "Normal", "Started", f"Started container {container['name']}")
         return container_id
+
+    async def post_start(self, pod: Object, start: Start, container_id: str, place: Place) -> None:
+        """Run the hook, if there is one. A container whose hook fails is stopped, and StartProblem raised."""
+        hook = (start.container.get("lifecycle") or {}).get("postStart")
+        if not hook:
+            return
+        ip = place.ips[0] if place.ips else ""
+        answer = await run_hook(self._context, start.container, container_id, hook, ip, _POST_START_SECONDS)
+        if not answer.success:
+            self._event(pod, start, "Warning", "FailedPostStartHook", "PostStartHook failed")
+            await self._context.runtime.stop_container(container_id, grace_of(pod))
+            raise StartProblem("PostStartHookError", f"PostStartHook failed: {answer.words}")
 
     def attempt(self, pod: Object, start: Start) -> int:
         """The restart count of the container to be, from whoever remembers the last one."""

@@ -28,7 +28,7 @@ from kubeling.kubelet.podstate import ContainerRecord, PodRuntime
 from kubeling.kubelet.podstatus import OWNED_CONDITIONS, View, generate_status, is_gone_quiet, pod_ips, rejected_status
 from kubeling.kubelet.probers import PodProbes, Running
 from kubeling.kubelet.starting import Image, Place, Starter, StartProblem, pod_label
-from kubeling.kubelet.stopping import Stopper, grace_of, remove_everything, run_hook
+from kubeling.kubelet.stopping import Stopper, grace_of, remove_everything
 from kubeling.kubelet.volumes import VolumeProblem, references_of
 
 log = get_logger("kubelet.worker")
@@ -36,7 +36,6 @@ T = TypeVar("T")
 
 #: The first status of a new pod waits this long for a better one: most pods are running by then, and one write does for both.
 _FIRST_STATUS_WAITS = 0.1
-_POST_START_SECONDS = 120.0
 
 
 class Interrupted(Exception):
@@ -352,7 +351,7 @@ class PodWorker:
         volumes = asyncio.ensure_future(context.volumes.ensure(pod, []))
         images = {each.container["name"]: asyncio.ensure_future(self._starter.image(pod, each, config)) for each in starts}
         try:
-            place = await self._sandbox(pod, runtime, actions, config)
+            place = await self._starter.sandbox(pod, runtime, actions, config)
             try:
                 await self._race(volumes)
             except VolumeProblem as problem:
@@ -370,46 +369,12 @@ class PodWorker:
                 task.cancel()
             await asyncio.gather(volumes, *images.values(), return_exceptions=True)
 
-    async def _sandbox(self, pod: Object, runtime: PodRuntime, actions: PodActions, config: Any) -> Place:
-        context = self._context
-        if not actions.create_sandbox:
-            assert actions.sandbox is not None
-            return Place(actions.sandbox.id, config, tuple(pod_ips(pod, runtime, context.node.host_ip)))
-        self._files.make_log_dir(pod)
-        context.cgroups.ensure(pod)
-        handler = await self._runtime_handler(pod)
-        try:
-            sandbox_id = await context.runtime.run_sandbox(config, handler)
-        except RuntimeFailure as error:
-            context.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
-            raise
-        status = await context.runtime.sandbox(sandbox_id)
-        if spec_of(pod).get("hostNetwork"):
-            ips: tuple[str, ...] = (context.node.host_ip,) if context.node.host_ip else ()
-        else:
-            ips = status.ips if status is not None else ()
-        return Place(sandbox_id, config, ips)
-
-    async def _runtime_handler(self, pod: Object) -> str:
-        name = spec_of(pod).get("runtimeClassName")
-        if not name:
-            return ""
-        from kubeling.api.resources import RUNTIME_CLASSES
-        from kubeling.kubelet.objects import Reference
-
-        found = await self._context.objects.get(Reference(RUNTIME_CLASSES, "", name))
-        if found is None:
-            message = f'Failed to create pod sandbox: runtimeclass.node.k8s.io "{name}" not found'
-            self._context.event(pod, "Warning", "FailedCreatePodSandBox", message)
-            raise RuntimeFailure("NOT_FOUND", f'RuntimeClass "{name}" not found')
-        return str(found.get("handler") or "")
-
     async def _start(self, pod: Object, start: Start, place: Place, image: asyncio.Future[Image]) -> bool:
         name = start.container["name"]
         try:
             ready = await self._race(image)
             container_id = await self._starter.run(pod, start, place, ready)
-            await self._post_start(pod, start, container_id, place)
+            await self._race(self._starter.post_start(pod, start, container_id, place))
         except StartProblem as problem:
             if self._reasons.get(name) != (problem.reason, problem.message):
                 self._log.info("a container did not start", container=name, reason=problem.reason, error=problem.message)
@@ -419,17 +384,6 @@ class PodWorker:
             return False
         self._reasons.pop(name, None)
         return True
-
-    async def _post_start(self, pod: Object, start: Start, container_id: str, place: Place) -> None:
-        hook = (start.container.get("lifecycle") or {}).get("postStart")
-        if not hook:
-            return
-        name, ip = start.container["name"], place.ips[0] if place.ips else ""
-        answer = await self._race(run_hook(self._context, start.container, container_id, hook, ip, _POST_START_SECONDS))
-        if not answer.success:
-            self._context.event(pod, "Warning", "FailedPostStartHook", "PostStartHook failed", name)
-            await self._context.runtime.stop_container(container_id, grace_of(pod))
-            raise StartProblem("PostStartHookError", f"PostStartHook failed: {answer.words}")
 
     async def _refresh_volumes(self, pod: Object) -> None:
         """Bring mounted ConfigMaps, Secrets and tokens up to date."""

@@ -76,8 +76,15 @@ CRASHED = record(state="exited", exit_code=1)
             pod(init=[SIDE], restartPolicy="Never"),
             runtime(record(state="exited"), record("side")),
             False,
+            "Running",
+            id="a sidecar still runs",
+        ),
+        pytest.param(
+            pod(init=[SIDE], restartPolicy="Never"),
+            runtime(record(state="exited"), record("side", "exited", exit_code=137)),
+            False,
             "Succeeded",
-            id="a sidecar does not count",
+            id="how a sidecar ended does not count",
         ),
     ],
 )
