@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_BODY = 3 * 1024 * 1024
 _JSON = b"application/json"
 _MAX_WARNINGS = 32
+_BODY_SECONDS = 60.0
 
 
 class Request:
@@ -71,6 +73,13 @@ class Request:
         for key, value in self.scope["headers"]:
             if key == b"content-length" and value.isdigit() and int(value) > MAX_BODY:
                 raise errors.too_large(f"limit is {MAX_BODY}")
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                return await self._read()
+        except TimeoutError:
+            raise errors.timeout("the body of the request did not arrive in time") from None
+
+    async def _read(self) -> bytes:
         chunks: list[bytes] = []
         size = 0
         while True:

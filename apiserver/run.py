@@ -9,7 +9,7 @@ import ssl
 
 from kubeling.api import resources
 from kubeling.api.errors import ApiError
-from kubeling.apiserver import bootstrap, pages
+from kubeling.apiserver import bootstrap, identity, pages
 from kubeling.apiserver.admission.chain import Chain
 from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
 from kubeling.apiserver.admission.priority import Priority
@@ -77,6 +77,7 @@ async def run(
             await server.start(sockets)
             addresses = [each.getsockname() for each in sockets]
             log.info("serving", addresses=addresses, store=list(config.etcd_servers))
+            parts.start("identity", lambda: identity.run(context, addresses[0][1]))
             if ready is not None:
                 ready.set()
             try:

@@ -26,6 +26,8 @@ log = get_logger("server")
 
 #: Go's clients keep idle connections for 90 s; ours must outlive them, or a request meets a closing connection.
 KEEP_ALIVE_SECONDS = 180
+#: A client that connects has to say something within this time.
+_FIRST_REQUEST_SECONDS = 60
 #: A hijacked connection stops reading from one side while the other has this much unsent.
 _HIGH_WATER = 256 * 1024
 
@@ -108,6 +110,8 @@ class KubeProtocol(HttpToolsProtocol):
         user = self.certificates.user_of(peer_chain(tls)) if tls is not None and self.certificates is not None else None
         self._connection = Connection(self, user)
         self.app_state = {**self.app_state, "connection": self._connection}
+        # uvicorn's own timer starts with the first answer.
+        self.timeout_keep_alive_task = self.loop.call_later(_FIRST_REQUEST_SECONDS, self.timeout_keep_alive_handler)
 
     def _should_upgrade(self) -> bool:
         return False

@@ -103,6 +103,7 @@ class Cache:
         while not self._loaded:
             if self._loading is None or self._loading.done():
                 self._loading = asyncio.ensure_future(self._load())
+                self._loading.add_done_callback(_retrieve)
             await asyncio.shield(self._loading)
 
     async def fresh(self) -> None:
@@ -238,6 +239,12 @@ class Cache:
     def watchers(self) -> list[Watcher]:
         """All that are attached."""
         return [*self._watchers, *(each for group in self._indexed.values() for each in group)]
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Whoever waits gets the exception; where nobody is left, asyncio shall not complain about it."""
+    if not task.cancelled():
+        task.exception()
 
 
 def error_line(status: dict[str, Any]) -> bytes:

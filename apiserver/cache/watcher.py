@@ -53,7 +53,7 @@ Matches = Callable[[Entry], bool]
 
 
 class Watcher:
-    """One client's watch. The cache calls :meth:`offer`; the handler awaits :meth:`next`."""
+    """One client's watch. The cache calls :meth:`offer`; the handler awaits :meth:`next`. `overflow` is called when the client is too slow."""
 
     def __init__(
         self,
@@ -62,7 +62,9 @@ class Watcher:
         encoder: Encoder | None,
         after: int,
         bookmarks: Callable[[int], bytes] | None = None,
+        overflow: Callable[[], None] | None = None,
     ) -> None:
+        self._overflow = overflow
         self._matches = matches
         self._encoder = encoder
         self._bookmark = bookmarks
@@ -99,6 +101,8 @@ class Watcher:
             self.too_slow = True
             self._buffer.clear()
             self.close()
+            if self._overflow is not None:
+                self._overflow()
 
     def bookmark(self, revision: int) -> None:
         """Tell the client how far it is, if it asked to be told."""

@@ -54,11 +54,14 @@ async def watch(context: Context, request: Request, served: Served) -> None:
     everything = initial or (since == 0 and initial is None)
     encoder = _encoder(output, served, query.get("includeObject", ""), context.clock)
     start = cache.revision if everything or since == 0 else since
+    connection = request.scope["state"]["connection"]
     watcher = Watcher(
         matches=_matcher(request, cache, selection),
         encoder=encoder,
         after=start,
         bookmarks=(lambda revision: _bookmark(output, served, revision, context.clock)) if bookmarks else None,
+        # Who does not read cannot be told anything either: the connection is broken off.
+        overflow=connection.abort,
     )
     present: list[Entry] = []
     if everything:
@@ -70,7 +73,6 @@ async def watch(context: Context, request: Request, served: Served) -> None:
         cache.replay(watcher, start)
     trigger = selection.field.exact(cache.trigger) if cache.trigger else None
     cache.attach(watcher, trigger)
-    connection = request.scope["state"]["connection"]
     connection.when_closed(watcher.close)
     context.streams.add(watcher)
     timer = asyncio.get_running_loop().call_later(seconds, watcher.close)

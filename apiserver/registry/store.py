@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from kubeling.api import errors
+from kubeling.api import errors, resources
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource
 from kubeling.apiserver.cache.cache import Cache
@@ -24,6 +24,9 @@ from kubeling.daemon.clock import Clock
 #: The bounds of the conflict loop.
 MAX_ATTEMPTS = 256
 MAX_SECONDS = 25.0
+#: Events are forgotten after an hour.
+EVENT_SECONDS = 3600
+LEASE_SHARED_SECONDS = 60
 
 
 class Stored(NamedTuple):
@@ -62,6 +65,8 @@ class Store:
         self.kv = kv
         self.cache = cache
         self._clock = clock
+        self._lease = 0
+        self._lease_until = 0.0
 
     @property
     def head(self) -> bytes:
@@ -130,13 +135,23 @@ class Store:
                 if found is not None:
                     break
                 return Stored(raw, 0)
-            commit = await self.kv.commit([Write(key, raw, 0), *change.writes])
+            commit = await self.kv.commit([Write(key, raw, 0, lease=await self._lease_of()), *change.writes])
             if commit.done:
                 return Stored(raw, commit.revision)
             if commit.current[0] is not None or change.again is None:
                 break
             change = await change.again(commit)
         raise errors.already_exists(self.resource.group, self.resource.plural, name)
+
+    async def _lease_of(self) -> int:
+        """The lease under which objects of this kind are written. One serves for a minute's worth of them."""
+        if self.resource != resources.EVENTS:
+            return 0
+        now = self._clock.monotonic()
+        if now >= self._lease_until:
+            self._lease = await self.kv.lease(EVENT_SECONDS + LEASE_SHARED_SECONDS)
+            self._lease_until = now + LEASE_SHARED_SECONDS
+        return self._lease
 
     async def change(self, namespace: str, name: str, mutate: Mutate, *, dry_run: bool = False) -> Result:
         """Read, compute, compare-and-set, until it holds. Raises 404, and whatever `mutate` raises on the newest state."""
@@ -164,7 +179,8 @@ class Store:
                 continue
             if dry_run:
                 return Result(Stored(raw, entry.revision) if raw is not None else None, entry)
-            commit = await self.kv.commit([Write(key, raw, entry.revision), *change.writes])
+            write = Write(key, raw, entry.revision, lease=await self._lease_of())
+            commit = await self.kv.commit([write, *change.writes])
             if commit.done:
                 return Result(Stored(raw, commit.revision) if raw is not None else None, entry)
             found = commit.current[0]

@@ -32,7 +32,7 @@ from kubeling.proto import etcd_pb2_grpc
 
 log = get_logger("store")
 
-Method = Literal["Range", "Txn", "Compact", "Status"]
+Method = Literal["Range", "Txn", "Compact", "Status", "LeaseGrant"]
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -86,7 +86,14 @@ class Endpoint:
             self.channel = grpc.aio.insecure_channel(self.target, options=_OPTIONS)
         kv = etcd_pb2_grpc.KVStub(self.channel)  # type: ignore[no-untyped-call]
         maintenance = etcd_pb2_grpc.MaintenanceStub(self.channel)  # type: ignore[no-untyped-call]
-        self.methods: dict[str, Any] = {"Range": kv.Range, "Txn": kv.Txn, "Compact": kv.Compact, "Status": maintenance.Status}
+        lease = etcd_pb2_grpc.LeaseStub(self.channel)  # type: ignore[no-untyped-call]
+        self.methods: dict[str, Any] = {
+            "Range": kv.Range,
+            "Txn": kv.Txn,
+            "Compact": kv.Compact,
+            "Status": maintenance.Status,
+            "LeaseGrant": lease.LeaseGrant,
+        }
         self.watch: Any = etcd_pb2_grpc.WatchStub(self.channel).Watch  # type: ignore[no-untyped-call]
 
 

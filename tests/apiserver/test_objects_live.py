@@ -264,3 +264,20 @@ def test_two_versions_of_a_kind_are_one_object(ns):
     ns.create("events", event)
     found = ns.get("events", group="events.k8s.io/v1", fieldSelector="regarding.name=p")["items"]
     assert [each["note"] for each in found] == ["hello"]
+
+
+def test_events_are_leased(on_real_etcd):
+    """They go by themselves after an hour: the store is asked for the lease that the key hangs on."""
+    import json
+    import subprocess
+
+    server = on_real_etcd.start_server()
+    with server.client() as client:
+        client.post(
+            "/api/v1/namespaces/default/events", json={"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}}
+        )
+        client.post("/api/v1/namespaces/default/configmaps", json=config_map("c"))
+    for key, leased in (("events/default/e", True), ("configmaps/default/c", False)):
+        command = ["etcdctl", "--endpoints", on_real_etcd.store_url, "get", f"/registry/{key}", "-w", "json"]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["kvs"][0]
+        assert bool(found.get("lease")) == leased

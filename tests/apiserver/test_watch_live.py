@@ -199,3 +199,35 @@ def test_every_watcher_gets_every_event_in_order(http):
         expected = [("ADDED", f"c{index}") for index in range(200)]
         for stream in streams:
             assert stream.wait(200) == expected
+
+
+def test_a_client_that_does_not_read_is_cut_off(server, ns):
+    import socket
+    import ssl
+
+    host, port = server.url.removeprefix("https://").split(":")
+    context = ssl.create_default_context(cafile=str(server.world.authority.path))
+    context.load_cert_chain(*server.world.users["admin"])
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.connect((host, int(port)))
+    tls = context.wrap_socket(raw, server_hostname=host)
+    tls.sendall(f"GET {ns.path('configmaps')}?watch=1 HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    assert tls.recv(1024)
+    ns.create("configmaps", config_map("big", x="y" * 500_000))
+
+    def metric() -> float:
+        lines = ns.http.get("/metrics").text.splitlines()
+        return sum(
+            float(line.split()[-1])
+            for line in lines
+            if line.startswith('apiserver_terminated_watchers_total{resource="configmaps"')
+        )
+
+    headers = {"content-type": "application/merge-patch+json"}
+    for index in range(60):
+        ns.http.patch(ns.path("configmaps", "big"), json={"data": {"n": str(index)}}, headers=headers)
+        if metric():
+            break
+    assert metric() == 1
+    tls.close()
