@@ -33,7 +33,8 @@ def watch(paths: Sequence[str], mask: int = MODIFY) -> Iterator[str]:
             watched[number] = path
         yield ""
         while True:
-            raw, offset, seen = os.read(fd, 4096), 0, {}
+            raw, offset = os.read(fd, 4096), 0
+            seen: dict[str, None] = {}
             while offset < len(raw):
                 number, _mask, _cookie, size = _HEAD.unpack_from(raw, offset)
                 offset += _HEAD.size + size
