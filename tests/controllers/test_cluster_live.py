@@ -118,10 +118,7 @@ async def test_garbage_collection(tools: Any, client: Client, namespace: str, ma
 
 
 async def test_namespace_has_its_furniture_and_goes_whole(tools: Any, client: Client, plane: Any, manager: Any) -> None:
-    manager(
-        "--controllers=namespace,serviceaccount,root-ca-certificate-publisher,kubernetes-service",
-        "--apiserver-endpoints=10.0.0.7:6443",
-    )
+    manager("--controllers=namespace,serviceaccount,root-ca-certificate-publisher,kubernetes-service")
     name = f"t-{uuid.uuid4().hex[:8]}"
     await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     await tools.until(lambda: client.get(SERVICE_ACCOUNTS, "default", name), "a default account")
@@ -132,7 +129,10 @@ async def test_namespace_has_its_furniture_and_goes_whole(tools: Any, client: Cl
     service = await tools.until(lambda: client.get(SERVICES, "kubernetes", "default"), "the kubernetes Service")
     assert service["spec"]["clusterIP"] == "10.96.0.1"
     endpoints = await tools.until(lambda: client.get(ENDPOINT_SLICES, "kubernetes", "default"), "its slice")
-    assert endpoints["endpoints"][0]["addresses"]
+    assert [each["addresses"] for each in endpoints["endpoints"]] == [["127.0.0.1"]]
+    assert [each["port"] for each in endpoints["ports"]] == [int(plane.url.rpartition(":")[2])], (
+        "as the apiserver's own Lease says"
+    )
 
     held = config_map("held")
     held["metadata"]["finalizers"] = ["example.com/hold"]
