@@ -52,6 +52,8 @@ class Hub:
         self._order = itertools.count()
         self._revision = 0
         self.connected = asyncio.Event()
+        self._stream: Any = None
+        self._suspected = False
 
     @property
     def revision(self) -> int:
@@ -72,8 +74,15 @@ class Hub:
             async with asyncio.timeout(seconds):
                 await future
         except TimeoutError:
+            self._suspect()
             return False
         return True
+
+    def _suspect(self) -> None:
+        """The store is ahead of what the watch has brought: the member behind it may be cut off from the others. Watch at another."""
+        if self._stream is not None and self.connected.is_set():
+            self._suspected = True
+            self._stream.cancel()
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -84,17 +93,23 @@ class Hub:
                 if self._revision == 0:
                     self._advance(await self._kv.revision())
                 await self._follow(endpoint, backoff)
+            except asyncio.CancelledError:
+                if not self._suspected:
+                    raise
+                log.warning("the watch on the store lags behind, resuming at another member", member=endpoint.target)
             except grpc.aio.AioRpcError as error:
                 log.warning("the watch on the store broke, resuming", member=endpoint.target, error=error.details())
             except Exception:
                 log.exception("the watch on the store failed, resuming", member=endpoint.target)
             finally:
+                self._suspected = False
                 self.connected.clear()
             self._kv.client.rotate(endpoint)
             await self._clock.sleep(backoff.next())
 
     async def _follow(self, endpoint: Any, backoff: Backoff) -> None:
-        stream = endpoint.watch()
+        # A member that has lost its leader shall end the stream rather than keep silent.
+        stream = self._stream = endpoint.watch(metadata=(("hasleader", "true"),))
         try:
             create = pb.WatchCreateRequest(key=_EVERYTHING, range_end=_EVERYTHING, start_revision=self._revision + 1)
             await stream.write(pb.WatchRequest(create_request=create))
@@ -111,6 +126,7 @@ class Hub:
                 if answer.events:
                     self._deliver(answer.events)
         finally:
+            self._stream = None
             stream.cancel()
 
     async def _start_over(self) -> None:

@@ -154,7 +154,12 @@ async def find(request: Request, served: Served, store: Store, selection: Select
     elif version:
         await cache.at_least(parse_version(version))
     else:
-        await cache.fresh()
+        try:
+            await cache.fresh()
+        except errors.ApiError as error:
+            if not errors.is_timeout(error):
+                raise
+            return await _from_store(store, prefix, await store.kv.revision(), limit, selection.matches, "")
     name = selection.field.exact("metadata.name")
     if name is not None and (request.info.namespace or not store.resource.namespaced):
         entry = cache.get(store.key(request.info.namespace, name))
