@@ -102,11 +102,10 @@ class PodManager:
         await self._pods.synced.wait()
         backoff = Backoff(base=0.2, limit=5)
         while not self._begun:
+            runtime = self._context.runtime
             try:
-                sandboxes, containers = (
-                    await self._context.runtime.list_sandboxes(),
-                    await self._context.runtime.list_containers(),
-                )
+                await runtime.connect()
+                sandboxes, containers = await asyncio.gather(runtime.list_sandboxes(), runtime.list_containers())
             except RuntimeFailure as error:
                 log.warning("the runtime is not there yet", error=str(error))
                 await self._context.clock.sleep(backoff.next())

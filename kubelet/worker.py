@@ -313,6 +313,8 @@ class PodWorker:
             await self._race(
                 self._stopper.stop(pod, kill.record, grace if grace is not None else grace_of(pod), runtime, kill.message)
             )
+        if actions.create_sandbox and not self._network_allows(pod):
+            return actions.kill_pod
         starts, waiting = hold_back(actions.start, context.crashes, lambda each: f"{self.uid}/{each['name']}")
         for each in waiting:
             name = each.start.container["name"]
@@ -327,8 +329,6 @@ class PodWorker:
             self._retry(each.remaining)
         if not starts and not actions.create_sandbox:
             return bool(actions.kill)
-        if actions.create_sandbox and not self._network_allows(pod):
-            return False
         return await self._bring_up(pod, runtime, actions, starts)
 
     def _network_allows(self, pod: Object) -> bool:

@@ -92,6 +92,29 @@ async def test_the_runtime_may_be_restarted(pods: Pods) -> None:
     assert identity(await pods.ready("through")) == identity(before)
 
 
+async def test_a_node_that_lost_its_power_starts_its_pods_anew(pods: Pods) -> None:
+    """New sandboxes for those that go on, the end for those that do not, and nothing of those that were deleted."""
+    cluster = pods.cluster
+    for name, policy in (("goes-on", "Always"), ("ends", "Never"), ("deleted", "Always")):
+        await pods.run(name, shell(FOREVER), nodeName=NODE, restartPolicy=policy)
+    before = await pods.ready("goes-on")
+    await pods.ready("ends")
+    deleted = await pods.ready("deleted")
+    await asyncio.to_thread(cluster.faults.stop_node, NODE)
+    await pods.delete("deleted", grace=0)
+    await asyncio.to_thread(cluster.faults.start_node, NODE)
+    pod = await pods.until("goes-on", lambda pod: restarts(pod) == 1 and is_ready(pod), 40)
+    status = container_status(pod, "c") or {}
+    assert status["containerID"].startswith("crilite://")
+    assert status["lastState"]["terminated"]["containerID"] == (container_status(before, "c") or {})["containerID"]
+    await pods.phase("ends", "Failed")
+    folder = cluster.root / "nodes" / NODE / "kubelet" / "pods" / deleted["metadata"]["uid"]
+    deadline = time.monotonic() + 20
+    while folder.exists():
+        assert time.monotonic() < deadline, "the deleted pod's volumes are still there"
+        await asyncio.sleep(0.1)
+
+
 async def test_a_killed_process_is_restarted_in_place(pods: Pods) -> None:
     await pods.run("victim", shell(FOREVER), nodeName=NODE)
     before = await pods.ready("victim")
