@@ -40,9 +40,11 @@ def _run(argv: list[str]) -> int:
         if taken and taken[0] in verbs.NAMES:
             argv = cluster_verbs.route(taken) if taken[0] == "logs" else taken
         word = argv[0] if argv else ""
+        # Only what is needed: `up` would wait longer for the modules of `get` than for its certificates.
         if word not in verbs.NAMES:
             cluster_verbs.register(app)
-        verbs.register(app, only=word)
+        if word not in cluster_verbs.NAMES:
+            verbs.register(app, only=word)
         return int(app(argv, prog_name="kubeling", standalone_mode=False) or 0)
     except globalflags.UsageError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 #: What `logs DAEMON` is called inside, since `logs POD` has the name.
 DAEMON_LOGS = "daemon-logs"
+#: The verbs that :func:`register` adds.
+NAMES = frozenset({"up", "down", "delete-cluster", "list", "kubeconfig", "status", DAEMON_LOGS, "node", "image"})
 _VALUED_LOG_FLAGS = frozenset(("--name", "-c", "--container", "--tail", "--since", "-l", "--selector", "--limit-bytes"))
 
 Name = Annotated[str, typer.Option("--name", envvar="KUBELING_NAME", help="Which cluster.")]
