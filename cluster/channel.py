@@ -33,9 +33,12 @@ def send(sock: socket.socket, message: dict[str, Any], fds: Sequence[int] = ()) 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """The next message and the descriptors that came with it (close-on-exec); None at the end of the channel."""
     try:
-        data, fds, _flags, _address = socket.recv_fds(sock, MAX_MESSAGE, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+        data, fds, _flags, _address = socket.recv_fds(sock, MAX_MESSAGE, MAX_FDS)
     except ConnectionResetError:
         return None
+    for fd in fds:
+        # MSG_CMSG_CLOEXEC would do it, if Python 3.11 passed the flags on.
+        os.set_inheritable(fd, False)
     if not data:
         for fd in fds:
             os.close(fd)

@@ -22,6 +22,8 @@ log = get_logger("cluster.control")
 
 MAX_LINE = 1024 * 1024
 MAX_CONNECTIONS = 64
+#: How long `close` waits for what is still being answered.
+CLOSE_SECONDS = 1.0
 
 Progress = Callable[[dict[str, Any]], None]
 Handler = Callable[[dict[str, Any], Progress], Awaitable[dict[str, Any]]]
@@ -33,7 +35,7 @@ class ControlServer:
     def __init__(self, path: Path, handlers: dict[str, Handler]) -> None:
         self._path = path
         self._handlers = handlers
-        self._open: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
         self._adopted: asyncio.Task[None] | None = None
 
@@ -60,8 +62,10 @@ class ControlServer:
         """Stop listening, hang up, and take the socket away."""
         if self._server is not None:
             self._server.close()
-        for writer in list(self._open):
+        for writer in self._open:
             writer.close()
+        if self._open:
+            await asyncio.wait(list(self._open.values()), timeout=CLOSE_SECONDS)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
@@ -69,7 +73,9 @@ class ControlServer:
         if len(self._open) >= MAX_CONNECTIONS:
             writer.close()
             return
-        self._open.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[writer] = task
         try:
             while line := await reader.readline():
                 answer = await self._answer(line, lambda step: _write(writer, step))
@@ -78,7 +84,7 @@ class ControlServer:
         except (ConnectionError, ValueError):
             pass  # The client hung up, or sent a line without end: there is nobody to answer.
         finally:
-            self._open.discard(writer)
+            del self._open[writer]
             writer.close()
 
     async def _answer(self, line: bytes, progress: Progress) -> dict[str, Any]:
