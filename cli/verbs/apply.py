@@ -24,6 +24,8 @@ from kubeling.client.rest import Params
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 CLIENT_SIDE = "kubectl-client-side-apply"
+#: Who owns what the client's side set: itself, or this name where the object had no managedFields before the server's side came.
+_CLIENT_SIDE_MANAGERS = (CLIENT_SIDE, "before-first-apply")
 _CONFLICT_RETRIES = 5
 _CONFLICT_ADVICE = """
 Please review the fields above--other managers have them. Either
@@ -109,9 +111,8 @@ async def _client_side(
         last = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
         if last is None:
             print(
-                f"Warning: resource {resource.plural}/{name} is missing the {LAST_APPLIED} annotation which is required by "
-                "kubeling apply. kubeling apply should only be used on resources created declaratively by either "
-                "kubeling create --save-config or kubeling apply. The missing annotation will be patched automatically.",
+                f"Warning: resource {resource.plural}/{name} is missing the {LAST_APPLIED} annotation, from which apply knows what an "
+                "earlier manifest set. It is added now; what this manifest does not mention stays as it is.",
                 file=sys.stderr,
             )
         patch = three_way(json.loads(last) if last else {}, live, wanted, schema)
@@ -173,8 +174,10 @@ def with_last_applied(obj: Obj, namespace: str | None = None) -> Obj:
 
 
 async def _server_side(session: Session, resource: Resource, obj: Obj, name: str, namespace: str | None, params: Params) -> Obj:
+    if namespace:
+        obj = {**obj, "metadata": {**obj["metadata"], "namespace": namespace}}
     made: Obj = await session.client.patch(resource, name, obj, namespace, patch_type="apply", params=params)
-    if params.get("dryRun") or _entry(made, CLIENT_SIDE, "Update") is None:
+    if params.get("dryRun") or not _client_side_entries(made):
         return made
     # It was applied on the client's side before. What that set passes to us, or nothing would ever take it away again.
     annotations = made["metadata"].get("annotations") or {}
@@ -194,20 +197,22 @@ async def _server_side(session: Session, resource: Resource, obj: Obj, name: str
     return await session.client.patch(resource, name, obj, namespace, patch_type="apply", params=params)
 
 
-def _entry(obj: Obj, manager: str, operation: str) -> Obj | None:
-    for each in obj["metadata"].get("managedFields") or []:
-        if (each.get("manager"), each.get("operation"), each.get("subresource", "")) == (manager, operation, ""):
-            return dict(each)
-    return None
+def _client_side_entries(obj: Obj) -> list[Obj]:
+    return [
+        each
+        for each in obj["metadata"].get("managedFields") or []
+        if each["manager"] in _CLIENT_SIDE_MANAGERS and each["operation"] == "Update" and not each.get("subresource")
+    ]
 
 
 def _migrated(obj: Obj, manager: str) -> list[Obj]:
     """managedFields with the client side's fields in the entry of `manager`."""
-    ours, theirs = _entry(obj, manager, "Apply"), _entry(obj, CLIENT_SIDE, "Update")
-    assert ours is not None
-    assert theirs is not None
-    rest = [each for each in obj["metadata"]["managedFields"] if each not in (ours, theirs)]
-    return [*rest, {**ours, "fieldsV1": _union(ours["fieldsV1"], theirs["fieldsV1"])}]
+    passed = _client_side_entries(obj)
+    entries = [dict(each) for each in obj["metadata"]["managedFields"] if each not in passed]
+    ours = next(each for each in entries if (each["manager"], each["operation"]) == (manager, "Apply"))
+    for each in passed:
+        ours["fieldsV1"] = _union(ours["fieldsV1"], each["fieldsV1"])
+    return entries
 
 
 def _union(left: Obj, right: Obj) -> Obj:

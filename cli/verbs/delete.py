@@ -67,8 +67,7 @@ async def delete(
     options = _options(_POLICIES[cascade], _grace(grace_period, force, now), params["dryRun"])
     if force:
         print(
-            "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. "
-            "The resource may continue to run on the cluster indefinitely.",
+            "Warning: the objects are taken out of the API at once. Nobody waits for the node: what they stand for may still run there.",
             file=sys.stderr,
         )
     reporter = Reporter(form, dry_run=dry_run)

@@ -22,13 +22,16 @@ async def explain(
 ) -> int:
     """What a field means: `kubeling explain deployment.spec.strategy`."""
     word, *fields = path.split(".")
-    resource = await session.resolve(word)
+    try:
+        resource = await session.resolve(word)
+    except CommandError as error:
+        raise CommandError(str(error).removeprefix("error: "), complete=True) from error
     group_version = api_version or resource.group_version
     group, _, version = group_version.rpartition("/")
     where = f"apis/{group_version}" if group else f"api/{group_version}"
     index = await session.client.request("GET", "/openapi/v3")
     if where not in index["paths"]:
-        raise CommandError(f'couldn\'t find resource for "{group_version}, Kind={resource.kind}"')
+        raise CommandError(f'couldn\'t find resource for "{group_version}, Resource={resource.plural}"')
     url, _, query = index["paths"][where]["serverRelativeURL"].partition("?")
     document = await session.client.request(
         "GET", url, params=dict(part.split("=", 1) for part in query.split("&") if "=" in part)

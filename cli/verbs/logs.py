@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kubeling.api.errors import ApiError
 from kubeling.api.labels import from_selector
 from kubeling.api.resources import PODS
 from kubeling.cli import flags
@@ -38,11 +39,19 @@ async def logs(
         found = listed.get("items") or []
         tail = tail if tail >= 0 or follow else 10
     elif words:
-        found = [await pod_of(session, words[0])]
+        try:
+            found = [await pod_of(session, words[0])]
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            words_ = f'error from server (NotFound): {error.message} in namespace "{session.namespace}"'
+            raise CommandError(words_) from error
         container = container or (words[1] if len(words) > 1 else "")
     else:
         raise CommandError(
-            "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'. POD or TYPE/NAME is a required argument for the logs command"
+            "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]'.\n"
+            "POD or TYPE/NAME is a required argument for the logs command\n"
+            "See 'kubeling logs -h' for help and examples"
         )
     streams = [(pod["metadata"]["name"], name) for pod in found for name in _containers(pod, container, all_containers)]
     if follow and len(streams) > _MAX_STREAMS:

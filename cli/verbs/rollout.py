@@ -28,7 +28,7 @@ async def _one(session: Session, words: list[str] | None) -> tuple[Resource, Obj
     found = await chosen(session, await targets_of(session, words or [], need_names=True))
     resource, obj = found[0]
     if resource.kind not in ("Deployment", "DaemonSet", "StatefulSet"):
-        raise CommandError(f"no rollout is known for {resource.qualified}: deployments, daemonsets and statefulsets have one")
+        raise CommandError(f"no status viewer has been implemented for {resource.kind}")
     return resource, obj
 
 
@@ -187,11 +187,12 @@ async def undo(
     resource, obj = await _one(session, words)
     if (obj.get("spec") or {}).get("paused"):
         raise CommandError(
-            f'you cannot rollback a paused deployment; resume it first with "kubeling rollout resume deployment/{obj["metadata"]["name"]}"'
+            "you cannot rollback a paused deployment; resume it first with 'kubeling rollout resume' and try again"
         )
     revisions = await _revisions(session, resource, obj)
     if len(revisions) < 2 and not to_revision:
-        raise CommandError(f"no rollout history found for {resource.kind.lower()} {obj['metadata']['name']!r}")
+        name = obj["metadata"]["name"]
+        raise CommandError(f'no rollout history found for {resource.kind.lower()} "{name}"')
     number = to_revision or sorted(revisions)[-2]
     if number not in revisions:
         raise CommandError(f"unable to find specified revision {number} in history")
@@ -238,12 +239,20 @@ async def resume(session: Session, words: flags.Words = None, selector: flags.Se
 
 
 async def _patch_each(session: Session, words: list[str] | None, selector: str, body: Obj, done: str) -> int:
-    for resource, obj in await chosen(session, await targets_of(session, words or []), selector=selector):
-        if resource.kind not in ("Deployment", "DaemonSet", "StatefulSet") or (
-            done != "restarted" and resource.kind != "Deployment"
-        ):
-            raise CommandError(f"{resource.qualified} cannot be {done}")
+    doing = {"restarted": "restarting", "paused": "pausing", "resumed": "resuming"}[done]
+    targets = await targets_of(session, words or [])
+    for resource, obj in await chosen(session, targets, selector=selector, all_of_them=True):
         meta = obj["metadata"]
+        kinds = ("Deployment", "DaemonSet", "StatefulSet") if done == "restarted" else ("Deployment",)
+        if resource.kind not in kinds:
+            raise CommandError(f'{resource.qualified} "{meta["name"]}" {doing} is not supported')
+        paused = bool((obj.get("spec") or {}).get("paused"))
+        if paused and done == "restarted":
+            raise CommandError(
+                f'{resource.qualified} "{meta["name"]}" can\'t restart paused deployment (run rollout resume first)'
+            )
+        if (paused, done) in ((True, "paused"), (False, "resumed")):
+            raise CommandError(f'{resource.qualified} "{meta["name"]}" is {"already" if paused else "not"} paused')
         await session.client.patch(
             resource, meta["name"], body, meta.get("namespace"), patch_type="strategic", field_manager="kubectl-rollout"
         )

@@ -28,11 +28,11 @@ async def run(
     field_manager: flags.FieldManager = "kubectl-run",
 ) -> int:
     """Make one pod: `kubeling run web --image=nginx --port=80`."""
+    if not image:
+        raise CommandError('required flag(s) "image" not set')
     before, _, arguments = flags.split_at_dashes(words)
     if not before:
         raise CommandError("NAME is required for run")
-    if not image:
-        raise CommandError('required flag(s) "image" not set')
     if restart not in ("Always", "OnFailure", "Never"):
         raise CommandError(f"invalid restart policy: {restart}")
     name, arguments = before[0], [*before[1:], *arguments]
@@ -110,6 +110,8 @@ async def expose(
         meta: Obj = {"name": name or obj["metadata"]["name"]}
         if obj["metadata"].get("labels"):
             meta["labels"] = obj["metadata"]["labels"]
+        if dry_run == "client" and session.namespace_given:
+            meta["namespace"] = session.namespace
         service: Obj = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec, "status": {"loadBalancer": {}}}
         namespace = obj["metadata"].get("namespace")
         made = service if dry_run == "client" else await session.client.create(SERVICES, service, namespace, params=params)

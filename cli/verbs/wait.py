@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -48,17 +47,23 @@ async def wait(
         raise CommandError("no matching resources found")
     limit = flags.duration(timeout)
     deadline = asyncio.get_running_loop().time() + (limit if limit > 0 else 0 if limit == 0 else 7 * 24 * 3600)
-    failed = 0
+    errors: list[str] = []
     for target, name, namespace in named:
         shown = output.name_with_kind(target.resource, name)
         try:
             async with asyncio.timeout_at(max(deadline, asyncio.get_running_loop().time() + 0.01)):
-                await _until(session, target.resource, name, namespace, check, must_exist=wanted not in ("delete", "create"))
-            print(f"{shown} {'deleted' if wanted == 'delete' else 'condition met'}")
+                waited = await _until(
+                    session, target.resource, name, namespace, check, must_exist=wanted not in ("delete", "create")
+                )
+            if wanted != "delete":
+                print(f"{shown} condition met")
+            elif waited:
+                print(f"{shown} deleted")
         except TimeoutError:
-            print(f"error: timed out waiting for the condition on {target.resource.plural}/{name}", file=sys.stderr)
-            failed = 1
-    return failed
+            errors.append(f"timed out waiting for the condition on {target.resource.plural}/{name}")
+    if errors:
+        raise CommandError("\n".join(errors), complete=len(errors) > 1)
+    return 0
 
 
 def check_of(condition: str) -> tuple[Check, str]:
@@ -102,7 +107,9 @@ def _has_condition(obj: Obj, name: str, value: str) -> bool:
 
 async def _until(
     session: Session, resource: Resource, name: str, namespace: str | None, check: Check, *, must_exist: bool
-) -> None:
+) -> bool:
+    """Return when `check` holds: whether that had to be waited for, or the object was there at all. Raises ApiError where it must exist and does not."""
+    seen = False
     while True:
         # List, not get: its resourceVersion is what a watch can follow from, also where the object does not exist yet.
         listed = await session.client.list(resource, namespace, field_selector=f"metadata.name={name}")
@@ -110,8 +117,9 @@ async def _until(
         current: Obj | None = items[0] if items else None
         if current is None and must_exist:
             raise ApiError({"reason": "NotFound", "code": 404, "message": f'{resource.qualified} "{name}" not found'})
+        seen = seen or current is not None
         if check(current):
-            return
+            return seen
         version = listed["metadata"]["resourceVersion"]
         stream = session.client.watch(
             resource, namespace, resource_version=version, field_selector=f"metadata.name={name}", timeout_seconds=300
@@ -119,7 +127,7 @@ async def _until(
         try:
             async for kind, obj in stream:
                 if kind != "BOOKMARK" and check(None if kind == "DELETED" else obj):
-                    return
+                    return True
         except ApiError as error:
             if error.code != 410:
                 raise
