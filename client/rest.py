@@ -49,6 +49,8 @@ _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _READ_ATTEMPTS = 5
 _BUSY_ATTEMPTS = 8
 _MAX_RETRY_AFTER = 30.0
+#: Requests under way at once; more wait their turn. A burst would otherwise open a connection each, and a TLS handshake costs more than most requests.
+_PARALLEL = 16
 
 
 class ConnectionFailed(Exception):
@@ -72,17 +74,27 @@ class Client:
         self._on_warning = on_warning
         self._clock = clock or SystemClock()
         self._current = 0
+        self._slots = asyncio.Semaphore(_PARALLEL)
+        streams = transport
         if transport is None:
             needs_tls = any(server.startswith("https:") for server in config.servers)
-            transport = httpx.AsyncHTTPTransport(
-                verify=config.ssl_context() if needs_tls else False,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60),
-                socket_options=_SOCKET_OPTIONS,
+            verify = config.ssl_context() if needs_tls else False
+            # The pool looks at all of its connections for every request, so the watches, which are many, have one of their own.
+            transport, streams = (
+                httpx.AsyncHTTPTransport(
+                    verify=verify,
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=60),
+                    socket_options=_SOCKET_OPTIONS,
+                )
+                for kept in (_PARALLEL, 1)
             )
         headers = {"user-agent": user_agent, "accept": "application/json", "accept-encoding": "identity"}
         if config.token:
             headers["authorization"] = f"Bearer {config.token}"
-        self._http = httpx.AsyncClient(transport=transport, timeout=_TIMEOUT, headers=headers, auth=config.basic, trust_env=False)
+        self._http, self._streams = (
+            httpx.AsyncClient(transport=each, timeout=_TIMEOUT, headers=headers, auth=config.basic, trust_env=False)
+            for each in (transport, streams)
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,6 +105,7 @@ class Client:
     async def close(self) -> None:
         """Close all connections."""
         await self._http.aclose()
+        await self._streams.aclose()
 
     # -- verbs ---------------------------------------------------------------------------------------------------------------------
 
@@ -303,7 +316,7 @@ class Client:
         request = self._build(method, path, _query(params), None, {**self._authorization(), **(headers or {})}, server)
         request.extensions["timeout"] = httpx.Timeout(30.0, connect=5.0, read=None).as_dict()
         try:
-            response = await self._http.send(request, stream=True)
+            response = await self._streams.send(request, stream=True)
         except httpx.TransportError as error:
             self._fail_over(server)
             raise ConnectionFailed(f"{method} {path}: {_words(error)}") from error
@@ -328,7 +341,8 @@ class Client:
         while True:
             server = self._current
             try:
-                return await self._http.send(self._build(method, path, params, content, headers, server))
+                async with self._slots:
+                    return await self._http.send(self._build(method, path, params, content, headers, server))
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 # Nothing was sent: any request may go to another apiserver, each gets two chances.
                 unreachable += 1
