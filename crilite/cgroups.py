@@ -347,8 +347,12 @@ def detect(root: str, mountinfo: str = "/proc/self/mountinfo") -> tuple[Cgroups,
         backend = V2(unified)
     else:
         return Nothing(), "no cgroup file system is mounted"
+    trial = f"{root}/trial-{os.getpid()}"
     try:
         backend.create(root, None)
+        # The root may have been there, and be another user's.
+        backend.create(trial, None)
+        backend.remove(trial)
     except OSError as error:
         return Nothing(), f"cgroups cannot be made: {error}"
     return backend, ""
