@@ -117,6 +117,8 @@ def test_an_ordinary_user(user_cluster: UserCluster) -> None:
         left.remember()
         assert all(os.stat(f"/proc/{pid}").st_uid == user_cluster.UID for pid in processes)
         assert '"worker-1": "Ready"' in user_cluster.cli("status", "--json").stdout
+        user_cluster.kubectl("run", "p", "--image=kubeling.local/host", "--command", "--", "sleep", "1000")
+        user_cluster.kubectl("wait", "--for=condition=Ready", "pod/p", "--timeout=30s")
         if deadly:
             os.kill(supervisor(user_cluster), signal.SIGKILL)
             until_gone(processes)
@@ -202,6 +204,22 @@ def test_what_cannot_be_is_refused_in_one_line(own_cluster: ClusterHandle) -> No
     assert "there is no cluster" in one_line(own_cluster.cli("down", check=False))
     assert "there is no cluster" in one_line(own_cluster.cli("status", check=False))
     assert not own_cluster.home.exists()
+
+
+def test_three_control_planes_lose_one(own_cluster: ClusterHandle) -> None:
+    """The host's port is shared by three apiservers: one that is gone gets no connections, and comes back when its node boots again."""
+    own_cluster.cli("up", "--control-planes=3", "--workers=0")
+    leaders = [d["node"] for d in own_cluster.status()["daemons"] if d.get("leader")]
+    assert len(leaders) == 1
+    own_cluster.cli("node", "stop", leaders[0])
+    own_cluster.kubectl("create", "configmap", "made-without", "--request-timeout=20s")
+    for _ in range(12):
+        assert own_cluster.kubectl("get", "--raw", "/livez", "--request-timeout=5s").stdout == "ok"
+    own_cluster.cli("node", "start", leaders[0])
+    deadline = time.monotonic() + 30
+    while not all(d["health"] in ("ok", "") for d in own_cluster.status()["daemons"]):
+        assert time.monotonic() < deadline, own_cluster.status()["daemons"]
+        time.sleep(0.1)
 
 
 def test_two_clusters_side_by_side(own_cluster: ClusterHandle, tmp_path: Path) -> None:
