@@ -67,7 +67,7 @@ def _event_to_core(obj: Object) -> Object:
 
 def _hpa_to_v1(obj: Object) -> Object:
     spec = dict(obj.get("spec") or {})
-    metadata = dict(obj["metadata"])
+    metadata = dict(obj.get("metadata") or {})
     annotations = dict(metadata.get("annotations") or {})
     metrics = spec.pop("metrics", None) or []
     behavior = spec.pop("behavior", None)
@@ -95,7 +95,7 @@ def _hpa_to_v1(obj: Object) -> Object:
 
 def _hpa_to_v2(obj: Object) -> Object:
     spec = dict(obj.get("spec") or {})
-    metadata = dict(obj["metadata"])
+    metadata = dict(obj.get("metadata") or {})
     annotations = dict(metadata.get("annotations") or {})
     metrics: list[Any] = []
     utilization = spec.pop("targetCPUUtilizationPercentage", None)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl
 
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
-_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class PathInfo:
     def verb(self, method: str, watching: bool) -> str:
         """The API verb of an HTTP method here; the method in lower case where there is none."""
         verb = _VERBS.get(method, method.lower())
-        if not self.resource:
+        if not self.resource or (self.watch and verb != "get"):
             return method.lower()
         if not self.name:
             if verb == "get":

@@ -22,7 +22,7 @@ _PATIENCE = 2.0
 
 def make(context: Context) -> FastAPI:
     """The application."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     _version(app)
     _health(app, context)
     _metrics(app, context)

@@ -14,7 +14,7 @@ from kubeling.apiserver.cache.entry import Entry, make_entry
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers.common import respond_stored, store_of
 from kubeling.apiserver.registry.kinds import Served
-from kubeling.apiserver.registry.store import Store, parse_version
+from kubeling.apiserver.registry.store import MAX_VERSION, Store, parse_integer, parse_version
 from kubeling.apiserver.request import Request
 
 Matches = Callable[[Entry], bool]
@@ -81,7 +81,12 @@ class Token:
             revision, start = found["rv"], found["start"]
         except (ValueError, KeyError, TypeError):
             raise errors.bad_request(f"continue key is not valid: {text[:64]}") from None
-        if found.get("v") != "meta.k8s.io/v1" or not isinstance(revision, int) or revision <= 0 or not isinstance(start, str):
+        if (
+            found.get("v") != "meta.k8s.io/v1"
+            or not isinstance(revision, int)
+            or not 0 < revision < MAX_VERSION
+            or not isinstance(start, str)
+        ):
             raise errors.bad_request(f"continue key is not valid: {text[:64]}")
         return cls(revision, start)
 
@@ -206,10 +211,7 @@ async def _from_store(store: Store, prefix: str, revision: int, limit: int, matc
 def _limit(text: str) -> int:
     if not text:
         return 0
-    try:
-        return max(0, int(text))
-    except ValueError:
-        raise errors.bad_request(f'Invalid value: "{text}": strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    return max(0, parse_integer(text))
 
 
 def _check_match(request: Request, version: str, match: str, token: str) -> None:

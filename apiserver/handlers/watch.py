@@ -21,7 +21,7 @@ from kubeling.apiserver.handlers.common import store_of
 from kubeling.apiserver.handlers.read import Selection
 from kubeling.apiserver.negotiate import Output
 from kubeling.apiserver.registry.kinds import Served
-from kubeling.apiserver.registry.store import parse_version
+from kubeling.apiserver.registry.store import parse_integer, parse_version
 from kubeling.apiserver.request import Request, is_true
 from kubeling.daemon.clock import Clock
 
@@ -113,10 +113,7 @@ def _send_initial(request: Request) -> bool | None:
 
 def _timeout(context: Context, text: str) -> float:
     if text:
-        try:
-            seconds = int(text)
-        except ValueError:
-            raise errors.bad_request(f'Invalid value: "{text}": strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        seconds = parse_integer(text)
         if seconds > 0:
             return float(min(seconds, 24 * 3600))
     return _MIN_SECONDS * (1 + context.random.random())

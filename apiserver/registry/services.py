@@ -57,7 +57,9 @@ class ServiceAllocator:
         self._clock = clock
 
     async def on_create(self, obj: Object) -> Change:
-        """Give what the Service needs."""
+        """Give what the Service needs; one without a name gets nothing, and will be refused."""
+        if not obj["metadata"].get("name"):
+            return Change(obj)
         return await self._propose(obj, copy_json(obj.get("spec") or {}), set())
 
     async def _propose(self, obj: Object, spec: dict[str, Any], taken: set[str]) -> Change:

@@ -24,6 +24,8 @@ from kubeling.daemon.clock import Clock
 #: The bounds of the conflict loop.
 MAX_ATTEMPTS = 256
 MAX_SECONDS = 25.0
+#: Revisions are int64.
+MAX_VERSION = 1 << 63
 #: Events are forgotten after an hour.
 EVENT_SECONDS = 3600
 LEASE_SHARED_SECONDS = 60
@@ -207,8 +209,16 @@ def _timeless(obj: Object) -> Object:
 
 def parse_version(text: str) -> int:
     """A resourceVersion parameter. Raises 400."""
-    if not (text.isascii() and text.isdigit()) or len(text) > 19:
-        raise errors.bad_request(f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) >= MAX_VERSION:
+        raise errors.bad_request(f'Invalid value: "{text[:64]}": strconv.ParseUint: parsing "{text[:64]}": invalid syntax')
+    return int(text)
+
+
+def parse_integer(text: str) -> int:
+    """An int64 parameter. Raises 400."""
+    digits = text.removeprefix("-").removeprefix("+")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 19 or abs(int(text)) >= MAX_VERSION:
+        raise errors.bad_request(f'Invalid value: "{text[:64]}": strconv.ParseInt: parsing "{text[:64]}": invalid syntax')
     return int(text)
 
 
