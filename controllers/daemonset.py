@@ -50,6 +50,7 @@ class DaemonSetController:
         self._expected = Expectations(ctx.clock)
         #: (DaemonSet's uid, node) → how long to wait before its failed pod is replaced, and until when.
         self._backoff: dict[tuple[str, str], tuple[Backoff, float]] = {}
+        self._sets.add_handler(self._forget)
         self._pods.add_handler(self._expected.observe)
         self._nodes.add_handler(self._node_changed)
         self._loop = Reconciler("daemonset-controller", self.reconcile, workers=2, clock=ctx.clock)
@@ -73,6 +74,11 @@ class DaemonSetController:
             return
         for each in self._sets.store:
             self._loop.queue.add(request_for(each))
+
+    def _forget(self, change: Change) -> None:
+        if change.new is None:
+            for place in [each for each in self._backoff if each[0] == uid_of(change.obj)]:
+                del self._backoff[place]
 
     async def reconcile(self, request: Request) -> float | None:
         """Place, update, count."""

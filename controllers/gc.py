@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kubeling.api.errors import ApiError, is_not_found
+from kubeling.api.errors import ApiError, is_conflict, is_not_found
 from kubeling.api.meta import finalizers_of, is_deleting, name_of, namespace_of, owner_references_of, resource_version_of, uid_of
 from kubeling.api.resources import Resource
 from kubeling.client.batch import parallel
@@ -86,6 +86,8 @@ class GarbageCollector:
             # Named by cluster-scoped objects, which cannot have such an owner: each is told so when it is judged.
             self._enqueue(Work(check=set(node.dependents)))
             return None
+        if not (node.virtual or node.waiting) and self._graph.is_abandoned(node) and await self._delete_as_seen(resource, node):
+            return None
         live = await self._get(resource, node.name, node.namespace if resource.namespaced else "")
         if live is None or uid_of(live) != node.uid:
             self._enqueue(self._graph.vanished(node.uid))
@@ -119,9 +121,18 @@ class GarbageCollector:
                     break
             await self._delete(resource, live, "Foreground")
             return
-        finalizers = finalizers_of(live)
-        policy: Policy = "Orphan" if ORPHAN in finalizers else "Foreground" if FOREGROUND in finalizers else "Background"
-        await self._delete(resource, live, policy)
+        await self._delete(resource, live, _policy(finalizers_of(live)))
+
+    async def _delete_as_seen(self, resource: Resource, node: Node) -> bool:
+        """Without asking first: the resourceVersion makes sure that it is what we saw. False where it has changed since."""
+        seen = {"metadata": {"name": node.name, "namespace": node.namespace, "uid": node.uid, "resourceVersion": node.version}}
+        try:
+            await self._delete(resource, seen, _policy(node.finalizers))
+        except ApiError as error:
+            if is_conflict(error):
+                return False
+            raise
+        return True
 
     async def _judge(self, node: Node, live: Obj) -> Owners:
         found = Owners()
@@ -245,6 +256,10 @@ class GarbageCollector:
         except ApiError as error:
             if not is_not_found(error):
                 raise
+
+
+def _policy(finalizers: Sequence[str]) -> Policy:
+    return "Orphan" if ORPHAN in finalizers else "Foreground" if FOREGROUND in finalizers else "Background"
 
 
 def garbagecollector(ctx: Context) -> Callable[[], Awaitable[None]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubeling.api.meta import finalizers_of, is_deleting, name_of, namespace_of, owner_references_of, uid_of
+from kubeling.api.meta import finalizers_of, is_deleting, name_of, namespace_of, owner_references_of, resource_version_of, uid_of
 from kubeling.api.resources import Resource
 from kubeling.client.informer import Change
 from kubeling.controllers.context import Obj
@@ -32,6 +32,9 @@ class Node:
     resource: Resource | None = None
     owners: tuple[dict[str, Any], ...] = ()
     dependents: dict[str, Node] = field(default_factory=dict)
+    #: The resourceVersion in which it was last seen.
+    version: str = ""
+    finalizers: tuple[str, ...] = ()
     deleting: bool = False
     #: Waits for its dependents (foreground deletion).
     waiting: bool = False
@@ -114,6 +117,10 @@ class Graph:
         self._gone(uid, work, for_good=node is not None and not node.virtual)
         return work
 
+    def is_abandoned(self, node: Node) -> bool:
+        """Whether every owner that it was last seen with is known to be gone."""
+        return bool(node.owners) and all(self.absent.holds(each, node.namespace) for each in node.owners)
+
     def _seen(self, resource: Resource, obj: Obj, work: Work) -> None:
         uid = uid_of(obj)
         node = self.nodes.get(uid)
@@ -162,6 +169,7 @@ class Graph:
 
     def _transitions(self, node: Node, obj: Obj, work: Work) -> None:
         finalizers = finalizers_of(obj)
+        node.version, node.finalizers = resource_version_of(obj), tuple(finalizers)
         node.deleting = is_deleting(obj)
         waiting = node.deleting and FOREGROUND in finalizers
         orphaning = node.deleting and ORPHAN in finalizers

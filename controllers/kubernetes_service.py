@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from kubeling.api.errors import ApiError, is_already_exists
+from kubeling.api.errors import ApiError, is_already_exists, is_invalid, is_not_found
 from kubeling.api.meta import annotations_of, labels_of, name_of, spec_of
 from kubeling.api.resources import ENDPOINT_SLICES, ENDPOINTS, LEASES, SERVICES, Resource
 from kubeling.client.controller import Reconciler, Request
@@ -160,10 +160,20 @@ class KubernetesServiceController:
             try:
                 await self._client.create(resource, body, NAMESPACE)
             except ApiError as error:
-                if not is_already_exists(error):
+                # The Service's own address is refused as taken before its name is.
+                if not (is_already_exists(error) or (is_invalid(error) and await self._is_there(resource, name_of(body)))):
                     raise
         elif any((existing.get(field) or []) != body[field] for field in fields):
             await self._client.update(resource, {**existing, **{field: body[field] for field in fields}})
+
+    async def _is_there(self, resource: Resource, name: str) -> bool:
+        try:
+            await self._client.get(resource, name, NAMESPACE)
+        except ApiError as error:
+            if is_not_found(error):
+                return False
+            raise
+        return True
 
     async def _drop_slices(self, wanted: set[str]) -> None:
         for each in self._slices.store.in_namespace(NAMESPACE):
