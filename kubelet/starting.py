@@ -119,6 +119,9 @@ class Starter:
             self._event(pod, start, "Warning", "Failed", f"Error: {error}")
             raise StartProblem("CreateContainerConfigError", str(error)) from error
         try:
+            if start.last is not None and start.last.state == "created":
+                # An earlier kubelet died before it could start it. It never ran, so this is no restart.
+                await self._context.runtime.remove_container(start.last.id)
             container_id = await self._context.runtime.create_container(place.id, config, place.config)
         except RuntimeFailure as error:
             self._event(pod, start, "Warning", "Failed", f"Error: {error}")
@@ -148,7 +151,7 @@ class Starter:
         """The restart count of the container to be, from whoever remembers the last one."""
         name = start.container["name"]
         if start.last is not None:
-            return start.last.attempt + 1
+            return start.last.attempt + (start.last.state != "created")
         known = container_status(pod, name) or {}
         from_api = (known.get("restartCount") or 0) + 1 if known.get("containerID") else 0
         return max(from_api, self._files.last_attempt(pod, name) + 1)
