@@ -7,7 +7,7 @@
 | ``ca/`` | the two authorities with their keys | nobody: whoever has it can be anybody |
 | ``control-plane/`` | the certificates of the store's members and of the apiserver, the service-account keys, kubeconfigs | control planes |
 | ``<node>/`` | the kubelet's certificate, kubeconfigs of kubelet and kubeproxy | that node |
-| ``admin/`` | kubeconfigs of the administrator | you |
+| ``admin/`` | the administrator's kubeconfig | you |
 
 What exists stays: run it again with one more ``--node`` and only that node's folder is new. Everything comes from :mod:`kubeling.cluster.pki` and
 :mod:`kubeling.cluster.kubeconfig`, which `kubeling up` uses as well.
@@ -91,8 +91,9 @@ class Identities:
         if not store.has("apiserver-etcd-client"):
             store.save("apiserver-etcd-client", pki.issue(self._etcd_ca, "kube-apiserver-etcd-client", client=True))
         pki.service_account_keys(store)
-        for component in ("scheduler", "controllers", "dns", "cloud", "kubeproxy"):
+        for component in ("scheduler", "controllers", "dns", "cloud"):
             self._kubeconfig(folder, component, self._servers)
+        self._kubeconfig(folder, "admin", self._servers, file="bootstrap")
 
     def node(self, place: Place) -> None:
         """What a worker needs."""
@@ -106,10 +107,8 @@ class Identities:
             self._kubeconfig(folder, component, self._servers, node=place.name)
 
     def admin(self, outside: str) -> None:
-        """The administrator's kubeconfigs: `admin.conf` for where the API is published, `internal.conf` for within."""
-        folder = self._folder("admin")
-        self._kubeconfig(folder, "admin", [outside] if outside else self._servers)
-        self._kubeconfig(folder, "admin", self._servers, file="internal")
+        """The administrator's kubeconfig, for where the API is published."""
+        self._kubeconfig(self._folder("admin"), "admin", [outside] if outside else self._servers)
 
     def _kubeconfig(self, folder: Path, component: str, servers: Sequence[str], *, node: str = "", file: str = "") -> None:
         path = folder / f"{file or component}.conf"

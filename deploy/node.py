@@ -169,7 +169,9 @@ class Init:
             while daemon.pid and (left := deadline - time.monotonic()) > 0:
                 signal.sigtimedwait({signal.SIGCHLD}, left)
                 self._reap(restart=False)
-            daemon.send(signal.SIGKILL)
+            if daemon.pid:
+                daemon.send(signal.SIGKILL)
+                os.waitpid(daemon.pid, 0)
         return 0
 
 

@@ -18,6 +18,7 @@ name=klc$$
 netns=/run/netns/$name
 dockerd_pid=
 began=$(date +%s%N)
+plugins=$([ -e /run/docker ] || echo /run/docker)
 
 export DOCKER_HOST=unix://$work/docker.sock COMPOSE_PROJECT_NAME=$name
 export IMAGE=kubeling:$name BASE=kubeling-base:$name API_PORT=7443 BUILD_NETWORK=host DOCKER_BUILDKIT=0
@@ -80,6 +81,7 @@ cleanup() {
     awk -v at="$work/" 'index($5, at) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r at; do umount -l "$at"; done
     [ -e "$netns" ] && ip netns del "$name"
     find /sys/fs/cgroup -depth -type d -path "*/$name*" -exec rmdir {} + 2>/dev/null
+    [ -z "$plugins" ] || rmdir "$plugins/plugins" "$plugins" 2>/dev/null
     rm -rf "$work"
     exit $status
 }
