@@ -67,6 +67,11 @@ class Inventory:
         informer = self._informers.get(resource)
         return informer is not None and bool(informer.store.in_namespace(namespace))
 
+    def count(self, qualified: str, namespace: str) -> int:
+        """How many objects of `plural` or `plural.group` our copy shows in a namespace."""
+        found = [each for each in self._informers.values() if each.resource.qualified == qualified]
+        return len(found[0].store.in_namespace(namespace)) if found else 0
+
     async def run(self) -> None:
         """Follow the kinds until cancelled."""
         async with Supervisor(self._ctx.clock) as parts:

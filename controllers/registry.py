@@ -31,6 +31,7 @@ CONTROLLERS: dict[str, str] = {
     "serviceaccount": "serviceaccount:serviceaccount",
     "root-ca-certificate-publisher": "root_ca:rootca",
     "namespace": "namespace:namespace",
+    "resourcequota": "resource_quota:resourcequota",
     "garbagecollector": "gc:garbagecollector",
 }
 

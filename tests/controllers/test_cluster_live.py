@@ -18,6 +18,7 @@ from kubeling.api.resources import (
     NAMESPACES,
     NODES,
     PODS,
+    RESOURCE_QUOTAS,
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
@@ -53,7 +54,10 @@ async def gone(client: Client, resource: Resource, name: str, namespace: str | N
 
 
 async def test_garbage_collection(tools: Any, client: Client, namespace: str, manager: Any) -> None:
-    manager("--controllers=garbagecollector")
+    manager("--controllers=garbagecollector,resourcequota")
+    hard = {"count/configmaps": "50", "services.loadbalancers": "2", "requests.memory": "1Gi"}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": hard}}
+    await client.create(RESOURCE_QUOTAS, quota, namespace)
 
     async def make(name: str, *owners: Obj, blocking: bool = False) -> Obj:
         return await client.create(CONFIG_MAPS, config_map(name, *owners, blocking=blocking), namespace)
@@ -100,6 +104,13 @@ async def test_garbage_collection(tools: Any, client: Client, namespace: str, ma
     assert not await is_gone("front")
     await client.patch(CONFIG_MAPS, "held", {"metadata": {"finalizers": None}}, namespace)
     await tools.until(lambda: is_gone("front"), "then the owner goes")
+
+    async def counted() -> bool:
+        there = len((await client.list(CONFIG_MAPS, namespace))["items"])
+        status = (await client.get(RESOURCE_QUOTAS, "q", namespace))["status"]
+        return status.get("used") == {"count/configmaps": str(there), "services.loadbalancers": "0", "requests.memory": "0"}
+
+    await tools.until(counted, "the quota counts what is left")
 
     # Orphan: the dependents stay, without the reference.
     parent = await make("parent")
