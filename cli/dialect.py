@@ -37,7 +37,8 @@ class _Reader(_Loader):  # type: ignore[misc]
     """The loader of version 1.1, with keys as text."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
-        return {_key(key): value for key, value in super().construct_mapping(node, deep).items()}
+        self.flatten_mapping(node)
+        return {_key(self.construct_object(key, deep=True)): self.construct_object(value, deep=deep) for key, value in node.value}
 
 
 class _Writer(_Dumper):  # type: ignore[misc]

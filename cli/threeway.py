@@ -78,6 +78,8 @@ def _change_list(patch: Obj, key: str, have: list[Any], wanted: list[Any], field
             changed.append(element)
             continue
         below = _changes(live, element, _element(field))
+        if below and "retainKeys" in field.patch_strategy:
+            below["$retainKeys"] = sorted(element)
         if below:
             changed.append({merge_key: element[merge_key], **below})
     order = [element.get(merge_key) for element in wanted]

@@ -166,7 +166,7 @@ def _changed(taints: list[Obj], change: str, node: str, overwrite: bool) -> list
         key, _, effect = change[:-1].partition(":")
         left = [each for each in taints if each["key"] != key.partition("=")[0] or (effect and each["effect"] != effect)]
         if len(left) == len(taints):
-            raise CommandError(f'taint "{change[:-1]}" not found on node {node}')
+            raise CommandError(f'taint "{change[:-1]}" not found')
         return left
     body, _, effect = change.rpartition(":")
     if effect not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
