@@ -9,7 +9,7 @@ from datetime import datetime
 from kubeling.api import pods, taints
 from kubeling.api.affinity import pod_matches_node
 from kubeling.api.intstr import scaled
-from kubeling.api.meta import copy_json, generation_of, is_deleting, labels_of, name_of, spec_of, status_of
+from kubeling.api.meta import generation_of, is_deleting, labels_of, name_of, spec_of, status_of
 from kubeling.api.resources import DAEMON_SETS
 from kubeling.controllers.children import oldest_first, pod_from_template
 from kubeling.controllers.context import Obj
@@ -71,22 +71,26 @@ def target_node(pod: Obj) -> str:
     return ""
 
 
-def belongs(daemon_set: Obj, node: Obj) -> tuple[bool, bool]:
-    """(should run there, may go on running there). A NoSchedule taint keeps new pods away, not those that run."""
-    template = copy_json(spec_of(daemon_set).get("template") or {})
-    wanted = (template.get("spec") or {}).get("nodeName")
-    if wanted and wanted != name_of(node):
-        return False, False
-    pod = {"metadata": template.get("metadata") or {}, "spec": template.get("spec") or {}}
-    if not pod_matches_node(pod, node):
-        return False, False
-    tolerations = daemon_pod({**daemon_set, "spec": {**spec_of(daemon_set), "template": template}}, name_of(node), "x", "")[
-        "spec"
-    ]["tolerations"]
-    found = spec_of(node).get("taints")
-    if taints.untolerated(found, tolerations) is None:
-        return True, True
-    return False, taints.untolerated(found, tolerations, (taints.NO_EXECUTE,)) is None
+class Fit:
+    """Where a DaemonSet's pods belong; made once for a step, asked for every node."""
+
+    def __init__(self, daemon_set: Obj) -> None:
+        # The template as it is, without the pin to a node: that would let it fit nowhere else.
+        template = spec_of(daemon_set).get("template") or {}
+        self._pod = {"metadata": template.get("metadata") or {}, "spec": template.get("spec") or {}}
+        self._node = self._pod["spec"].get("nodeName")
+        self._tolerations = daemon_pod(daemon_set, "", "x", "")["spec"]["tolerations"]
+
+    def __call__(self, node: Obj) -> tuple[bool, bool]:
+        """(should run there, may go on running there). A NoSchedule taint keeps new pods away, not those that run."""
+        if self._node and self._node != name_of(node):
+            return False, False
+        if not pod_matches_node(self._pod, node):
+            return False, False
+        found = spec_of(node).get("taints")
+        if not found or taints.untolerated(found, self._tolerations) is None:
+            return True, True
+        return False, taints.untolerated(found, self._tolerations, (taints.NO_EXECUTE,)) is None
 
 
 @dataclass(slots=True)
@@ -125,10 +129,11 @@ def place(
     """One pod on every node where one belongs, none where none may be. An update is not driven here."""
     plan = Plan()
     surge = surge_and_unavailable(daemon_set, len(nodes))[0] if is_rolling(daemon_set) else 0
+    fit = Fit(daemon_set)
     for node in nodes:
         name = name_of(node)
         here = by_node.get(name, ())
-        run, stay = belongs(daemon_set, node)
+        run, stay = fit(node)
         if not stay:
             plan.delete += [each for each in here if not is_deleting(each)]
             continue
@@ -168,7 +173,8 @@ def update(
     daemon_set: Obj, nodes: Sequence[Obj], by_node: Mapping[str, Sequence[Obj]], hashed: str, available: Callable[[Obj], bool]
 ) -> Plan:
     """The next step of a RollingUpdate: old pods to delete, or (surging) nodes to get a new pod beside the old one."""
-    here = [name_of(each) for each in nodes if belongs(daemon_set, each)[0]]
+    fit = Fit(daemon_set)
+    here = [name_of(each) for each in nodes if fit(each)[0]]
     surge, unavailable = surge_and_unavailable(daemon_set, len(here))
     plan = Plan()
     candidates: list[Obj] = []
@@ -228,9 +234,10 @@ def new_status(daemon_set: Obj, nodes: Sequence[Obj], by_node: Mapping[str, Sequ
         0,
     )
     min_ready = spec_of(daemon_set).get("minReadySeconds") or 0
+    fit = Fit(daemon_set)
     for node in nodes:
         here = oldest_first(each for each in by_node.get(name_of(node), ()) if not pods.is_terminal(each))
-        run, _ = belongs(daemon_set, node)
+        run, _ = fit(node)
         if not run:
             counts["numberMisscheduled"] += bool(here)
             continue

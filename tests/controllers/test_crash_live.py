@@ -71,8 +71,8 @@ async def assert_right(tools: Any, client: Client, namespace: str, image: str, r
         assert any(each["type"] == "Complete" and each["status"] == "True" for each in status.get("conditions") or ()), status
         pods = (await client.list(PODS, namespace, label_selector="job-name=j"))["items"]
         succeeded = [each for each in pods if each["status"]["phase"] == "Succeeded"]
-        assert status["succeeded"] == len(succeeded), "each finished pod was counted once"
-        assert status["succeeded"] >= COMPLETIONS
+        # A pod too many, made by the second of two leaders, may end when the Job is complete and nobody counts any more.
+        assert COMPLETIONS <= status["succeeded"] <= len(succeeded), "no finished pod was counted twice"
         assert not any(each["metadata"].get("finalizers") for each in pods)
 
     async def apart() -> None:
