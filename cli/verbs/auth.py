@@ -10,6 +10,27 @@ import typer
 from kubeling.cli import flags, output
 from kubeling.cli.session import CommandError, Obj, Session
 
+_VERBS = frozenset(
+    (
+        "get",
+        "list",
+        "watch",
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "deletecollection",
+        "use",
+        "bind",
+        "impersonate",
+        "*",
+        "approve",
+        "sign",
+        "escalate",
+        "attest",
+        "proxy",
+    )
+)
 _AUTHORIZATION = "/apis/authorization.k8s.io/v1"
 _AUTHENTICATION = "/apis/authentication.k8s.io/v1"
 
@@ -29,46 +50,43 @@ async def can_i(
         raise CommandError(
             "you must specify two arguments: verb resource or verb resource/resourceName.\nSee 'kubeling auth can-i -h' for help and examples."
         )
-    action, what = words[0], words[1]
+    action, what, warnings = words[0], words[1], list[str]()
     if what.startswith("/"):
         spec: Obj = {"nonResourceAttributes": {"verb": action, "path": what}}
     else:
         word, _, name = what.partition("/")
-        attributes: Obj = {"verb": action, "name": name or "".join(words[2:])}
-        namespaced = True
-        if word == "*":
-            attributes |= {"group": "*", "resource": "*"}
-        else:
-            try:
-                resource = await session.resolve(word)
-                attributes |= {"group": resource.group, "version": resource.version, "resource": resource.plural}
-                namespaced = resource.namespaced
-                if not namespaced and not quiet:
-                    print(
-                        f"Warning: resource '{resource.plural}' is not namespace scoped"
-                        + (f" in group '{resource.group}'" if resource.group else ""),
-                        file=sys.stderr,
-                    )
-                    print(file=sys.stderr)
-            except CommandError:
-                print(f"Warning: the server doesn't have a resource type '{word}'\n", file=sys.stderr)
-                attributes["resource"] = word
-        if namespaced and not all_namespaces:
-            attributes["namespace"] = session.namespace
-        if subresource:
-            attributes["subresource"] = subresource
+        attributes = await _attributes(session, word, warnings)
+        attributes |= {"verb": action, "name": name or "".join(words[2:]), "subresource": subresource}
+        if all_namespaces:
+            attributes["namespace"] = ""
         spec = {"resourceAttributes": {key: value for key, value in attributes.items() if value}}
+        if action not in _VERBS:
+            warnings.append(f"verb '{action}' is not a known verb")
+    for text in [] if quiet else warnings:
+        print(f"Warning: {text}\n", file=sys.stderr)
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
     answer = (await session.client.request("POST", f"{_AUTHORIZATION}/selfsubjectaccessreviews", body=body)).get("status") or {}
     allowed = bool(answer.get("allowed"))
     if not quiet:
-        words_ = "yes" if allowed else "no"
-        if not allowed and answer.get("reason"):
-            words_ += f" - {answer['reason']}"
-        if not allowed and answer.get("evaluationError"):
-            words_ += f" - {answer['evaluationError']}"
-        print(words_)
+        reasons = [] if allowed else [answer[key] for key in ("reason", "evaluationError") if answer.get(key)]
+        print(" - ".join(["yes" if allowed else "no", *reasons]))
     return 0 if allowed else 1
+
+
+async def _attributes(session: Session, word: str, warnings: list[str]) -> Obj:
+    """What a kind is to an authorizer, and in which namespace; what is odd about it is added to `warnings`."""
+    if word == "*":
+        return {"group": "*", "resource": "*", "namespace": session.namespace}
+    try:
+        resource = await session.resolve(word)
+    except CommandError:
+        warnings.append(f"the server doesn't have a resource type '{word}'")
+        return {"resource": word, "namespace": session.namespace}
+    if not resource.namespaced:
+        of_group = f" in group '{resource.group}'" if resource.group else ""
+        warnings.append(f"resource '{resource.plural}' is not namespace scoped{of_group}")
+    namespace = session.namespace if resource.namespaced else ""
+    return {"group": resource.group, "version": resource.version, "resource": resource.plural, "namespace": namespace}
 
 
 async def _list(session: Session) -> int:

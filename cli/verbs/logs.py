@@ -33,7 +33,10 @@ async def logs(
     prefix: Annotated[bool, typer.Option("--prefix", help="Say before each line whose it is.")] = False,
     limit_bytes: Annotated[int, typer.Option("--limit-bytes", help="At most so many bytes; 0 is all.")] = 0,
 ) -> int:
-    """Show what a pod's containers wrote: `kubeling logs web-1 -f`, `kubeling logs deploy/web`, `kubeling logs -l app=web --prefix`."""
+    """Show what a pod's containers wrote: `kubeling logs web-1 -f`, `kubeling logs deploy/web`, `kubeling logs -l app=web --prefix`.
+
+    The name of a daemon (apiserver, worker-1/kubelet …) shows what that writes, as `kubeling daemon-logs` does; a pod of such a name is `pod/NAME`.
+    """
     if selector:
         listed = await session.client.list(PODS, session.namespace, label_selector=selector)
         found = listed.get("items") or []

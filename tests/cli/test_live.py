@@ -46,7 +46,7 @@ metadata: {name: conf}
 data: {a: "1", b: "2", html: "<&>"}
 """
 SECOND = FIRST.replace("replicas: 2", "replicas: 3").replace("nginx:1", "nginx:2").replace(', {name: B, value: "2"}', "")
-SECOND = SECOND.replace('b: "2"', 'c: "3"').replace("port: 80, name", "port: 81, name")
+SECOND = SECOND.replace('b: "2"', 'c: "3"').replace("port: 80, name: http", "port: 81, name: other")
 
 
 @pytest.fixture
