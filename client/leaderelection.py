@@ -1,8 +1,8 @@
 """Leader election by a Lease object, as client-go does it: for liveness and for not doing work twice, never for correctness.
 
 The holder renews every `retry_period`; another takes over when the record has not changed for `lease_duration` *of its own clock*, so that
-clocks need not agree. Every write is a compare-and-set on the resourceVersion. Two leaders are possible for moments: whatever runs under a
-lease must be safe with two.
+clocks need not agree; a holder that was killed on this very machine is succeeded at once (:mod:`kubeling.client.identity`). Every write is a
+compare-and-set on the resourceVersion. Two leaders are possible for moments: whatever runs under a lease must be safe with two.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import LEASES
 from kubeling.api.times import format_micro_time
+from kubeling.client.identity import is_known_dead
 from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
@@ -117,7 +118,8 @@ class LeaderElector:
         spec = lease.get("spec") or {}
         mine = spec.get("holderIdentity") == self._identity
         duration = spec.get("leaseDurationSeconds") or self._timing.lease_duration
-        if spec.get("holderIdentity") and not mine and self._clock.monotonic() < self._observed_at + duration:
+        holder = spec.get("holderIdentity")
+        if holder and not mine and self._clock.monotonic() < self._observed_at + duration and not is_known_dead(holder):
             return False
         return await self._write(lease, transitions=int(spec.get("leaseTransitions") or 0) + (0 if mine else 1))
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kubeling.client import identity
 from kubeling.client.events import EventRecorder
 from kubeling.client.informer import InformerFactory
 from kubeling.client.kubeconfig import ClientConfig
@@ -49,8 +48,7 @@ async def run(config: Config, *, clock: Clock | None = None) -> None:
             await run_controllers(client, config, clock)
 
         if config.leader_elect:
-            identity = f"{socket.gethostname()}_{uuid.uuid4()}"
-            await LeaderElector(client, LEASE, identity, timing=config.timing, clock=clock).run(lead)
+            await LeaderElector(client, LEASE, identity.make(), timing=config.timing, clock=clock).run(lead)
         else:
             await lead()
 

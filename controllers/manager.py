@@ -6,10 +6,9 @@ A standby holds nothing but its connection: informers are made when it is electe
 from __future__ import annotations
 
 import asyncio
-import socket
-import uuid
 from dataclasses import dataclass, field
 
+from kubeling.client import identity
 from kubeling.client.informer import InformerFactory
 from kubeling.client.kubeconfig import ClientConfig
 from kubeling.client.leaderelection import LeaderElector, Timing
@@ -52,7 +51,7 @@ async def run(config: Config, *, clock: Clock | None = None) -> None:
             await run_controllers(client, config.options, names, clock)
 
         if config.leader_elect:
-            elector = LeaderElector(client, LEASE, identity(), timing=config.timing, clock=clock)
+            elector = LeaderElector(client, LEASE, identity.make(), timing=config.timing, clock=clock)
             await elector.run(lead)
         else:
             await lead()
@@ -68,8 +67,3 @@ async def run_controllers(client: Client, options: Options, names: list[str], cl
             parts.start(name, each)
         log.info("controllers are running", controllers=",".join(names))
         await asyncio.Event().wait()
-
-
-def identity() -> str:
-    """Who we are in the Lease: the host, and something that no other process has."""
-    return f"{socket.gethostname()}_{uuid.uuid4()}"

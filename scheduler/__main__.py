@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import sys
-import uuid
 from collections.abc import Sequence
 
+from kubeling.client import identity
 from kubeling.daemon import main as daemon
 
 
@@ -17,7 +16,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags = daemon.parser("scheduler", "Decides which node each pod runs on.")
     flags.add_argument("--kubeconfig", required=True)
     flags.add_argument("--leader-elect", type=daemon.boolean, default=True)
-    flags.add_argument("--leader-elect-identity", default=f"{socket.gethostname()}_{uuid.uuid4()}")
+    flags.add_argument("--leader-elect-identity", default=identity.make())
     flags.add_argument("--bind-address", default="127.0.0.1", help="where /healthz and /metrics are served")
     flags.add_argument("--secure-port", type=int, default=10259, help="0 serves nothing")
     flags.add_argument("--scheduler-name", default="default-scheduler")
