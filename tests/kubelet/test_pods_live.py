@@ -387,10 +387,14 @@ async def test_a_log_is_rotated_by_size_and_nothing_of_it_is_lost(pods: Pods) ->
     deadline = time.monotonic() + 30
     while not list(folder.glob("0.log.*")):
         assert time.monotonic() < deadline, sorted(each.name for each in folder.iterdir())
+        status = container_status(await pods.get("chatty"), "c") or {}
+        assert status["restartCount"] == 0, status
         await asyncio.sleep(0.1)
-    await asyncio.sleep(0.2)
-    lines = sum(each.read_bytes().count(b"\n") for each in folder.iterdir())
-    assert lines == 11501
+    lines = 0
+    while lines != 11501:
+        lines = sum(each.read_bytes().count(b"\n") for each in folder.iterdir())
+        assert time.monotonic() < deadline, f"{lines} lines in {sorted(each.name for each in folder.iterdir())}"
+        await asyncio.sleep(0.1)
 
 
 async def test_a_port_is_forwarded(pods: Pods) -> None:
