@@ -13,14 +13,17 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from kubeling.api import resources
 from kubeling.api.errors import ApiError
+from kubeling.api.times import parse_optional
 from kubeling.client import kubeconfig
 from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.daemon import main as daemon_main
 from kubeling.daemon.backoff import Backoff
+from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.linux import netns
 
@@ -56,10 +59,11 @@ def dns_service(address: str) -> dict[str, Any]:
 class Bootstrap:
     """The steps, in order."""
 
-    def __init__(self, client: Client, report: int, args: argparse.Namespace) -> None:
+    def __init__(self, client: Client, report: int, args: argparse.Namespace, clock: Clock) -> None:
         self._client = client
         self._report = report
         self._args = args
+        self._began = clock.now()
 
     def _say(self, step: str) -> None:
         os.write(self._report, json.dumps({"step": step}).encode() + b"\n")
@@ -105,28 +109,37 @@ class Bootstrap:
                 raise
 
     async def _nodes(self) -> None:
-        """Return when every expected node is Ready; follows a watch, so it costs nothing to wait."""
-        waiting = {name for name in self._args.nodes.split(",") if name}
-        while waiting:
-            try:
-                listed = await self._client.list(resources.NODES)
-                self._seen(listed["items"], waiting)
-                version = listed["metadata"]["resourceVersion"]
-                if waiting:
-                    async for _kind, node in self._client.watch(resources.NODES, resource_version=version):
-                        self._seen([node], waiting)
-                        if not waiting:
-                            break
-            except (ApiError, ConnectionFailed):
-                await asyncio.sleep(0.2)
+        """Return when every expected node is Ready and its kubelet lives: what a Node has said before this boot is not proof enough."""
+        names = {name for name in self._args.nodes.split(",") if name}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._until_all(resources.LEASES, "kube-node-lease", set(names), self._renewed))
+            group.create_task(self._until_all(resources.NODES, None, set(names), ready))
         self._say("nodes")
 
-    @staticmethod
-    def _seen(nodes: list[dict[str, Any]], waiting: set[str]) -> None:
-        for node in nodes:
-            conditions = node.get("status", {}).get("conditions", [])
-            if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
-                waiting.discard(node["metadata"]["name"])
+    def _renewed(self, lease: dict[str, Any]) -> bool:
+        beat = parse_optional(lease.get("spec", {}).get("renewTime"))
+        return beat is not None and beat >= self._began
+
+    async def _until_all(
+        self, resource: resources.Resource, namespace: str | None, waiting: set[str], fits: Callable[[dict[str, Any]], bool]
+    ) -> None:
+        """Return when each object that is named in `waiting` has once been seen to fit. Follows a watch, so that waiting costs nothing."""
+
+        def seen(found: list[dict[str, Any]]) -> bool:
+            waiting.difference_update(obj["metadata"]["name"] for obj in found if fits(obj))
+            return not waiting
+
+        while waiting:
+            try:
+                listed = await self._client.list(resource, namespace)
+                if seen(listed["items"]):
+                    return
+                version = listed["metadata"]["resourceVersion"]
+                async for _kind, obj in self._client.watch(resource, namespace, resource_version=version):
+                    if seen([obj]):
+                        return
+            except (ApiError, ConnectionFailed):
+                await asyncio.sleep(0.2)
 
     async def _dns(self) -> None:
         host, _, port = self._args.dns_address.rpartition(":")
@@ -138,6 +151,12 @@ class Bootstrap:
 
         await self._patiently(ask)
         self._say("dns")
+
+
+def ready(node: dict[str, Any]) -> bool:
+    """Whether a Node says of itself that pods can run on it."""
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def resolves(host: str, port: int, name: str, netns_path: str = "") -> bool:
@@ -172,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
 
     async def work() -> None:
         async with Client(kubeconfig.load(args.kubeconfig)) as client:
-            await Bootstrap(client, args.report_fd, args).run()
+            await Bootstrap(client, args.report_fd, args, SystemClock()).run()
 
     return daemon_main.run(args, work())
 

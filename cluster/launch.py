@@ -48,8 +48,9 @@ def up(
         userns.check(spec.network if found is None else found.spec.network)
         fresh = found is None
         if found is not None:
-            kept = f"{found.spec.control_planes} control planes, {len(found.nodes) - found.spec.control_planes} workers, {found.spec.network}"
-            tell({"step": f"found on disk ({kept}): booting it again as it was", "seconds": 0.0, "mark": "✓"})
+            tell(
+                {"step": f"found on disk with {len(found.nodes)} nodes: booting it again as it was", "seconds": 0.0, "mark": "✓"}
+            )
         if found is None:
             found = State(spec, nodes=nodes_for(spec), user_namespace=userns.needed(spec.network))
         try:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,19 +75,28 @@ def user_cluster() -> Iterator[UserCluster]:
     shutil.rmtree(folder)
 
 
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
 class Leftovers:
     """What a cluster may leave behind, found by its name and its directory, which nobody else has."""
 
     def __init__(self, cluster: ClusterHandle) -> None:
         self._cluster = cluster
         self._namespaces: set[str] = set()
+        # Held open, since the kernel gives the numbers of those that are gone to others.
+        self._held: list[int] = []
+        weakref.finalize(self, _close, self._held)
 
     def remember(self) -> None:
         """Note the namespaces of all its processes, to look for them afterwards."""
         for pid in self.processes():
             for kind in ("net", "mnt", "pid", "user"):
                 link = os.readlink(f"/proc/{pid}/ns/{kind}")
-                if link != os.readlink(f"/proc/self/ns/{kind}"):
+                if link not in {os.readlink(f"/proc/self/ns/{kind}"), *self._namespaces}:
+                    self._held.append(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC))
                     self._namespaces.add(link)
 
     def processes(self) -> list[int]:
