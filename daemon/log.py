@@ -95,5 +95,5 @@ def configure(verbosity: int = 0, fmt: str = "text", stream: TextIO | None = Non
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if verbosity >= 4 else logging.INFO)
-    for noisy in ("httpx", "httpcore", "asyncio", "hpack", "uvicorn.access"):
+    for noisy in ("httpx", "httpcore", "asyncio", "hpack", "uvicorn.access", "grpc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
