@@ -25,6 +25,8 @@ MAX_BODY = 3 * 1024 * 1024
 _JSON = b"application/json"
 _MAX_WARNINGS = 32
 _BODY_SECONDS = 60.0
+#: Answers up to this size are sent in one piece.
+_SMALL = 32 * 1024
 
 
 class Request:
@@ -102,8 +104,14 @@ class Request:
         all_headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]
         for text in self.warnings:
             all_headers.append((b"warning", warning_header(text)))
-        await self.send({"type": "http.response.start", "status": status, "headers": all_headers})
-        await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
+        connection = self.scope["state"]["connection"]
+        if len(body) < _SMALL:
+            connection.cork()
+        try:
+            await self.send({"type": "http.response.start", "status": status, "headers": all_headers})
+            await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
+        finally:
+            connection.uncork()
 
     async def respond_json(self, value: Any, status: int = 200) -> None:
         """Answer with JSON."""

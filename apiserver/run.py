@@ -107,7 +107,7 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
         tokens.append(ServiceAccountTokens(issuer, kinds, clock))
     admission = Chain(
         [
-            NamespaceLifecycle(kinds),
+            NamespaceLifecycle(kinds, clock),
             ServiceAccount(kinds, hub, clock, source),
             Priority(kinds),
             DefaultTolerationSeconds(),

@@ -35,9 +35,10 @@ _HIGH_WATER = 256 * 1024
 class Connection:
     """A client's connection, as handlers see it in ``scope["state"]["connection"]``."""
 
-    __slots__ = ("_on_close", "_protocol", "closed", "user")
+    __slots__ = ("_on_close", "_protocol", "closed", "cork", "uncork", "user")
 
-    def __init__(self, protocol: KubeProtocol, user: Any) -> None:
+    def __init__(self, protocol: KubeProtocol, user: Any, transport: Corked) -> None:
+        self.cork, self.uncork = transport.cork, transport.uncork
         self._protocol = protocol
         self.user = user
         self.closed = False
@@ -94,6 +95,39 @@ class Hijacked:
         self._transport.close()
 
 
+class Corked:
+    """A transport that can hold back what is written, so that the head and the body of a small answer leave as one TLS record."""
+
+    __slots__ = ("_held", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._held: list[bytes] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._held is None:
+            self._transport.write(data)
+        else:
+            self._held.append(data)
+
+    def cork(self) -> None:
+        """Hold back what is written from now on."""
+        self._held = []
+
+    def uncork(self) -> None:
+        """Send what was held back."""
+        held, self._held = self._held, None
+        if held:
+            self._transport.write(b"".join(held))
+
+    def close(self) -> None:
+        self.uncork()
+        self._transport.close()
+
+
 class KubeProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -105,10 +139,11 @@ class KubeProtocol(HttpToolsProtocol):
     _early = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        corked: Any = Corked(transport)
+        super().connection_made(corked)
         tls = transport.get_extra_info("ssl_object")
         user = self.certificates.user_of(peer_chain(tls)) if tls is not None and self.certificates is not None else None
-        self._connection = Connection(self, user)
+        self._connection = Connection(self, user, corked)
         self.app_state = {**self.app_state, "connection": self._connection}
         # uvicorn's own timer starts with the first answer.
         self.timeout_keep_alive_task = self.loop.call_later(_FIRST_REQUEST_SECONDS, self.timeout_keep_alive_handler)

@@ -18,6 +18,7 @@ from kubeling.api import errors
 from kubeling.apiserver.cache.entry import Entry, Fields, head_of, make_entry
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.cache.watcher import Event, Watcher
+from kubeling.apiserver.storage.errors import Compacted
 from kubeling.apiserver.storage.kv import KV
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
@@ -64,7 +65,6 @@ class Cache:
         self._dirty: set[Watcher] = set()
         self._loaded = False
         self._loading: asyncio.Task[None] | None = None
-        self._backlog: list[Any] = []
         #: Counts the resets: a load that one of them overtook is done again.
         self._epoch = 0
 
@@ -127,26 +127,31 @@ class Cache:
 
     async def _load(self) -> None:
         self._hub.subscribe(self.prefix, self)
-        while True:
-            self._backlog = []
+        await self._hub.wait_for(self._hub.target, WAIT_SECONDS)
+        missed: list[Any] | None = None
+        revision = self._hub.recent_start
+        while missed is None:
             epoch = self._epoch
-            page = await self._kv.list_all(self.prefix)
+            try:
+                page = await self._kv.list_all(self.prefix, revision)
+            except Compacted:
+                page = await self._kv.list_all(self.prefix)
             if epoch == self._epoch:
-                break
+                missed = self._hub.since(self.prefix, page.revision)
+            # Where that was too far back already, the newest state will do.
+            revision = 0
         entries = {each.key: make_entry(each.key, each.value, each.revision, self.head, self.fields) for each in page.items}
         self._entries = entries
         self._keys = sorted(entries)
         self._history.clear()
         self._base = self._oldest = page.revision
         self._loaded = True
-        backlog, self._backlog = self._backlog, []
-        self.apply(backlog)
+        self.apply(missed)
 
     def reset(self) -> None:
         """Forget everything and end the watches with 410: changes may have been missed."""
         self._loaded = False
         self._epoch += 1
-        self._backlog = []
         gone = errors.expired("too old resource version: the server's history was compacted")
         line = error_line(gone.status)
         for watcher in self.watchers():
@@ -156,8 +161,6 @@ class Cache:
 
     def apply(self, events: Sequence[Any]) -> None:
         if not self._loaded:
-            if self._loading is not None and not self._loading.done():
-                self._backlog.extend(events)
             return
         now = self._clock.monotonic()
         for change in events:

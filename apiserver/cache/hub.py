@@ -2,8 +2,12 @@
 
 It covers the whole key space, so every revision passes through it, whoever made it; a cache is known to be as new as revision N as soon as the hub has
 seen N. That makes consistent reads from memory possible without progress notifications: read the store's revision, wait until the hub is there.
-Caches subscribe by key prefix and load themselves when first used; what nobody uses is not kept. When the stream breaks it is resumed from the revision
-after the last one seen, on another member; when that revision is compacted away, every cache starts afresh.
+Caches subscribe by key prefix and load themselves when first used; what nobody uses is not kept. The hub does keep the latest changes of everything, for a
+while and within bounds: a cache loads the state as of their beginning and replays them, so that clients can resume from before the load. For the same reason the
+watch begins somewhat in the past: a client of a server that was started anew goes on where it was.
+
+When the stream breaks it is resumed from the revision after the last one seen, on another member; when that revision is compacted away, every cache starts
+afresh.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -26,6 +31,10 @@ from kubeling.proto import etcd_pb2 as pb
 log = get_logger("hub")
 
 _EVERYTHING = b"\0"
+#: How far back the watch begins, in revisions.
+HISTORY_REVISIONS = 1000
+#: Bounds of what is kept of all changes.
+_RECENT_MIN, _RECENT_MAX, _RECENT_BYTES, _RECENT_SECONDS = 1000, 5000, 8 << 20, 75.0
 
 
 class Subscriber(Protocol):
@@ -51,6 +60,11 @@ class Hub:
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._revision = 0
+        #: The store's revision when the watch began: before that is reached, nothing is served.
+        self.target = 0
+        self._recent: deque[tuple[Any, str, float]] = deque()
+        self._recent_bytes = 0
+        self._recent_start = 0
         self.connected = asyncio.Event()
         self._stream: Any = None
         self._suspected = False
@@ -59,6 +73,17 @@ class Hub:
     def revision(self) -> int:
         """Everything up to here has been handed to the subscribers."""
         return self._revision
+
+    @property
+    def recent_start(self) -> int:
+        """All changes after this revision are still known."""
+        return self._recent_start
+
+    def since(self, prefix: str, revision: int) -> list[Any] | None:
+        """The changes under `prefix` after `revision`, None where they are not all known any more."""
+        if revision < self._recent_start:
+            return None
+        return [event for event, each, _ in self._recent if each == prefix and event.kv.mod_revision > revision]
 
     def subscribe(self, prefix: str, subscriber: Subscriber) -> None:
         """Events whose key begins with `prefix` (`/registry/pods/`) go to `subscriber` from the next response on."""
@@ -90,8 +115,10 @@ class Hub:
         while True:
             endpoint = self._kv.client.endpoint
             try:
-                if self._revision == 0:
-                    self._advance(await self._kv.revision())
+                if not self.target:
+                    self.target = await self._kv.revision()
+                    # A store begins, empty, with revision 1.
+                    self._revision = self._recent_start = max(1, self.target - HISTORY_REVISIONS)
                 await self._follow(endpoint, backoff)
             except asyncio.CancelledError:
                 if not self._suspected:
@@ -118,7 +145,11 @@ class Hub:
                     if not answer.compact_revision:
                         log.warning("the store ended the watch", reason=answer.cancel_reason)
                         return
-                    await self._start_over()
+                    if self._revision < self.target and not self._recent:
+                        # Nothing was missed, history is only shorter than hoped for.
+                        self._revision = self._recent_start = answer.compact_revision
+                    else:
+                        await self._start_over()
                     return
                 if answer.created:
                     self.connected.set()
@@ -133,14 +164,20 @@ class Hub:
         """Changes were compacted before they were seen."""
         log.warning("the watch fell behind a compaction, all caches start afresh", revision=self._revision)
         revision = await self._kv.revision()
+        self._recent.clear()
+        self._recent_bytes = 0
+        self._recent_start = revision
         for each in self._subscribers.values():
             each.reset()
         self._advance(revision)
 
     def _deliver(self, events: Sequence[Any]) -> None:
         touched: dict[str, list[Any]] = {}
+        now = self._clock.monotonic()
         for event in events:
             prefix = prefix_of(event.kv.key)
+            self._recent.append((event, prefix, now))
+            self._recent_bytes += len(event.kv.value)
             if prefix in self._subscribers:
                 touched.setdefault(prefix, []).append(event)
         for prefix, mine in touched.items():
@@ -149,10 +186,23 @@ class Hub:
             except Exception:
                 log.exception("a cache could not take an event and starts afresh", prefix=prefix)
                 self._subscribers[prefix].reset()
+        self._forget(now)
         # The revision moves before anybody wakes, so that a bookmark or a consistent read never lags behind what was sent.
         self._advance(events[-1].kv.mod_revision)
         for prefix in touched:
             self._subscribers[prefix].flush()
+
+    def _forget(self, now: float) -> None:
+        """Keep the recent changes within their bounds."""
+        recent = self._recent
+        while recent and (
+            len(recent) > _RECENT_MAX
+            or self._recent_bytes > _RECENT_BYTES
+            or (len(recent) > _RECENT_MIN and recent[0][2] < now - _RECENT_SECONDS)
+        ):
+            event, _, _ = recent.popleft()
+            self._recent_bytes -= len(event.kv.value)
+            self._recent_start = event.kv.mod_revision
 
     def _advance(self, revision: int) -> None:
         self._revision = max(self._revision, revision)

@@ -101,7 +101,7 @@ class EtcdClient:
     """All members of one store. Made inside a running event loop; :meth:`close` it."""
 
     def __init__(self, urls: Sequence[str], tls: TlsFiles | None = None, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         credentials = _credentials(tls) if tls is not None and tls.ca else None
         self.endpoints = [Endpoint(url, credentials) for url in urls]
         self._current = 0
@@ -122,12 +122,12 @@ class EtcdClient:
 
     async def call(self, method: Method, request: Any, *, read: bool, deadline: float = DEADLINE_SECONDS) -> Any:
         """One unary call. Raises a :class:`StoreError`; :class:`OutcomeUnknown` only where `read` is false."""
-        until = self._clock.monotonic() + deadline
+        until = self.clock.monotonic() + deadline
         backoff = Backoff(base=0.02, limit=0.5)
         while True:
             endpoint = self.endpoint
-            left = until - self._clock.monotonic()
-            began = self._clock.monotonic()
+            left = until - self.clock.monotonic()
+            began = self.clock.monotonic()
             try:
                 return await endpoint.methods[method](request, timeout=max(0.05, min(ATTEMPT_SECONDS, left)))
             except grpc.aio.AioRpcError as error:
@@ -140,13 +140,13 @@ class EtcdClient:
                 if isinstance(failed, OutcomeUnknown) and not read:
                     raise failed from error
                 delay = backoff.next()
-                if self._clock.monotonic() + delay >= until:
+                if self.clock.monotonic() + delay >= until:
                     raise Unavailable(str(failed)) from error
                 if backoff.failures == 1:
                     log.warning("a member of the store failed, asking the next", member=endpoint.target, error=str(failed))
             finally:
-                metrics.observe_store(method, self._clock.monotonic() - began)
-            await self._clock.sleep(delay)
+                metrics.observe_store(method, self.clock.monotonic() - began)
+            await self.clock.sleep(delay)
 
 
 def _meaning(error: grpc.aio.AioRpcError) -> StoreError | None:

@@ -11,11 +11,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubeling.apiserver.storage.client import DEADLINE_SECONDS, EtcdClient
+from kubeling.apiserver.storage.client import EtcdClient
 from kubeling.apiserver.storage.errors import OutcomeUnknown, Unavailable
+from kubeling.daemon.backoff import Backoff
 from kubeling.proto import etcd_pb2 as pb
 
-_UNKNOWN_RETRIES = 3
+#: A write gets longer than a read: a new leader has to be found before anybody knows what became of the first attempt.
+_COMMIT_SECONDS = 15.0
 #: A key that never exists: reading it costs the store nothing, and the answer carries the current revision.
 _NOWHERE = b"/registry/-"
 
@@ -92,9 +94,9 @@ class KV:
         items = [KeyValue(each.key.decode(), each.value, each.mod_revision) for each in answer.kvs]
         return Page(items, revision or answer.header.revision, answer.more, answer.count)
 
-    async def list_all(self, prefix: str, chunk: int = 2000) -> Page:
-        """Everything under `prefix` as of one revision, read in chunks."""
-        page = await self.list(prefix, limit=chunk)
+    async def list_all(self, prefix: str, revision: int = 0, chunk: int = 2000) -> Page:
+        """Everything under `prefix` as of one revision (the newest for 0), read in chunks."""
+        page = await self.list(prefix, revision=revision, limit=chunk)
         items, revision = page.items, page.revision
         while page.more:
             page = await self.list(prefix, revision=revision, limit=chunk, start=items[-1].key + "\0")
@@ -130,7 +132,7 @@ class KV:
         """Return if the store answers a consistent read within `deadline` seconds; raise a StoreError otherwise."""
         await self.client.call("Range", pb.RangeRequest(key=_NOWHERE, count_only=True), read=True, deadline=deadline)
 
-    async def commit(self, writes: Sequence[Write], deadline: float = DEADLINE_SECONDS) -> Commit:
+    async def commit(self, writes: Sequence[Write], deadline: float = _COMMIT_SECONDS) -> Commit:
         """All of `writes` or none. Raises :class:`OutcomeUnknown` where nobody can tell."""
         request = pb.TxnRequest()
         for each in writes:
@@ -144,11 +146,18 @@ class KV:
                     put.key, put.value, put.lease = key, each.value, each.lease
             request.failure.add().request_range.key = key
         unknown: OutcomeUnknown | None = None
-        for _ in range(_UNKNOWN_RETRIES):
+        clock = self.client.clock
+        until = clock.monotonic() + deadline
+        backoff = Backoff(base=0.02, limit=0.5)
+        while True:
             try:
-                answer = await self.client.call("Txn", request, read=False, deadline=deadline)
+                answer = await self.client.call("Txn", request, read=False, deadline=max(0.1, until - clock.monotonic()))
             except OutcomeUnknown as error:
                 unknown = error
+                delay = backoff.next()
+                if clock.monotonic() + delay >= until:
+                    raise
+                await clock.sleep(delay)
                 continue
             except Unavailable:
                 if unknown is not None:
@@ -162,8 +171,6 @@ class KV:
             if all(_is_ours(each, found) for each, found in zip(writes, current, strict=True)):
                 return Commit(True, max((each.revision for each in current if each), default=answer.header.revision), [])
             raise unknown
-        assert unknown is not None
-        raise unknown
 
     async def lease(self, seconds: int) -> int:
         """A new lease that ends after `seconds`."""

@@ -160,6 +160,7 @@ def test_the_store_goes_and_comes_back(three):
         version = ns.get("configmaps")["metadata"]["resourceVersion"]
         stream = Stream(client, ns.path("configmaps"), resourceVersion=version, timeoutSeconds="25")
         ns.create("configmaps", config_map("before"))
+        stream.wait(1)
         assert world.store is not None
         world.store.kill()
         assert client.get("/livez").status_code == 500
@@ -212,3 +213,18 @@ def test_a_server_that_is_told_to_stop_ends_its_watches_and_finishes_its_writes(
     with world.servers[0].client() as other:
         found = {each["metadata"]["name"] for each in other.get(ns.path("configmaps")).json()["items"]}
     assert set(acknowledged) <= found
+
+
+def test_a_watch_goes_on_where_it_was_at_a_server_that_was_started_anew(three):
+    world, servers = three
+    with servers[0].client() as old:
+        ns = make_namespace(old)
+        version = ns.get("configmaps")["metadata"]["resourceVersion"]
+        for name in ("a", "b"):
+            ns.create("configmaps", config_map(name))
+        old.delete(ns.path("configmaps", "a"))
+        server = world.start_server()
+        with server.client() as fresh:
+            stream = Stream(fresh, ns.path("configmaps"), resourceVersion=version, timeoutSeconds="3")
+            assert stream.wait(3) == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a")]
+        server.daemon.stop()
