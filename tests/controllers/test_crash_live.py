@@ -49,7 +49,21 @@ def workloads() -> list[tuple[Any, Obj]]:
     ]
 
 
-async def assert_right(tools: Any, client: Client, namespace: str, image: str, replicas: int, nodes: list[str]) -> None:
+class Successes:
+    """The uids of all pods that were ever seen to succeed, also of those that were deleted since."""
+
+    def __init__(self, hollow: Any) -> None:
+        self.uids: set[str] = set()
+        hollow.informer.add_handler(self._see)
+
+    def _see(self, change: Any) -> None:
+        if (change.obj.get("status") or {}).get("phase") == "Succeeded":
+            self.uids.add(change.obj["metadata"]["uid"])
+
+
+async def assert_right(
+    tools: Any, client: Client, namespace: str, image: str, replicas: int, nodes: list[str], successes: Successes
+) -> None:
     async def rolled() -> None:
         found = await client.get(DEPLOYMENTS, "w", namespace)
         status = found["status"]
@@ -70,9 +84,8 @@ async def assert_right(tools: Any, client: Client, namespace: str, image: str, r
         status = (await client.get(JOBS, "j", namespace))["status"]
         assert any(each["type"] == "Complete" and each["status"] == "True" for each in status.get("conditions") or ()), status
         pods = (await client.list(PODS, namespace, label_selector="job-name=j"))["items"]
-        succeeded = [each for each in pods if each["status"]["phase"] == "Succeeded"]
-        # A pod too many, made by the second of two leaders, may end when the Job is complete and nobody counts any more.
-        assert COMPLETIONS <= status["succeeded"] <= len(succeeded), "no finished pod was counted twice"
+        # Pods beyond those needed, made by the second of two leaders, may end when the Job is complete and nobody counts any more.
+        assert COMPLETIONS <= status["succeeded"] <= len(successes.uids), "no finished pod was counted twice"
         assert not any(each["metadata"].get("finalizers") for each in pods)
 
     async def apart() -> None:
@@ -113,6 +126,7 @@ async def drive(client: Client, namespace: str, dice: random.Random, nodes: list
 async def test_killed_at_any_moment(tools: Any, client: Client, namespace: str, manager: Any, hollow: Any, seed: int) -> None:
     dice = random.Random(seed)
     hollow.fate = lambda pod: "Succeeded" if pod["spec"]["containers"][0]["image"] == "job" else "Running"
+    successes = Successes(hollow)
     process = manager(CONTROLLERS)
     await tools.until(lambda: client.get(SERVICE_ACCOUNTS, "default", namespace), "the account")
     nodes: list[str] = []
@@ -126,7 +140,7 @@ async def test_killed_at_any_moment(tools: Any, client: Client, namespace: str, 
             deaths += 1
             process = manager(CONTROLLERS)
         image, replicas = await driving
-        await assert_right(tools, client, namespace, image, replicas, nodes)
+        await assert_right(tools, client, namespace, image, replicas, nodes, successes)
     finally:
         driving.cancel()
         for name in nodes:
@@ -136,13 +150,14 @@ async def test_killed_at_any_moment(tools: Any, client: Client, namespace: str, 
 async def test_two_are_active(tools: Any, client: Client, namespace: str, manager: Any, hollow: Any) -> None:
     dice = random.Random(7)
     hollow.fate = lambda pod: "Succeeded" if pod["spec"]["containers"][0]["image"] == "job" else "Running"
+    successes = Successes(hollow)
     manager(CONTROLLERS)
     manager(CONTROLLERS)
     await tools.until(lambda: client.get(SERVICE_ACCOUNTS, "default", namespace), "the account")
     nodes: list[str] = []
     try:
         image, replicas = await drive(client, namespace, dice, nodes)
-        await assert_right(tools, client, namespace, image, replicas, nodes)
+        await assert_right(tools, client, namespace, image, replicas, nodes, successes)
     finally:
         for name in nodes:
             await client.delete(NODES, name)
