@@ -128,7 +128,7 @@ def _raw_terminal(socket: WebSocket) -> Iterator[None]:
 
     loop.add_signal_handler(signal.SIGWINCH, resize)
     resize()
-    tty.setraw(file)
+    tty.setraw(file, termios.TCSADRAIN)  # Not the default, which throws away what was typed ahead.
     try:
         yield
     finally:
