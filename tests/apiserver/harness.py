@@ -181,9 +181,11 @@ class World:
         server = Server(spawn(log, *argv), f"https://127.0.0.1:{port}", self)
         self.servers.append(server)
         with server.client("") as client:
-            wait_until("the apiserver is ready", lambda: _alive(server) and client.get("/readyz").status_code == 200)
+            wait_until("the apiserver is ready", lambda: _alive(server) and client.get("/readyz").status_code == 200, 60)
         with server.client() as client:
-            wait_until("the namespaces are there", lambda: client.get("/api/v1/namespaces/kube-node-lease").status_code == 200)
+            wait_until(
+                "the namespaces are there", lambda: client.get("/api/v1/namespaces/kube-node-lease").status_code == 200, 60
+            )
         return server
 
     def close(self) -> None:
