@@ -49,7 +49,7 @@ _MAX_PATH = 16 * 1024
 
 
 class Front:
-    """The ASGI application. `pages` is the FastAPI one for everything that is no resource."""
+    """The ASGI application. `pages` is the one for everything that is no resource."""
 
     def __init__(self, context: Context, discovery: Discovery, pages: Any) -> None:
         self._context = context

@@ -1,9 +1,9 @@
-"""Health, version and metrics: the small pages, as a FastAPI application."""
+"""Health, version and metrics: the small pages, as a FastAPI application. Imported when it is needed: see :mod:`.health`."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 
 import orjson
 from fastapi import FastAPI
@@ -13,11 +13,8 @@ from starlette.exceptions import HTTPException
 
 import kubeling
 from kubeling.api import errors
-from kubeling.apiserver import documents, metrics
+from kubeling.apiserver import documents, health, metrics
 from kubeling.apiserver.context import Context
-
-#: How long a health check waits for the store.
-_PATIENCE = 2.0
 
 
 def make(context: Context) -> FastAPI:
@@ -63,54 +60,11 @@ def _version(app: FastAPI) -> None:
         return Response(body, media_type="application/json")
 
 
-async def _check_store(context: Context) -> str | None:
-    from kubeling.apiserver.storage.errors import StoreError
-
-    try:
-        await context.kv.ping(_PATIENCE)
-    except StoreError as error:
-        return str(error)
-    return None
-
-
-async def _check_hub(context: Context) -> str | None:
-    return None if context.hub.connected.is_set() else "the watch on the store is not established"
-
-
-async def _check_bootstrap(context: Context) -> str | None:
-    return None if context.bootstrapped else "the system's namespaces and priority classes are not all there yet"
-
-
-async def _check_shutdown(context: Context) -> str | None:
-    return "the server is shutting down" if context.draining else None
-
-
-Check = Callable[[Context], Awaitable[str | None]]
-_LIVE: dict[str, Check | None] = {"ping": None, "etcd": _check_store}
-_READY: dict[str, Check | None] = {
-    "ping": None,
-    "etcd": _check_store,
-    "informer-sync": _check_hub,
-    "poststarthook/bootstrap": _check_bootstrap,
-    "shutdown": _check_shutdown,
-}
-
-
 def _health(app: FastAPI, context: Context) -> None:
-    def page(path: str, checks: dict[str, Check | None]) -> None:
+    def page(path: str, checks: Mapping[str, health.Check | None]) -> None:
         async def show(request: HttpRequest) -> Response:
             query = request.query_params
-            excluded = set(query.getlist("exclude"))
-            lines, healthy = [], True
-            for name, check in checks.items():
-                if name in excluded:
-                    lines.append(f"[+]{name} excluded: ok")
-                    continue
-                problem = await check(context) if check else None
-                healthy = healthy and problem is None
-                lines.append(f"[+]{name} ok" if problem is None else f"[-]{name} failed: {problem}")
-            verdict = f"{path.strip('/')} check {'passed' if healthy else 'failed'}"
-            text = "\n".join([*lines, verdict]) + "\n" if not healthy or "verbose" in query else "ok"
+            healthy, text = await health.report(context, path, excluded=set(query.getlist("exclude")), verbose="verbose" in query)
             return Response(text, 200 if healthy else 500, media_type="text/plain")
 
         async def show_one(name: str) -> Response:
@@ -123,9 +77,8 @@ def _health(app: FastAPI, context: Context) -> None:
         app.add_api_route(path, show, methods=["GET", "HEAD"], response_class=Response)
         app.add_api_route(path + "/{name:path}", show_one, methods=["GET", "HEAD"], response_class=Response)
 
-    page("/healthz", _LIVE)
-    page("/livez", _LIVE)
-    page("/readyz", _READY)
+    for each, checks in health.CHECKS.items():
+        page(each, checks)
 
 
 def _metrics(app: FastAPI, context: Context) -> None:

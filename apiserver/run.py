@@ -9,7 +9,7 @@ import ssl
 
 from kubeling.api import resources
 from kubeling.api.errors import ApiError
-from kubeling.apiserver import bootstrap, identity, pages
+from kubeling.apiserver import bootstrap, identity
 from kubeling.apiserver.admission.chain import Chain
 from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
 from kubeling.apiserver.admission.priority import Priority
@@ -27,6 +27,7 @@ from kubeling.apiserver.config import Config
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.discovery import Discovery
 from kubeling.apiserver.handlers import watch
+from kubeling.apiserver.health import Pages
 from kubeling.apiserver.kubelet import KubeletDialer
 from kubeling.apiserver.registry.kinds import Kinds
 from kubeling.apiserver.registry.services import PORTS_PREFIX, ServiceAllocator
@@ -64,7 +65,7 @@ async def run(
     client = EtcdClient(config.etcd_servers, TlsFiles(config.etcd_cafile, config.etcd_certfile, config.etcd_keyfile), clock)
     context = _context(config, client, clock, source or random.SystemRandom())
     allocator = _allocator(context)
-    front = Front(context, Discovery(context), pages.make(context))
+    front = Front(context, Discovery(context), Pages(context))
     certificates = ClientCertificates(config.client_ca_file, clock) if config.client_ca_file else None
     server = Server(front, tls, certificates)
     try:

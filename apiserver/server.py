@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable, Sequence
 from socket import socket
 from typing import Any
@@ -30,6 +31,8 @@ KEEP_ALIVE_SECONDS = 180
 _FIRST_REQUEST_SECONDS = 60
 #: A hijacked connection stops reading from one side while the other has this much unsent.
 _HIGH_WATER = 256 * 1024
+#: asyncio gives each TLS connection a buffer to read into, and 256 KB is its idea. An idle cluster has some eighty connections. Two records are enough.
+SSLProtocol.max_size = 32 * 1024
 
 
 class Connection:

@@ -29,6 +29,8 @@ def server_context(cert: str, key: str, client_ca: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(cert, key)
+    # Clients of Kubernetes keep connections, not sessions: nobody would come back with a ticket.
+    context.num_tickets = 0
     if client_ca:
         context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
