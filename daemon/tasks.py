@@ -33,9 +33,7 @@ class Supervisor:
         await self._group.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for task in list(self._tasks):
             task.cancel()
         await self._group.__aexit__(kind, error, trace)
