@@ -103,7 +103,18 @@ class LeaderElector:
                 continue
 
     async def _try_acquire(self) -> bool:
-        """One step: read, judge, write. False when somebody else holds it or the write did not go through."""
+        """One step: read, judge, write. False when somebody else holds it or the write did not go through.
+
+        The holder writes over what it wrote last and reads only where that fails: the compare-and-set shows whether it is still the last.
+        """
+        seen = self._observed.get("spec") or {}
+        current = self._clock.monotonic() < self._observed_at + self._timing.lease_duration
+        if (
+            self.holder == self._identity
+            and current
+            and await self._write(self._observed, int(seen.get("leaseTransitions") or 0))
+        ):
+            return True
         try:
             lease = await self._client.get(LEASES, self._name, self._namespace)
         except ApiError as error:
