@@ -1,8 +1,8 @@
 """The zygote: one process that has imported what the daemons need, and forks them.
 
 Importing FastAPI, gRPC and httpx takes a second of CPU, and ten daemons would each pay it and keep a copy. The zygote pays once, freezes what it
-has (:func:`gc.freeze`, so that no collection writes to the shared pages) and forks: a daemon starts in milliseconds and shares most of its memory.
-Forking is only sound while nothing is in flight: the zygote has one thread, no event loop, and no gRPC object, and says so in its log when an
+has (:func:`gc.freeze`, so that no collection writes to the shared pages, and :mod:`.heap`, so that no allocation does) and forks: a daemon starts in
+milliseconds and shares most of its memory. Forking is only sound while nothing is in flight: the zygote has one thread, no event loop, and no gRPC object, and says so in its log when an
 import has started a thread.
 
 It is a server for one client, the supervisor, on a channel that it inherited, and ends with it. Requests are handled as they come; between them it
@@ -36,7 +36,7 @@ import traceback
 from collections import deque
 from typing import Any
 
-from kubeling.cluster import channel, child, nodeinit
+from kubeling.cluster import channel, child, heap, nodeinit
 from kubeling.linux import syscalls
 
 _NOTABLE_SECONDS = 0.01
@@ -156,7 +156,7 @@ class ForkServer:
                 self._warm(self._wanted.popleft())
                 if not self._wanted:
                     gc.collect()
-                    gc.freeze()
+                    _share()
 
     def _handle(self) -> bool:
         received = channel.receive(self._sock)
@@ -189,7 +189,7 @@ class ForkServer:
         return True
 
     def _init(self, message: dict[str, Any], fds: list[int]) -> int:
-        gc.freeze()
+        _share()
         if message["network"] == "host":
             pid = os.fork()
         else:
@@ -219,7 +219,7 @@ class ForkServer:
                 keep=tuple(keep),
                 die_with_parent=not join,
             )
-            gc.freeze()
+            _share()
             if join:
                 syscalls.setns(namespaces[0], syscalls.CLONE_NEWPID)
                 pid = self._fork_there()
@@ -287,6 +287,12 @@ class ForkServer:
             for pid in set(nodeinit.children_of(os.getpid())) - self._children:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+def _share() -> None:
+    """Before a fork: have neither the garbage collector nor the allocator write to what the child will share with us."""
+    gc.freeze()
+    heap.seal()
 
 
 def _note_threads(module: str) -> None:
