@@ -20,6 +20,8 @@ def spare(kubeling_cluster: ClusterHandle) -> Iterator[str]:
     kubeling_cluster.cli("node", "add", "--name", kubeling_cluster.name)
     (name,) = set(kubeling_cluster.nodes) - before
     try:
+        kubeling_cluster.cli("wait", "--for=create", f"node/{name}", "--timeout=30s")
+        kubeling_cluster.cli("taint", "node", name, "spare=yes:NoSchedule")
         yield name
     finally:
         kubeling_cluster.cli("node", "remove", name, "--name", kubeling_cluster.name)
@@ -35,6 +37,7 @@ def deployment(prefer: str, seconds: int) -> dict[str, Any]:
         {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
         for key in ("unreachable", "not-ready")
     ]
+    tolerations.append({"key": "spare", "operator": "Exists", "effect": "NoSchedule"})
     spec = {
         "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preferred]}},
         "tolerations": tolerations,
