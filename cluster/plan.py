@@ -185,6 +185,8 @@ def _worker(topology: Topology, node: Node) -> list[Daemon]:
                     *mode,
                     *_common(topology),
                 ),
+                # Not for itself: what is forked before the zygote has imported everything shares little of it.
+                needs=("apiserver",),
             )
         )
     kubelet, health = topology.port(node, "kubelet"), topology.port(node, "kubelet-health")
