@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import urllib.error
@@ -12,10 +13,13 @@ from typing import Any
 
 import pytest
 
+from kubeling.api.resources import DEPLOYMENTS, NODES, PODS, SERVICES
 from kubeling.cluster.pytest_plugin import ClusterHandle
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Obj = dict[str, Any]
+
+_KINDS = {"pod": PODS, "node": NODES, "service": SERVICES, "deployment": DEPLOYMENTS}
 
 
 class Bench:
@@ -30,13 +34,20 @@ class Bench:
     def kubectl(self, *args: str, **options: Any) -> str:
         return self.cluster.kubectl("-n", self.namespace, *args, **options).stdout
 
-    def get(self, *args: str) -> Obj:
-        """An object, or a list, as JSON."""
-        found: Obj = json.loads(self.cli("get", *args, "-o", "json"))
-        return found
+    def get(self, kind: str, name: str = "", selector: str = "") -> Obj:
+        """An object, or a list, asked for with our own client: `until` does so often, and a command costs a process."""
+
+        async def ask() -> Obj:
+            async with self.cluster.client() as client:
+                namespace = self.namespace if _KINDS[kind].namespaced else None
+                if name:
+                    return await client.get(_KINDS[kind], name, namespace)
+                return await client.list(_KINDS[kind], namespace, label_selector=selector or None)
+
+        return asyncio.run(ask())
 
     def pods(self, selector: str = "") -> list[Obj]:
-        items: list[Obj] = self.get("pods", *(["-l", selector] if selector else []))["items"]
+        items: list[Obj] = self.get("pod", selector=selector)["items"]
         return items
 
     def apply(self, obj: Obj | str) -> None:

@@ -30,7 +30,7 @@ def _spread(paths: list[str]) -> set[str]:
 
 
 @pytest.fixture(
-    params=kubectls() or [pytest.param("", marks=pytest.mark.skip(reason="kubectl is not installed"))],
+    params=[*kubectls()] or [pytest.param("", marks=pytest.mark.skip(reason="kubectl is not installed"))],
     ids=lambda path: Path(path).name or "kubectl",
 )
 def kubectl(request: pytest.FixtureRequest, bench: Bench) -> Any:

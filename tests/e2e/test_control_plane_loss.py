@@ -74,7 +74,9 @@ class Writers:
 
 
 def store_leader(handle: ClusterHandle) -> str:
-    return next(entry["node"] for entry in handle.status()["daemons"] if entry["daemon"] == "etcdlite" and entry.get("leader"))
+    return next(
+        str(entry["node"]) for entry in handle.status()["daemons"] if entry["daemon"] == "etcdlite" and entry.get("leader")
+    )
 
 
 async def leader_of(handle: ClusterHandle, lease: str) -> str:

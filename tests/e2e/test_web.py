@@ -22,7 +22,7 @@ ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], tim
 
 def ready(bench: Bench, count: int) -> bool:
     status = bench.get("deployment", "web").get("status") or {}
-    return status.get("readyReplicas", 0) == count and status.get("replicas", 0) == count
+    return bool(status.get("readyReplicas", 0) == count and status.get("replicas", 0) == count)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_all_pods_answer_at_every_address(web: Bench) -> None:
     short = web.run_once("by-short-name", "python3", "-c", ASK, "http://web/")
     assert short.startswith("hello from web-")
     service = web.get("service", "web")
-    node = web.get("nodes")["items"][0]
+    node = web.get("node")["items"][0]
     address = next(each["address"] for each in node["status"]["addresses"] if each["type"] == "InternalIP")
     by_node = web.run_once("by-node", "python3", "-c", ASK, f"http://{address}:{service['spec']['ports'][0]['nodePort']}/")
     assert by_node.startswith("hello from web-")
