@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import orjson
 
@@ -22,6 +22,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: The largest body that is read.
 MAX_BODY = 3 * 1024 * 1024
+#: What is read of a larger one only to be thrown away, so that the client hears why it was refused instead of a reset in the middle of its writing.
+_MAX_DISCARDED = 32 * 1024 * 1024
 _JSON = b"application/json"
 _MAX_WARNINGS = 32
 _BODY_SECONDS = 60.0
@@ -74,7 +76,7 @@ class Request:
         """The whole body. Raises 413 when it is too large."""
         for key, value in self.scope["headers"]:
             if key == b"content-length" and value.isdigit() and int(value) > MAX_BODY:
-                raise errors.too_large(f"limit is {MAX_BODY}")
+                await self._refuse_body(0)
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 return await self._read()
@@ -91,10 +93,26 @@ class Request:
             chunk = message.get("body", b"")
             size += len(chunk)
             if size > MAX_BODY:
-                raise errors.too_large(f"limit is {MAX_BODY}")
+                chunks.clear()
+                await self._refuse_body(size)
             chunks.append(chunk)
             if not message.get("more_body"):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def _refuse_body(self, seen: int) -> NoReturn:
+        """Read what the client still sends, within bounds, and raise 413."""
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                while seen < _MAX_DISCARDED:
+                    message = await self.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    seen += len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        break
+        except TimeoutError:
+            pass  # Too large and too slow: it is told the first.
+        raise errors.too_large(f"limit is {MAX_BODY}")
 
     async def respond(
         self, body: bytes, status: int = 200, content_type: bytes = _JSON, headers: Iterable[tuple[bytes, bytes]] = ()
