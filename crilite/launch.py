@@ -137,6 +137,9 @@ def _fresh_start() -> None:
     for number in range(1, signal.NSIG):
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
+    for number in (32, 33):
+        with contextlib.suppress(OSError):
+            syscalls.default_signal(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     os.umask(0o022)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from kubeling.proto import cri_pb2 as cri
-from tests.crilite.conftest import Cri, Node
+from tests.crilite.conftest import Cri, Node, eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.root]
 _numbers = itertools.count()
@@ -34,7 +34,7 @@ async def test_a_pod_without_the_right_to_anything(client: Cri) -> None:
     assert not err
     assert (code, text) == (0, "0\n1\nwrote\n0\nsh\n")
     status = await client.status(container)
-    assert client.text(status.log_path) == "0\n1\nwrote\n0\nsh\n"
+    await eventually(lambda: client.text(status.log_path) == "0\n1\nwrote\n0\nsh\n")
     sandbox, pod = await client.sandbox(client.pod_config(cri.NamespaceOption(network=cri.NODE, pid=cri.POD)))
     other = await client.create(sandbox, pod, "sleep", "1000", name="other")
     await client.start(other)
