@@ -90,12 +90,20 @@ def test_a_change_is_seen_by_the_next_query_although_answers_are_cached() -> Non
 
 @contextlib.asynccontextmanager
 async def serving(known: Records) -> AsyncIterator[int]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    listening = asyncio.Event()
-    task = asyncio.ensure_future(Server(Answerer(known), Forwarder([]), lambda: True).run("127.0.0.1", port, listening=listening))
-    await listening.wait()
+    # A port that is free for UDP may be taken for TCP, or taken meanwhile: then another is tried.
+    for _ in range(20):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        listening = asyncio.Event()
+        task = asyncio.ensure_future(
+            Server(Answerer(known), Forwarder([]), lambda: True).run("127.0.0.1", port, listening=listening)
+        )
+        waiter = asyncio.ensure_future(listening.wait())
+        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+        if not task.done():
+            break
     try:
         yield port
     finally:
