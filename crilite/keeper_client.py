@@ -59,11 +59,16 @@ def start_by_exec(state: str) -> None:
 
 
 class KeeperClient:
-    """Call :meth:`connect` first; then :meth:`run` keeps the connection alive until it is cancelled."""
+    """Call :meth:`connect` first; then :meth:`run` keeps the connection alive until it is cancelled.
 
-    def __init__(self, state: str, on_event: Callable[[dict[str, Any]], None]) -> None:
+    `on_lost` is called when a keeper has died, before any request can reach the next one: what was running in its hands is lost, what is
+    asked from then on is not.
+    """
+
+    def __init__(self, state: str, on_event: Callable[[dict[str, Any]], None], on_lost: Callable[[], None]) -> None:
         self._state = state
         self._on_event = on_event
+        self._on_lost = on_lost
         self._socket: socket.socket | None = None
         self._next = 0
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
@@ -72,6 +77,11 @@ class KeeperClient:
 
     async def connect(self) -> dict[str, int]:
         """Connect, starting a keeper where there is none; the containers that it holds, with their pids."""
+        held = await self._dial()
+        self._connected.set()
+        return held
+
+    async def _dial(self) -> dict[str, int]:
         sock = try_connect(self._state)
         if sock is None:
             async with asyncio.timeout(_START_SECONDS):
@@ -82,27 +92,27 @@ class KeeperClient:
         sock.setblocking(False)
         self._socket = sock
         self._lost.clear()
-        self._connected.set()
         asyncio.get_running_loop().add_reader(sock, self._receive)
-        answer, _ = await self.request("hello")
+        answer, _ = await self._ask("hello")
         held: dict[str, int] = answer["held"]
         return held
 
     async def run(self, on_reconnect: Callable[[dict[str, int]], None]) -> None:
-        """Whenever the keeper dies, start another and tell `on_reconnect` what it has taken over."""
+        """Whenever the keeper dies, start another and tell `on_reconnect` what it has taken over, before others may ask it for anything."""
         backoff = Backoff(base=0.05, limit=5)
         try:
             while True:
                 await self._lost.wait()
                 log.warning("the keeper has died; starting another")
                 try:
-                    held = await self.connect()
+                    held = await self._dial()
                 except (KeeperError, OSError, TimeoutError) as error:
                     log.error("no keeper", error=error)
                     await asyncio.sleep(backoff.next())
                     continue
                 backoff.reset()
                 on_reconnect(held)
+                self._connected.set()
         finally:
             self.close()
 
@@ -115,13 +125,16 @@ class KeeperClient:
 
     async def request(self, op: str, fds: Sequence[int] = (), **values: Any) -> tuple[dict[str, Any], list[int]]:
         """The answer and the descriptors that came with it. Raises KeeperError."""
-        if self._socket is None:
+        if not self._connected.is_set():
             # Another one is being started, see run().
             try:
                 async with asyncio.timeout(_START_SECONDS):
                     await self._connected.wait()
             except TimeoutError:
                 raise KeeperGone("the keeper is not running") from None
+        return await self._ask(op, fds, **values)
+
+    async def _ask(self, op: str, fds: Sequence[int] = (), **values: Any) -> tuple[dict[str, Any], list[int]]:
         self._next += 1
         number = self._next
         data = json.dumps({"id": number, "op": op, **values}).encode()
@@ -188,5 +201,6 @@ class KeeperClient:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(KeeperGone("the keeper died"))
+        self._on_lost()
         with contextlib.suppress(RuntimeError):
             self._lost.set()

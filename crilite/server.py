@@ -42,7 +42,7 @@ async def run(config: Config, *, ready: asyncio.Event | None = None) -> None:
     if problem:
         log.warning("limits are accepted but not enforced", reason=problem)
     events: dict[str, Any] = {}
-    keeper = KeeperClient(str(config.state), lambda event: events[event["event"]](event))
+    keeper = KeeperClient(str(config.state), lambda event: events[event["event"]](event), lambda: events["lost"]({}))
     core = Core(config, keeper, backend, problem, PtpNetwork(), LoopbackNetwork(config.pod_address_range))
     containers = Containers(core)
     sandboxes = Sandboxes(core, containers)
@@ -69,13 +69,13 @@ async def run(config: Config, *, ready: asyncio.Event | None = None) -> None:
             containers.ended(event["container"], event)
 
     events["exit"] = exited
+    events["lost"] = lambda _event: execs.all_lost()
     events["session-exit"] = lambda event: execs.ended(event["session"], event["code"])
     held = await keeper.connect()
     core.load_pod_cidr()
     await recover(core, sandboxes, containers, held)
 
     def reconnected(held: dict[str, int]) -> None:
-        execs.all_lost()
         agree_on_containers(core, containers, held)
         in_background(end_strays(core, held))
 
