@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from kubeling.etcdlite.errors import EtcdError
 log = get_logger("etcdlite.rpc")
 
 Context = Any
+#: What `service` makes: the methods of one service, to be registered with the server.
+Service = grpc.GenericRpcHandler
 UnaryCall = Callable[[bytes, Context], Awaitable[bytes]]
 StreamCall = Callable[[Any, Context], Any]
 
@@ -45,15 +48,50 @@ def unary(call: UnaryCall) -> Any:
 
 def server_stream(call: StreamCall) -> Any:
     """A method with one request and many answers; `call` is an async generator or writes to the context."""
-    return grpc.unary_stream_rpc_method_handler(call)
+    return grpc.unary_stream_rpc_method_handler(_guarded_stream(call))
 
 
 def both_streams(call: StreamCall) -> Any:
     """A method with a stream each way."""
-    return grpc.stream_stream_rpc_method_handler(call)
+    return grpc.stream_stream_rpc_method_handler(_guarded_stream(call))
 
 
-def service(name: str, methods: dict[str, Any]) -> grpc.GenericRpcHandler:
+def _guarded_stream(call: StreamCall) -> StreamCall:
+    if inspect.isasyncgenfunction(call):
+
+        async def generate(request: Any, context: Context) -> Any:
+            try:
+                async for message in call(request, context):
+                    yield message
+            except EtcdError as error:
+                await fail(context, error)
+
+        return generate
+
+    async def write(request: Any, context: Context) -> None:
+        try:
+            await call(request, context)
+        except EtcdError as error:
+            await fail(context, error)
+
+    return write
+
+
+def header(context: Context, name: str) -> str:
+    """The first value of this metadata of the call, as `token` or `hasleader`; empty where there is none."""
+    for key, value in context.invocation_metadata() or ():
+        if key == name:
+            return value if isinstance(value, str) else value.decode("latin-1")
+    return ""
+
+
+def common_name(context: Context) -> str:
+    """The CN of the client's certificate; empty where it showed none that was verified."""
+    found = context.auth_context().get("x509_common_name") or [b""]
+    return str(found[0], "utf-8", "replace")
+
+
+def service(name: str, methods: dict[str, Any]) -> Service:
     """The handler of a whole service."""
     return grpc.method_handlers_generic_handler(name, methods)
 
