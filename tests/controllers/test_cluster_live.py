@@ -303,7 +303,11 @@ async def test_endpoints_follow_pods(tools: Any, client: Client, namespace: str,
 
     async def shown() -> dict[int, int]:
         slices = (await client.list(ENDPOINT_SLICES, namespace))["items"]
-        return {port["port"]: len(each["endpoints"]) for each in slices for port in each.get("ports") or ()}
+        return {
+            port["port"]: sum(bool(endpoint["conditions"].get("ready")) for endpoint in each["endpoints"])
+            for each in slices
+            for port in each.get("ports") or ()
+        }
 
     for number in range(4):
         await pod(f"p{number}", 8080 if number < 3 else 9090)
