@@ -1,4 +1,4 @@
-"""`python -m kubeling.bench`."""
+"""`python -m kubeling.bench [cluster|etcd]`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from kubeling.bench import cluster, report
+from kubeling.bench import report
+from kubeling.bench.etcd import run as etcd
 
 
-def main() -> int:
-    flags = argparse.ArgumentParser(prog="python -m kubeling.bench", description="Measure a whole cluster on this machine.")
+def _cluster_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--rounds", type=int, default=3, help="cold starts")
     flags.add_argument("--pods", type=int, default=40, help="pods started one after the other")
     flags.add_argument("--idle-seconds", type=float, default=20)
     flags.add_argument("--json", type=Path, default=Path("bench/results/cluster.json"))
-    args = flags.parse_args()
+
+
+def _cluster(args: argparse.Namespace) -> int:
+    from kubeling.bench import cluster
+
     figures = cluster.run(rounds=args.rounds, pods=args.pods, idle_seconds=args.idle_seconds)
     print(report.show(figures))
     report.write(figures, args.json)
@@ -23,5 +27,22 @@ def main() -> int:
     return 0
 
 
+def main(argv: list[str]) -> int:
+    """Run one suite; without a name the first."""
+    flags = argparse.ArgumentParser(prog="python -m kubeling.bench", description="Measure on this machine.")
+    suites = flags.add_subparsers(title="suites")
+    cluster = suites.add_parser("cluster", help="a whole cluster: cold start, pod start, idle cost, API load")
+    _cluster_flags(cluster)
+    cluster.set_defaults(run=_cluster)
+    store = suites.add_parser("etcd", help="the store beside real etcd")
+    etcd.add_flags(store)
+    store.set_defaults(run=etcd.run)
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
+        argv = ["cluster", *argv]
+    args = flags.parse_args(argv)
+    status: int = args.run(args)
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
