@@ -35,8 +35,10 @@ class Evaluator:
     def range(self, request: pb.RangeRequest) -> bytes:
         """A ``RangeResponse``. `count` counts the whole range at that revision, whatever limit and filters say."""
         order, target, limit = request.sort_order, request.sort_target, request.limit
-        if request.range_end and not request.revision and (request.count_only or (limit > 0 and _plain(request))):
-            chosen, count = self._store.first(request.key, request.range_end, 0 if request.count_only else limit)
+        if request.range_end and (request.count_only or (limit > 0 and _plain(request))):
+            chosen, count = self._store.first(
+                request.key, request.range_end, 0 if request.count_only else limit, request.revision
+            )
             return _body(request, chosen, not request.count_only and count > limit, count)
         found = self._store.range(request.key, request.range_end, request.revision)
         count = len(found)

@@ -2,8 +2,8 @@
 
 Each write makes a :class:`Record` that links to the record that it replaced, so a key's history is a chain from the newest record back; the
 same records in the order in which they were made are the log that watchers read. Both views share one object a version, which holds the encoded
-``mvccpb.KeyValue`` that clients are sent. Reading at a revision walks the chain; compaction cuts chains and drops the front of the log, in
-slices (:meth:`Store.scrub`), while what was compacted is refused from the first moment.
+``mvccpb.KeyValue`` that clients are sent. Reading at a revision walks the chain (one that proves long is kept as a list, and searched); what changed
+since a revision is the end of the log. Compaction cuts chains and drops the front of the log, in slices (:meth:`Store.scrub`), while what was compacted is refused from the first moment.
 
 Writes of one transaction are staged by :meth:`Store.put` and :meth:`Store.delete_range` and get their one revision from :meth:`Store.commit`.
 """
@@ -24,6 +24,13 @@ RECORD_OVERHEAD = 240
 
 #: The range_end that means "to the end of all keys".
 UNBOUNDED = b"\x00"
+
+#: A key whose chain was walked this far back gets an index, and so many keys have one.
+_LONG_WALK = 64
+_MAX_HOT = 64
+
+#: A page looks at this many keys at a time, or more.
+_MIN_LOOK = 64
 
 
 class Record:
@@ -81,6 +88,8 @@ class Store:
         self._log: list[Record] = []
         self._staged: list[Record] = []
         self._scrubbed = 0
+        # The chains, oldest first, of keys that were asked for far back in a long past; forgotten when a chain is cut.
+        self._hot: dict[bytes, list[Record]] = {}
 
     def __len__(self) -> int:
         return len(self._heads)
@@ -106,10 +115,31 @@ class Store:
 
     def get_at(self, key: bytes, revision: int) -> Record | None:
         """`key` as it was at `revision`."""
-        record = self._heads.get(key)
-        while record is not None and record.mod > revision:
-            record = record.prev
+        past = self._hot.get(key) if self._hot else None
+        if past is not None:
+            at = bisect_right(past, revision, key=_mod)
+            record = past[at - 1] if at else None
+        else:
+            record = self._heads.get(key)
+            steps = 0
+            while record is not None and record.mod > revision:
+                record = record.prev
+                steps += 1
+            if steps > _LONG_WALK:
+                self._index(key)
         return record if record is not None and record.version else None
+
+    def _index(self, key: bytes) -> None:
+        """Keep the whole chain of a key as a list from now on, since walking it takes long."""
+        chain: list[Record] = []
+        record = self._heads.get(key)
+        while record is not None:
+            chain.append(record)
+            record = record.prev
+        chain.reverse()
+        if len(self._hot) >= _MAX_HOT:
+            del self._hot[next(iter(self._hot))]
+        self._hot[key] = chain
 
     def range(self, key: bytes, range_end: bytes, revision: int = 0) -> list[Record]:
         """What exists in [key, range_end) at `revision` (0: now, with what is staged), in key order.
@@ -127,17 +157,36 @@ class Store:
             return [record for each in keys if (record := self.get_at(each, revision)) is not None]
         return [record for each in keys if (record := heads[each]).version]
 
-    def first(self, key: bytes, range_end: bytes, limit: int) -> tuple[list[Record], int]:
-        """Of what exists now in [key, range_end), which is not a single key, the first `limit` records, and the number of all.
+    def first(self, key: bytes, range_end: bytes, limit: int, revision: int = 0) -> tuple[list[Record], int]:
+        """Of what existed at `revision` (0: now) in [key, range_end), which is not a single key, the first `limit` records, and the number of all.
 
-        A page of a large range costs what the page costs.
+        A page of a large range costs what the page costs and, at an old revision, what has been written since. Raises COMPACTED and FUTURE_REVISION.
         """
+        self.check_revision(revision)
         end = None if range_end == UNBOUNDED else range_end
-        dead = self._dead.count(key, end)
-        heads = self._heads
-        keys = self._keys.between(key, end, limit + dead) if limit else []
-        found = [record for each in keys if (record := heads[each]).version]
-        return found[:limit], self._keys.count(key, end) - dead
+        past = 0 < revision < self.revision or (revision == self.revision and bool(self._staged))
+        total = self._keys.count(key, end) - self._dead.count(key, end) - (self._appeared(key, end, revision) if past else 0)
+        found: list[Record] = []
+        wanted = min(limit, total)
+        while len(found) < wanted:
+            # Deleted keys among them make it look further.
+            count = max(wanted - len(found), _MIN_LOOK)
+            keys = self._keys.between(key, end, count)[:count]
+            if past:
+                found += [record for each in keys if (record := self.get_at(each, revision)) is not None]
+            else:
+                heads = self._heads
+                found += [record for each in keys if (record := heads[each]).version]
+            key = keys[-1] + b"\0"
+        return found[:limit], total
+
+    def _appeared(self, key: bytes, end: bytes | None, revision: int) -> int:
+        """By how much the keys in [key, end) have become more since `revision` (fewer: below 0)."""
+        log = self._log
+        since = log[bisect_right(log, revision, key=_mod) :] + self._staged
+        changed = {each for record in since if key <= (each := record.key) and (end is None or each < end)}
+        # Keys that a compaction has buried already were deleted before the revisions that may be asked for.
+        return sum([(self.get(each) is not None) - (self.get_at(each, revision) is not None) for each in changed])
 
     def events_from(self, revision: int, limit: int) -> list[Record]:
         """What was written at `revision` and later, oldest first: at least `limit` records where there are as many, and never a part of a revision."""
@@ -167,6 +216,8 @@ class Store:
         record = Record(key, wire.key_value(key, create, mod, version, value, lease), create, mod, version, lease, prev)
         self._heads[key] = record
         self._staged.append(record)
+        if self._hot and key in self._hot:
+            self._hot[key].append(record)
         return record
 
     def delete_range(self, key: bytes, range_end: bytes) -> list[Record]:
@@ -178,6 +229,8 @@ class Store:
             self._heads[old.key] = tombstone
             self._dead.add(old.key)
             self._staged.append(tombstone)
+            if self._hot and old.key in self._hot:
+                self._hot[old.key].append(tombstone)
         return gone
 
     def commit(self) -> list[Record]:
@@ -208,6 +261,7 @@ class Store:
     def scrub(self, budget: int) -> bool:
         """Free up to `budget` records of what was compacted; True where more is left."""
         log, boundary = self._log, self.compact_revision
+        self._hot.clear()
         at = self._scrubbed
         stop = min(at + budget, bisect_right(log, boundary, key=_mod))
         while at < stop:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kubeling.proto.mvcc_pb2 import KeyValue
+
 _SMALL = [bytes([n]) for n in range(128)]
 
 
@@ -25,6 +27,11 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+#: What stands before a stored key of each usual length in a ``RangeResponse``.
+_HEADS = 2048
+_KV_HEADS = [b"\x12" + varint(length) for length in range(_HEADS)]
+
+
 def message(tag: bytes, body: bytes) -> bytes:
     """A length-delimited field; `tag` is its key byte(s)."""
     return b"%b%b%b" % (tag, varint(len(body)), body)
@@ -36,25 +43,19 @@ def integer(tag: bytes, value: int) -> bytes:
 
 
 def key_value(key: bytes, create: int, mod: int, version: int, value: bytes, lease: int) -> bytes:
-    """An encoded ``mvccpb.KeyValue``; fields with their zero value are left out."""
-    parts = [b"\x0a", varint(len(key)), key]
-    if create:
-        parts += (b"\x10", varint(create))
-    parts += (b"\x18", varint(mod))
-    if version:
-        parts += (b"\x20", varint(version))
-    if value:
-        parts += (b"\x2a", varint(len(value)), value)
-    if lease:
-        parts += (b"\x30", varint(lease))
-    return b"".join(parts)
+    """An encoded ``mvccpb.KeyValue``."""
+    kv = KeyValue(key=key, create_revision=create, mod_revision=mod, version=version, value=value, lease=lease)
+    return kv.SerializeToString()
 
 
 def range_body(kvs: Iterable[bytes], more: bool, count: int) -> bytes:
     """A ``RangeResponse`` without its header."""
     parts: list[bytes] = []
+    heads = _KV_HEADS
     for kv in kvs:
-        parts += (b"\x12", varint(len(kv)), kv)
+        length = len(kv)
+        parts.append(heads[length] if length < _HEADS else b"\x12" + varint(length))
+        parts.append(kv)
     if more:
         parts.append(b"\x18\x01")
     if count:

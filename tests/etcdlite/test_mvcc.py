@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from kubeling.etcdlite import requests
+from kubeling.etcdlite import mvcc, requests
 from kubeling.etcdlite.errors import COMPACTED, EtcdError
 from kubeling.etcdlite.keys import SortedKeys
 from kubeling.etcdlite.mvcc import Store
@@ -176,7 +176,13 @@ def test_transcript(path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_reads_at_every_revision_agree_with_a_plain_model_also_after_compaction_and_restore(seed: int) -> None:
+def test_reads_at_every_revision_agree_with_a_plain_model_also_after_compaction_and_restore(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Short chains count as long, so that their indexes come and go.
+    monkeypatch.setattr(mvcc, "_LONG_WALK", 2)
+    monkeypatch.setattr(mvcc, "_MAX_HOT", 5)
+    monkeypatch.setattr(mvcc, "_MIN_LOOK", 2)
     rand = random.Random(seed)
     store, model = Store(), {1: dict[bytes, bytes]()}
     for _ in range(300):
@@ -191,6 +197,8 @@ def test_reads_at_every_revision_agree_with_a_plain_model_also_after_compaction_
                 current[key] = value
         store.commit()
         model[store.revision] = current
+        revision = rand.randint(max(store.compact_revision, 1), store.revision)
+        assert {record.key: record.value for record in store.range(b"\x00", b"\x00", revision)} == model[revision]
         if rand.random() < 0.02 and store.revision > store.compact_revision + 5:
             store.compact(rand.randint(store.compact_revision + 1, store.revision))
             while rand.random() < 0.8 and store.scrub(3):
@@ -205,12 +213,16 @@ def test_reads_at_every_revision_agree_with_a_plain_model_also_after_compaction_
     for one in (store, restored):
         for revision in range(max(one.compact_revision, 1), one.revision + 1):
             assert {record.key: record.value for record in one.range(b"\x00", b"\x00", revision)} == model[revision]
-        now = model[store.revision]
-        for low, high in ((b"\x00", b"\x00"), (b"k1", b"k7"), (b"k7", b"k1"), (b"k15", b"\x00")):
-            wanted = sorted(key for key in now if key >= low and (high == b"\x00" or key < high))
-            for limit in (0, 1, 3, 99):
-                page, count = one.first(low, high, limit)
-                assert ([record.key for record in page], count) == (wanted[:limit], len(wanted))
+        for revision in (0, *range(max(one.compact_revision, 1), one.revision + 1)):
+            now = model[revision or store.revision]
+            for low, high in ((b"\x00", b"\x00"), (b"k1", b"k7"), (b"k7", b"k1"), (b"k15", b"\x00")):
+                wanted = sorted(key for key in now if key >= low and (high == b"\x00" or key < high))
+                for limit in (0, 1, 3, 99):
+                    page, count = one.first(low, high, limit, revision)
+                    assert ([(record.key, record.value) for record in page], count) == (
+                        [(key, now[key]) for key in wanted[:limit]],
+                        len(wanted),
+                    )
         with pytest.raises(EtcdError) as error:
             one.range(b"a", b"", one.compact_revision - 1)
         assert error.value is COMPACTED
