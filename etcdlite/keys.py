@@ -29,10 +29,14 @@ class SortedKeys:
             self._chunks.append([key])
             self._firsts.append(key)
             return
-        at = max(bisect_right(self._firsts, key) - 1, 0)
-        chunk = self._chunks[at]
-        insort(chunk, key)
-        self._firsts[at] = chunk[0]
+        at = bisect_right(self._firsts, key) - 1
+        if at >= 0:
+            chunk = self._chunks[at]
+            insort(chunk, key)
+        else:
+            at, chunk = 0, self._chunks[0]
+            chunk.insert(0, key)
+            self._firsts[0] = key
         if len(chunk) > 2 * _CHUNK:
             upper = chunk[_CHUNK:]
             del chunk[_CHUNK:]

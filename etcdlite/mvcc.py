@@ -213,7 +213,9 @@ class Store:
             key = prev.key
             if not prev.version:
                 self._dead.remove(key)
-        record = Record(key, wire.key_value(key, create, mod, version, value, lease), create, mod, version, lease, prev)
+        encoded = wire.key_value(key, create, mod, version, value, lease)
+        record = Record(key, encoded, create, mod, version, lease, prev)
+        self.size += len(encoded) + RECORD_OVERHEAD
         self._heads[key] = record
         self._staged.append(record)
         if self._hot and key in self._hot:
@@ -228,6 +230,7 @@ class Store:
             tombstone = Record(old.key, wire.key_value(old.key, 0, mod, 0, b"", 0), 0, mod, 0, 0, old)
             self._heads[old.key] = tombstone
             self._dead.add(old.key)
+            self.size += len(tombstone.wire) + RECORD_OVERHEAD
             self._staged.append(tombstone)
             if self._hot and old.key in self._hot:
                 self._hot[old.key].append(tombstone)
@@ -239,7 +242,6 @@ class Store:
         if staged:
             self.revision += 1
             self._log += staged
-            self.size += sum([len(record.wire) + RECORD_OVERHEAD for record in staged])
             self._staged = []
         return staged
 

@@ -58,9 +58,10 @@ def batch_id(data: bytes) -> tuple[int, int]:
 
 def decode_batch(data: bytes) -> Iterator[tuple[int, Any]]:
     """The operations of a batch: kind and parsed request."""
-    at = _HEAD.size
-    while at < len(data):
-        kind, length = _OP.unpack_from(data, at)
+    at, end = _HEAD.size, len(data)
+    unpack, requests = _OP.unpack_from, REQUESTS
+    while at < end:
+        kind, length = unpack(data, at)
         at += _OP.size
-        yield kind, REQUESTS[kind].FromString(data[at : at + length])
+        yield kind, requests[kind].FromString(data[at : at + length])
         at += length
