@@ -165,7 +165,7 @@ class Store:
         self.check_revision(revision)
         end = None if range_end == UNBOUNDED else range_end
         past = 0 < revision < self.revision or (revision == self.revision and bool(self._staged))
-        total = self._keys.count(key, end) - self._dead.count(key, end) - (self._appeared(key, end, revision) if past else 0)
+        total = self._count_at(key, end, revision) if past else self._keys.count(key, end) - self._dead.count(key, end)
         found: list[Record] = []
         wanted = min(limit, total)
         while len(found) < wanted:
@@ -180,13 +180,17 @@ class Store:
             key = keys[-1] + b"\0"
         return found[:limit], total
 
-    def _appeared(self, key: bytes, end: bytes | None, revision: int) -> int:
-        """By how much the keys in [key, end) have become more since `revision` (fewer: below 0)."""
-        log = self._log
-        since = log[bisect_right(log, revision, key=_mod) :] + self._staged
+    def _count_at(self, key: bytes, end: bytes | None, revision: int) -> int:
+        """How many keys existed in [key, end) at a `revision` of the past: seen from what was written since, or from every key, whichever is less."""
+        log, known = self._log, self._keys.count(key, end)
+        start = bisect_right(log, revision, key=_mod)
+        if len(log) - start > known:
+            return sum([self.get_at(each, revision) is not None for each in self._keys.between(key, end)])
+        since = log[start:] + self._staged
         changed = {each for record in since if key <= (each := record.key) and (end is None or each < end)}
         # Keys that a compaction has buried already were deleted before the revisions that may be asked for.
-        return sum([(self.get(each) is not None) - (self.get_at(each, revision) is not None) for each in changed])
+        appeared = sum([(self.get(each) is not None) - (self.get_at(each, revision) is not None) for each in changed])
+        return known - self._dead.count(key, end) - appeared
 
     def events_from(self, revision: int, limit: int) -> list[Record]:
         """What was written at `revision` and later, oldest first: at least `limit` records where there are as many, and never a part of a revision."""
