@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import grpc
-
 from kubeling.etcdlite import requests
 from kubeling.etcdlite.errors import NO_SPACE, REQUEST_TOO_LARGE
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.ops import Kind
-from kubeling.etcdlite.rpc import Context, answer, service, unary
+from kubeling.etcdlite.rpc import Context, Service, answer, service, unary
 from kubeling.proto import etcd_pb2 as pb
 
 MAX_REQUEST_BYTES = 1536 << 10
 
 
-def handler(member: Member) -> grpc.GenericRpcHandler:
+def handler(member: Member) -> Service:
     """The KV service of `member`."""
     kv = _KV(member)
     methods = {

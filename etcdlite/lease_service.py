@@ -5,16 +5,13 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import grpc
-
-from kubeling.etcdlite.errors import EtcdError
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.ops import Kind
-from kubeling.etcdlite.rpc import Context, answer, both_streams, fail, service, unary
+from kubeling.etcdlite.rpc import Context, Service, answer, both_streams, service, unary
 from kubeling.proto import etcd_pb2 as pb
 
 
-def handler(member: Member) -> grpc.GenericRpcHandler:
+def handler(member: Member) -> Service:
     """The Lease service of `member`."""
     lease = _Lease(member)
     methods = {
@@ -50,11 +47,7 @@ class _Lease:
     async def keep_alive(self, incoming: Any, context: Context) -> None:
         async for raw in incoming:
             lease_id = pb.LeaseKeepAliveRequest.FromString(raw).ID
-            try:
-                ttl = await self._member.renew_lease(lease_id)
-            except EtcdError as error:
-                await fail(context, error)
-                return
+            ttl = await self._member.renew_lease(lease_id)
             await context.write(self._header() + pb.LeaseKeepAliveResponse(ID=lease_id, TTL=ttl).SerializeToString())
 
     async def time_to_live(self, raw: bytes, context: Context) -> bytes:

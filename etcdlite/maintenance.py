@@ -6,12 +6,10 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 
-import grpc
-
 from kubeling.etcdlite.errors import COMPACTED, FUTURE_REVISION, NO_LEADER
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.ops import Kind
-from kubeling.etcdlite.rpc import Context, answer, server_stream, service, unary, unimplemented
+from kubeling.etcdlite.rpc import Context, Service, answer, server_stream, service, unary, unimplemented
 from kubeling.etcdlite.snapshot import encode
 from kubeling.etcdlite.state import alarm_body
 from kubeling.proto import etcd_pb2 as pb
@@ -39,7 +37,7 @@ _AUTH = [
 ]
 
 
-def handlers(member: Member) -> list[grpc.GenericRpcHandler]:
+def handlers(member: Member) -> list[Service]:
     """Maintenance, Cluster, Auth (only its status) and Health."""
     own = _Maintenance(member)
     maintenance = {

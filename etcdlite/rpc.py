@@ -1,109 +1,143 @@
-"""What the gRPC services share: handlers that take and give raw bytes, and errors as etcd words them."""
+"""What services are made of: functions that take and give raw bytes, and what they are told about a call. The transport is behind :class:`Context`."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+import enum
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-import grpc
-from google.protobuf.message import DecodeError
-
-from kubeling.daemon.log import get_logger
 from kubeling.etcdlite.errors import EtcdError
 
-log = get_logger("etcdlite.rpc")
+#: gRPC's status codes by name.
+CODES = {
+    name: number
+    for number, name in enumerate(
+        [
+            "OK",
+            "CANCELLED",
+            "UNKNOWN",
+            "INVALID_ARGUMENT",
+            "DEADLINE_EXCEEDED",
+            "NOT_FOUND",
+            "ALREADY_EXISTS",
+            "PERMISSION_DENIED",
+            "RESOURCE_EXHAUSTED",
+            "FAILED_PRECONDITION",
+            "ABORTED",
+            "OUT_OF_RANGE",
+            "UNIMPLEMENTED",
+            "INTERNAL",
+            "UNAVAILABLE",
+            "DATA_LOSS",
+            "UNAUTHENTICATED",
+        ]
+    )
+}
 
-Context = Any
-#: What `service` makes: the methods of one service, to be registered with the server.
-Service = grpc.GenericRpcHandler
+
+class Context(Protocol):
+    """A call, as its handler sees it. A handler whose client has gone, or whose deadline has passed, is cancelled."""
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What the client sent along, names in lower case."""
+
+    @property
+    def common_name(self) -> str:
+        """The CN of the client's certificate; empty where it showed none that was verified."""
+
+    @property
+    def address(self) -> str:
+        """Where the client is."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether the client has room for another message."""
+
+    def post(self, message: bytes) -> None:
+        """Send a message of a stream of answers; not twice without looking at `writable`."""
+
+    def when_writable(self, call: Callable[[], object]) -> None:
+        """Have `call` called once when the client has room again."""
+
+    async def write(self, message: bytes) -> None:
+        """Send a message when the client has room for it."""
+
+
+Messages = AsyncIterator[bytes]
 UnaryCall = Callable[[bytes, Context], Awaitable[bytes]]
+DirectCall = Callable[[bytes, Context], "bytes | Awaitable[bytes | EtcdError]"]
 StreamCall = Callable[[Any, Context], Any]
 
 
-async def fail(context: Context, error: EtcdError) -> Any:
-    """End the call with an etcd error."""
-    await context.abort(getattr(grpc.StatusCode, error.code), error.text)
+class Kind(enum.Enum):
+    """How a method talks."""
+
+    UNARY = 1
+    DIRECT = 2
+    SERVER_STREAM = 3
+    BOTH_STREAMS = 4
 
 
-def unary(call: UnaryCall) -> Any:
-    """A unary method: errors become statuses, and anything unforeseen is logged and ends this call only."""
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method of a service. Any kind may raise EtcdError."""
 
-    async def guarded(raw: bytes, context: Context) -> bytes:
-        try:
-            return await call(raw, context)
-        except EtcdError as error:
-            await fail(context, error)
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INTERNAL, "grpc: error unmarshalling request: not a message of the declared type")
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            log.exception("a call failed", call=getattr(call, "__qualname__", ""))
-            await context.abort(grpc.StatusCode.UNKNOWN, f"etcdserver: {error}")
-        raise AssertionError("abort returned")
-
-    return grpc.unary_unary_rpc_method_handler(guarded)
+    kind: Kind
+    call: Callable[[Any, Context], Any]
 
 
-def server_stream(call: StreamCall) -> Any:
-    """A method with one request and many answers; `call` is an async generator or writes to the context."""
-    return grpc.unary_stream_rpc_method_handler(_guarded_stream(call))
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service by its full name, as ``etcdserverpb.KV``."""
+
+    name: str
+    methods: Mapping[str, Method]
 
 
-def both_streams(call: StreamCall) -> Any:
-    """A method with a stream each way."""
-    return grpc.stream_stream_rpc_method_handler(_guarded_stream(call))
+def unary(call: UnaryCall) -> Method:
+    """One message each way."""
+    return Method(Kind.UNARY, call)
 
 
-def _guarded_stream(call: StreamCall) -> StreamCall:
-    if inspect.isasyncgenfunction(call):
+def direct(call: DirectCall) -> Method:
+    """The same without a task of its own: an ordinary function that gives the answer, or a future of the answer or the error."""
+    return Method(Kind.DIRECT, call)
 
-        async def generate(request: Any, context: Context) -> Any:
-            try:
-                async for message in call(request, context):
-                    yield message
-            except EtcdError as error:
-                await fail(context, error)
 
-        return generate
+def server_stream(call: StreamCall) -> Method:
+    """One request and many answers: `call` is an async generator, or a coroutine that writes to the context."""
+    return Method(Kind.SERVER_STREAM, call)
 
-    async def write(request: Any, context: Context) -> None:
-        try:
-            await call(request, context)
-        except EtcdError as error:
-            await fail(context, error)
 
-    return write
+def both_streams(call: StreamCall) -> Method:
+    """A stream each way: `call` gets an iterator over the messages that come, and writes to the context."""
+    return Method(Kind.BOTH_STREAMS, call)
+
+
+def service(name: str, methods: dict[str, Method]) -> Service:
+    """A whole service."""
+    return Service(name, methods)
+
+
+def unimplemented(name: str) -> Method:
+    """A method that clients may ask for and that is not there."""
+
+    def refuse(raw: bytes, context: Context) -> bytes:
+        raise EtcdError("UNIMPLEMENTED", f"etcdserver: {name} is not supported by etcdlite")
+
+    return direct(refuse)
 
 
 def header(context: Context, name: str) -> str:
     """The first value of this metadata of the call, as `token` or `hasleader`; empty where there is none."""
-    for key, value in context.invocation_metadata() or ():
-        if key == name:
-            return value if isinstance(value, str) else value.decode("latin-1")
-    return ""
+    return next((value for key, value in context.metadata if key == name), "")
 
 
 def common_name(context: Context) -> str:
     """The CN of the client's certificate; empty where it showed none that was verified."""
-    found = context.auth_context().get("x509_common_name") or [b""]
-    return str(found[0], "utf-8", "replace")
-
-
-def service(name: str, methods: dict[str, Any]) -> Service:
-    """The handler of a whole service."""
-    return grpc.method_handlers_generic_handler(name, methods)
-
-
-def unimplemented(name: str) -> Any:
-    """A method that clients may ask for and that is not there."""
-
-    async def refuse(raw: bytes, context: Context) -> bytes:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"etcdserver: {name} is not supported by etcdlite")
-        return b""
-
-    return grpc.unary_unary_rpc_method_handler(refuse)
+    return context.common_name
 
 
 def answer(result: bytes | EtcdError) -> bytes:
@@ -111,6 +145,3 @@ def answer(result: bytes | EtcdError) -> bytes:
     if isinstance(result, EtcdError):
         raise result
     return result
-
-
-Messages = AsyncIterator[bytes]

@@ -207,6 +207,8 @@ class Hub:
     def _tell(self, group: Group, hits: list[Record], header: bytes) -> None:
         bodies: dict[tuple[bool, bool, bool], list[bytes]] = {}
         joined: dict[tuple[bool, bool, bool], bytes] = {}
+        # Most clients' only watch has the number 0, so one answer serves them all.
+        made: dict[tuple[int, tuple[bool, bool, bool]], bytes] = {}
         for watcher in list(group.watchers):
             variant = watcher.variant
             if variant not in bodies:
@@ -223,7 +225,10 @@ class Hub:
                 self._push_events(watcher, header, bodies[variant])
             else:
                 watcher.quiet = False
-                watcher.stream.push(b"%b%b%b" % (header, wire.integer(_ID, watcher.id), joined[variant]))
+                message = made.get((watcher.id, variant))
+                if message is None:
+                    message = made[watcher.id, variant] = b"%b%b%b" % (header, wire.integer(_ID, watcher.id), joined[variant])
+                watcher.stream.push(message)
 
     def catch_up(self, stream: Stream) -> None:
         """Queue the next piece of history for one lagging watcher of `stream`; called while there is one and the queue is short."""

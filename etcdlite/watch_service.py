@@ -1,15 +1,12 @@
-"""etcdserverpb.Watch: one task reads a stream's requests, one writes what the hub has queued for it."""
+"""etcdserverpb.Watch: a task reads a stream's requests; what the hub queues for it goes out at once, or when the client has room."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
-import grpc
 
 from kubeling.etcdlite.errors import NO_LEADER
 from kubeling.etcdlite.member import Member
-from kubeling.etcdlite.rpc import Context, both_streams, fail, service
+from kubeling.etcdlite.rpc import Context, Messages, Service, both_streams, header, service
 from kubeling.etcdlite.watch import MAX_QUEUED_BYTES, Stream
 from kubeling.proto import etcd_pb2 as pb
 
@@ -17,70 +14,87 @@ from kubeling.proto import etcd_pb2 as pb
 PROGRESS_SECONDS = 600.0
 
 
-def handler(member: Member) -> grpc.GenericRpcHandler:
+def handler(member: Member) -> Service:
     """The Watch service of `member`."""
 
-    async def watch(incoming: Any, context: Context) -> None:
-        await _serve(member, incoming, context)
+    async def watch(incoming: Messages, context: Context) -> None:
+        await _Served(member, context).run(incoming)
 
     return service("etcdserverpb.Watch", {"Watch": both_streams(watch)})
 
 
-async def _serve(member: Member, incoming: Any, context: Context) -> None:
-    hub = member.hub
-    wake = asyncio.Event()
-    stream = Stream(wake.set)
-    hub.streams.add(stream)
-    reader = asyncio.ensure_future(_read(member, stream, incoming))
-    reader.add_done_callback(lambda _: wake.set())
-    leaderless = False
+class _Served:
+    """One client's stream of watches."""
 
-    def lose_leader() -> None:
-        nonlocal leaderless
-        leaderless = True
-        wake.set()
+    def __init__(self, member: Member, context: Context) -> None:
+        self._member = member
+        self._hub = member.hub
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._stream = Stream(self._drain)
+        self._waiting = self._catching_up = self._leaderless = self._over = False
+        self._timer = self._loop.call_later(PROGRESS_SECONDS, self._notify)
 
-    if ("hasleader", "true") in (context.invocation_metadata() or ()):
-        member.needs_leader.add(lose_leader)
-    notifier: list[asyncio.TimerHandle] = []
+    async def run(self, incoming: Messages) -> None:
+        """Serve until the client goes away. That it says no more (and half-closes the stream) does not end its watches."""
+        self._hub.streams.add(self._stream)
+        task = asyncio.current_task()
+        assert task is not None
 
-    def notify() -> None:
-        hub.notify_quiet(stream)
-        notifier[:] = [asyncio.get_running_loop().call_later(PROGRESS_SECONDS, notify)]
+        def lose_leader() -> None:
+            self._leaderless = True
+            task.cancel()
 
-    notifier.append(asyncio.get_running_loop().call_later(PROGRESS_SECONDS, notify))
-    try:
-        while True:
-            while stream.queue or stream.lagging:
-                if stream.lagging and stream.queued_bytes < MAX_QUEUED_BYTES // 2:
-                    hub.catch_up(stream)
-                if stream.queue:
-                    await context.write(stream.pop())
-                else:
-                    await asyncio.sleep(0)
-            if leaderless:
-                await fail(context, NO_LEADER)
-            if reader.done():
-                # The client has said all that it will; its watches end with its half of the stream.
-                reader.result()
-                return
-            wake.clear()
-            await wake.wait()
-    finally:
-        member.needs_leader.discard(lose_leader)
-        notifier[0].cancel()
-        reader.cancel()
-        hub.close(stream)
+        if header(self._context, "hasleader") == "true":
+            self._member.needs_leader.add(lose_leader)
+        try:
+            async for raw in incoming:
+                self._handle(pb.WatchRequest.FromString(raw))
+            await self._loop.create_future()
+        except asyncio.CancelledError:
+            if not self._leaderless:
+                raise
+            raise NO_LEADER from None
+        finally:
+            self._over = True
+            self._member.needs_leader.discard(lose_leader)
+            self._timer.cancel()
+            self._hub.close(self._stream)
 
-
-async def _read(member: Member, stream: Stream, incoming: Any) -> None:
-    hub = member.hub
-    async for raw in incoming:
-        request = pb.WatchRequest.FromString(raw)
+    def _handle(self, request: pb.WatchRequest) -> None:
         kind = request.WhichOneof("request_union")
         if kind == "create_request":
-            hub.create(stream, request.create_request)
+            self._hub.create(self._stream, request.create_request)
         elif kind == "cancel_request":
-            hub.cancel(stream, request.cancel_request.watch_id)
+            self._hub.cancel(self._stream, request.cancel_request.watch_id)
         elif kind == "progress_request":
-            hub.progress(stream)
+            self._hub.progress(self._stream)
+
+    def _drain(self) -> None:
+        """Send what is queued and there is room for; then see to those that lag, a piece in each turn of the loop."""
+        stream, context = self._stream, self._context
+        while stream.queue:
+            if not context.writable:
+                if not self._waiting and not self._over:
+                    self._waiting = True
+                    context.when_writable(self._writable)
+                break
+            context.post(stream.pop())
+        if stream.lagging and not self._catching_up and stream.queued_bytes < MAX_QUEUED_BYTES // 2:
+            self._catching_up = True
+            self._loop.call_soon(self._catch_up)
+
+    def _writable(self) -> None:
+        self._waiting = False
+        self._drain()
+
+    def _catch_up(self) -> None:
+        if self._stream.lagging and not self._over:
+            self._hub.catch_up(self._stream)
+        self._catching_up = False
+        if not self._over:
+            self._drain()
+
+    def _notify(self) -> None:
+        self._hub.notify_quiet(self._stream)
+        self._timer = self._loop.call_later(PROGRESS_SECONDS, self._notify)

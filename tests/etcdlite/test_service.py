@@ -62,7 +62,7 @@ async def test_errors_have_etcds_codes_and_words(member: Member) -> None:
         "OUT_OF_RANGE",
         "etcdserver: mvcc: required revision is a future revision",
     )
-    assert await refused(kv.Put(pb.PutRequest(key=b"k", value=bytes(2 << 20)))) == (
+    assert await refused(kv.Put(pb.PutRequest(key=b"k", value=bytes(1600 << 10)))) == (
         "INVALID_ARGUMENT",
         "etcdserver: request is too large",
     )
