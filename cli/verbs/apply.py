@@ -189,12 +189,27 @@ async def _server_side(session: Session, resource: Resource, obj: Obj, name: str
         }
         query: Params = {"fieldManager": "kubectl-last-applied", "force": True}
         made = await session.client.patch(resource, name, kept, namespace, patch_type="apply", params=query)
-    patch = [
-        {"op": "replace", "path": "/metadata/managedFields", "value": _migrated(made, str(params["fieldManager"]))},
-        {"op": "replace", "path": "/metadata/resourceVersion", "value": made["metadata"]["resourceVersion"]},
-    ]
-    await session.client.patch(resource, name, patch, namespace, patch_type="json")
+    await _migrate(session, resource, made, name, namespace, str(params["fieldManager"]))
     return await session.client.patch(resource, name, obj, namespace, patch_type="apply", params=params)
+
+
+async def _migrate(session: Session, resource: Resource, made: Obj, name: str, namespace: str | None, manager: str) -> None:
+    """Hand the client side's fields to `manager`, of the newest version: a controller may be writing its status at the same time."""
+    for attempt in range(_CONFLICT_RETRIES):
+        patch = [
+            {"op": "replace", "path": "/metadata/managedFields", "value": _migrated(made, manager)},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": made["metadata"]["resourceVersion"]},
+        ]
+        try:
+            await session.client.patch(resource, name, patch, namespace, patch_type="json")
+        except ApiError as error:
+            if error.reason != "Conflict" or attempt + 1 == _CONFLICT_RETRIES:
+                raise
+            made = await session.client.get(resource, name, namespace)
+            if not _client_side_entries(made):
+                return
+        else:
+            return
 
 
 def _client_side_entries(obj: Obj) -> list[Obj]:
