@@ -28,6 +28,11 @@ _HEAD = struct.Struct(">8sQQQQ")
 _FORMAT = b"kledlog1"
 
 SEGMENT_BYTES = 16 << 20
+
+#: A write of at most so many bytes, on a disk none of whose last so many syncs took longer than so many seconds, is quick.
+_QUICK_BYTES = 8 << 10
+_SLOW_FRAMES = 64
+_QUICK_SECONDS = 0.002
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -60,7 +65,7 @@ class _Segment:
 
 
 class Journal:
-    """Open with :meth:`open`. Everything but :meth:`write` belongs to the event loop's thread."""
+    """Open with :meth:`open`. Everything but :meth:`write` belongs to the event loop's thread; one write at a time, in a thread unless it is :meth:`quick`."""
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class Journal:
         self._fd = -1
         self._at = 0
         self._room = 0
+        self._slow_until = _SLOW_FRAMES
 
     # Opening.
 
@@ -206,6 +212,14 @@ class Journal:
             raise
         self._segments[-1].last_index = max(self._segments[-1].last_index, batch.last_index)
 
+    def quick(self, size: int) -> bool:
+        """Whether writing `size` bytes will most likely take no longer than handing them to a thread and back.
+
+        They are few, there is room reserved for them, and the disk was not slow lately.
+        """
+        room = min(self._room, self._segment_bytes) - self._at
+        return size <= _QUICK_BYTES and size + 256 <= room and self._number >= self._slow_until
+
     def _append(self, records: list[bytes]) -> None:
         data = frame(self._number, records)
         at = self._at
@@ -217,7 +231,10 @@ class Journal:
                 written += os.pwrite(self._fd, memoryview(data)[written:], at + written)
             began = self._now()
             os.fdatasync(self._fd)
-            self._observe(self._now() - began)
+            took = self._now() - began
+            self._observe(took)
+            if took > _QUICK_SECONDS:
+                self._slow_until = self._number + _SLOW_FRAMES
         except OSError:
             # Whatever got there must not come back as an entry after a restart.
             os.ftruncate(self._fd, at)

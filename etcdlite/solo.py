@@ -1,7 +1,8 @@
 """The engine of a cluster of one: the log on this disk is the quorum.
 
-One batch is on its way at a time: it is written and fsynced in a thread while the loop goes on and the next batch gathers; then it is applied. No
-timers, no heartbeats: an idle member does nothing at all.
+One batch is on its way at a time: it is written and fsynced in a thread while the loop goes on and the next batch gathers; then it is applied. A
+small batch on a disk that has been quick lately is written in place: handing it to a thread and back would cost a lone client a third of its waiting.
+No timers, no heartbeats: an idle member does nothing at all.
 """
 
 from __future__ import annotations
@@ -55,8 +56,19 @@ class Solo:
             return
         entry = Entry(self.applied_index + 1, self.term, data)
         self._journal.add_entry(entry.index, entry.term, entry.data)
-        writing = self._loop.run_in_executor(self._disk, self._journal.write, self._journal.take())
-        writing.add_done_callback(lambda done: self._written(number, entry, done))
+        batch = self._journal.take()
+        if self._journal.quick(len(data)):
+            try:
+                self._journal.write(batch)
+            except (OSError, NoSpace) as error:
+                self._written(number, entry, error)
+            else:
+                self._written(number, entry, None)
+            return
+        writing = self._loop.run_in_executor(self._disk, self._journal.write, batch)
+        writing.add_done_callback(
+            lambda done: self._written(number, entry, asyncio.CancelledError() if done.cancelled() else done.exception())
+        )
 
     def forget(self, number: int) -> None:
         """There is nothing to take back: what is on its way gets there."""
@@ -69,8 +81,7 @@ class Solo:
         self._stopped = True
         self._proposer.fail_all(STOPPED)
 
-    def _written(self, number: int, entry: Entry, done: asyncio.Future[None]) -> None:
-        error = None if done.cancelled() else done.exception()
+    def _written(self, number: int, entry: Entry, error: BaseException | None) -> None:
         if error is None:
             self.applied_index = self.last_index = entry.index
             self.applied_term = entry.term
