@@ -167,7 +167,7 @@ class Core(Leading):
             self._become_follower(self.term, 0)
         if not self.electable:
             self._election_due = math.inf
-        elif len(self.configuration.voters) == 1:
+        elif self.configuration.voters == (self.me,):
             self._campaign(False)
         else:
             self._pre_campaign()
@@ -184,13 +184,19 @@ class Core(Leading):
     def _campaign(self, transfer: bool) -> None:
         self._become_follower(self.term + 1, 0)
         self.role = Role.CANDIDATE
-        self._votes = {self.me}
         self._set_hard_state(self.term, self.me)
         self._election_due = self.now + self.settings.election * self.rand.uniform(0.5, 1)
         for voter in self.configuration.voters:
             if voter != self.me:
                 self._send(m.Vote(self.me, voter, self.term, self.log.last_index, self.log.last_term, transfer))
-        self._count_votes()
+
+    def persisted(self, sequence: int) -> None:
+        """Everything that the outputs up to this number had to write is on stable storage."""
+        super().persisted(sequence)
+        if self.role is Role.CANDIDATE and self.me not in self._votes and self._hard_sequence <= sequence:
+            # A candidate's own vote counts once it cannot be forgotten.
+            self._votes.add(self.me)
+            self._count_votes()
 
     def _count_votes(self) -> None:
         if len(self._votes.intersection(self.configuration.voters)) < self.configuration.quorum:

@@ -75,7 +75,9 @@ class Leading(Node):
                 self.progress[member] = Progress(self.log.last_index, self.now)
             elif known is not None:
                 known.leaving_at = None
+        # A majority may be smaller now.
         self._commit_what_is_settled()
+        self._confirm_reads()
 
     def _quorum_of(self, values: dict[int, int]) -> int:
         """The highest value that a majority of voters has reached; a voter that is not named has reached 0."""

@@ -96,8 +96,13 @@ class Node:
 
     @property
     def electable(self) -> bool:
-        """Whether this member may stand for election."""
-        return not self.recovering and self.me in self.configuration.voters
+        """Whether this member may stand for election.
+
+        One whose removal is not known to be committed may, since nobody else might have enough to win; its own vote does not count then (thesis 4.2.2).
+        """
+        if self.recovering:
+            return False
+        return self.me in self.configuration.voters or self.me in self.log.configuration_at(self.commit).voters
 
     # Sending.
 
