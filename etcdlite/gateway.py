@@ -221,6 +221,12 @@ class _LocalCall:
     def when_writable(self, call: Callable[[], object]) -> None:
         self._wanted = [call]
 
+    def offer(self, message: bytes) -> bool:
+        if self._queue:
+            return False
+        self.post(message)
+        return True
+
     def post(self, message: bytes) -> None:
         self._queue.append(message)
         self._tell()

@@ -58,6 +58,9 @@ class Context(Protocol):
     def post(self, message: bytes) -> None:
         """Send a message of a stream of answers; not twice without looking at `writable`."""
 
+    def offer(self, message: bytes) -> bool:
+        """Send a message if the client has room for it now; whether it had."""
+
     def when_writable(self, call: Callable[[], object]) -> None:
         """Have `call` called once when the client has room again."""
 

@@ -69,9 +69,13 @@ class Group:
 
 
 class Stream:
-    """One client's stream: its watches and what is queued for it. `wake` is called when the queue or the lag ceases to be empty."""
+    """One client's stream: its watches and what is queued for it.
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    A message is offered to the client first, and queued where it has no room. `wake` is called when the queue or the lag ceases to be empty.
+    """
+
+    def __init__(self, offer: Callable[[bytes], bool], wake: Callable[[], None]) -> None:
+        self._offer = offer
         self.wake = wake
         self.watchers: dict[int, Watcher] = {}
         self.queue: deque[bytes] = deque()
@@ -81,6 +85,8 @@ class Stream:
         self._ids = itertools.count()
 
     def push(self, message: bytes) -> None:
+        if not self.queue and self._offer(message):
+            return
         self.queue.append(message)
         self.queued_bytes += len(message)
         if len(self.queue) == 1:

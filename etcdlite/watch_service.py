@@ -31,7 +31,7 @@ class _Served:
         self._hub = member.hub
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._stream = Stream(self._drain)
+        self._stream = Stream(context.offer, self._drain)
         self._waiting = self._catching_up = self._leaderless = self._over = False
         self._timer = self._loop.call_later(PROGRESS_SECONDS, self._notify)
 
@@ -73,13 +73,11 @@ class _Served:
     def _drain(self) -> None:
         """Send what is queued and there is room for; then see to those that lag, a piece in each turn of the loop."""
         stream, context = self._stream, self._context
-        while stream.queue:
-            if not context.writable:
-                if not self._waiting and not self._over:
-                    self._waiting = True
-                    context.when_writable(self._writable)
-                break
-            context.post(stream.pop())
+        while stream.queue and context.offer(stream.queue[0]):
+            stream.pop()
+        if stream.queue and not self._waiting and not self._over:
+            self._waiting = True
+            context.when_writable(self._writable)
         if stream.lagging and not self._catching_up and stream.queued_bytes < MAX_QUEUED_BYTES // 2:
             self._catching_up = True
             self._loop.call_soon(self._catch_up)

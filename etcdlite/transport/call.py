@@ -31,6 +31,7 @@ _DEADLINE = EtcdError("DEADLINE_EXCEEDED", "context deadline exceeded")
 #: The whole answer but for the message: HEADERS with the constant block, the head of a DATA frame, and that of the message.
 _FRONT = struct.Struct(f">IBI{len(GRPC_HEAD)}sIBIBI")
 _FRONT_FIRST = len(GRPC_HEAD) << 8 | HEADERS
+_MESSAGE = struct.Struct(">IBIBI")
 _BACK = struct.Struct(f">IBI{len(GRPC_OK)}s")
 _BACK_FIRST = len(GRPC_OK) << 8 | HEADERS
 _MAX_SECONDS = 365 * 86400.0
@@ -88,6 +89,29 @@ class Call(Stream):
             self._started = True
             self.send_headers(GRPC_HEAD)
         self.send_data(b"\0" + len(message).to_bytes(4, "big") + message)
+
+    def offer(self, message: bytes) -> bool:
+        """Send a message if the client has room for it now; whether it had."""
+        connection = self.connection
+        size = len(message)
+        whole = size + 5
+        if (
+            self._started
+            and self._pending is None
+            and whole <= self.send_window
+            and whole <= connection.send_window
+            and whole <= connection.max_frame
+            and not connection.paused
+            and not self.closed
+        ):
+            self.send_window -= whole
+            connection.send_window -= whole
+            connection.send_pair(_MESSAGE.pack(whole << 8 | DATA, 0, self.id, 0, size), message)
+            return True
+        if not self.writable:
+            return False
+        self.post(message)
+        return True
 
     async def write(self, message: bytes) -> None:
         """Send a message when the client has room for it."""

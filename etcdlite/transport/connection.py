@@ -102,6 +102,8 @@ class Connection(asyncio.Protocol):
         self.send_window = h2.DEFAULT_WINDOW
         self.max_frame = h2.MAX_FRAME
         self.paused = False
+        #: Frames that were sent since the client last spent from its bucket.
+        self.served = 0
         #: Bytes of answers that wait for room.
         self.unsent = 0
         self.streams: dict[int, Stream] = {}
@@ -412,6 +414,11 @@ class Connection(asyncio.Protocol):
             raise ConnectionFault(h2.PROTOCOL_ERROR, "a frame of a stream that was not opened")
 
     def _spend(self, amount: float = 1) -> None:
+        if self.served:
+            # Who is served may also ask whether we are still there, and has to tell us what it has room for.
+            self._control.refund(2 * self.served)
+            self.served = self._strikes = 0
+            self._last_ping = -1e9
         if not self._control.spend(self._heard, amount):
             raise ConnectionFault(h2.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
 
@@ -419,10 +426,14 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send frames, at the end of this turn of the loop together with what else there is."""
-        self._strikes = 0
-        self._last_ping = -1e9
-        self._control.refund(2)
+        self.served += 1
         self._put(data)
+
+    def send_pair(self, front: bytes, rest: bytes) -> None:
+        """The same with a frame in two pieces, the second of which may be shared by many connections."""
+        self.served += 1
+        self._out.append(front)
+        self._put(rest)
 
     def _put(self, data: bytes) -> None:
         self._out.append(data)
