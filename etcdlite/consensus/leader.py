@@ -146,7 +146,7 @@ class Leading(Node):
             progress.flow is Flow.REPLICATE
             and progress.next <= self.log.last_index
             and progress.bytes_inflight < self.settings.max_inflight_bytes
-            and len(progress.inflight) < self.settings.max_inflight_messages
+            and len(progress.inflight) < min(progress.window, self.settings.max_inflight_messages)
         )
 
     def _send_entries(self, member: int, progress: Progress, max_bytes: int) -> bool:
@@ -194,7 +194,9 @@ class Leading(Node):
         progress.landed(index)
         if not message.recovering:
             progress.counted = max(progress.counted, index)
-        if progress.flow is Flow.PROBE or (progress.flow is Flow.SNAPSHOT and progress.match >= self.log.base_index):
+        # Only the answer to the probe that is on its way ends the probing, not one to something earlier.
+        probed = progress.flow is Flow.PROBE and index >= progress.next - 1
+        if probed or (progress.flow is Flow.SNAPSHOT and progress.match >= self.log.base_index):
             progress.replicate()
         progress.next = max(progress.next, progress.match + 1)
         self._commit_what_is_settled()

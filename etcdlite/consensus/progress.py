@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 from enum import IntEnum
 
+_FIRST_WINDOW = 4
+_MAX_WINDOW = 1 << 16
+
 
 class Flow(IntEnum):
     """How a follower is fed."""
@@ -22,7 +25,7 @@ class Progress:
 
     __slots__ = (
         "active_at", "bytes_inflight", "commit_sent", "counted", "flow", "inflight", "leaving_at", "match", "next", "nonce", "nudged_at", "pending_snapshot",
-        "probing", "round",
+        "probing", "round", "window",
     )  # fmt: skip
 
     def __init__(self, next_index: int, now: float) -> None:
@@ -35,6 +38,9 @@ class Progress:
         self.pending_snapshot = 0
         self.inflight: deque[tuple[int, int]] = deque()
         self.bytes_inflight = 0
+        #: How many messages may be on their way. It begins small after each probe and doubles as they arrive: else a network that reorders would have a
+        #: whole flight sent again for each of its messages that comes out of turn.
+        self.window = _FIRST_WINDOW
         self.commit_sent = 0
         #: The newest round of heartbeats that it has answered.
         self.round = 0
@@ -53,6 +59,7 @@ class Progress:
 
     def replicate(self) -> None:
         self.flow = Flow.REPLICATE
+        self.window = _FIRST_WINDOW
         self.next = self.match + 1
         self._land_all()
 
@@ -74,6 +81,7 @@ class Progress:
         """All up to `index` has arrived."""
         while self.inflight and self.inflight[0][0] <= index:
             self.bytes_inflight -= self.inflight.popleft()[1]
+            self.window = min(2 * self.window, _MAX_WINDOW)
 
     def _land_all(self) -> None:
         self.inflight.clear()
