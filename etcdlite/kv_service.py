@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from kubeling.etcdlite import requests
-from kubeling.etcdlite.errors import NO_SPACE, REQUEST_TOO_LARGE
+from kubeling.etcdlite.errors import NO_SPACE, REQUEST_TOO_LARGE, EtcdError
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.ops import Kind
-from kubeling.etcdlite.rpc import Context, Service, answer, service, unary
+from kubeling.etcdlite.rpc import Context, Service, answer, direct, service, unary
 from kubeling.proto import etcd_pb2 as pb
 
 MAX_REQUEST_BYTES = 1536 << 10
@@ -16,8 +18,8 @@ def handler(member: Member) -> Service:
     """The KV service of `member`."""
     kv = _KV(member)
     methods = {
-        "Range": unary(kv.range),
-        "Put": unary(kv.put),
+        "Range": direct(kv.range),
+        "Put": direct(kv.put),
         "DeleteRange": unary(kv.delete_range),
         "Txn": unary(kv.txn),
         "Compact": unary(kv.compact),
@@ -31,19 +33,33 @@ class _KV:
         self._state = member.state
         self._proposer = member.proposer
 
-    async def range(self, raw: bytes, context: Context) -> bytes:
+    def range(self, raw: bytes, context: Context) -> bytes | Awaitable[bytes]:
         request = pb.RangeRequest.FromString(raw)
         requests.check_range(request)
-        if not request.serializable:
-            await self._proposer.barrier()
+        if request.serializable or self._proposer.engine.alone:
+            return self._range(request)
+        return self._range_after_barrier(request)
+
+    async def _range_after_barrier(self, request: pb.RangeRequest) -> bytes:
+        await self._proposer.barrier()
+        return self._range(request)
+
+    def _range(self, request: pb.RangeRequest) -> bytes:
         state = self._state
         return state.header(state.store.revision) + state.evaluator.range(request)
 
-    async def put(self, raw: bytes, context: Context) -> bytes:
+    def put(self, raw: bytes, context: Context) -> Awaitable[bytes | EtcdError]:
         request = pb.PutRequest.FromString(raw)
         requests.check_put(request)
-        await self._check_room(raw)
-        return answer(await self._proposer.submit(Kind.PUT, raw, request))
+        if len(raw) > MAX_REQUEST_BYTES:
+            raise REQUEST_TOO_LARGE
+        if self._member.over_quota(len(raw)):
+            return self._refuse_for_space()
+        return self._proposer.submit(Kind.PUT, raw, request)
+
+    async def _refuse_for_space(self) -> EtcdError:
+        await self._member.raise_no_space()
+        return NO_SPACE
 
     async def delete_range(self, raw: bytes, context: Context) -> bytes:
         request = pb.DeleteRangeRequest.FromString(raw)
@@ -72,5 +88,4 @@ class _KV:
         if len(raw) > MAX_REQUEST_BYTES:
             raise REQUEST_TOO_LARGE
         if grows and self._member.over_quota(len(raw)):
-            await self._member.raise_no_space()
-            raise NO_SPACE
+            raise await self._refuse_for_space()

@@ -105,7 +105,10 @@ def unary(call: UnaryCall) -> Method:
 
 
 def direct(call: DirectCall) -> Method:
-    """The same without a task of its own: an ordinary function that gives the answer, or a future of the answer or the error."""
+    """The same as an ordinary function: it gives the answer, or, where that has to be waited for, something to await that has the answer or the error.
+
+    A call that need not wait, or whose answer is one future, so gets along without a task.
+    """
     return Method(Kind.DIRECT, call)
 
 

@@ -242,8 +242,8 @@ class Call(Stream):
         if type(result) is bytes:
             self.reply(result)
         else:
-            self._future = result
-            result.add_done_callback(self._answered)
+            self._future = future = asyncio.ensure_future(result)
+            future.add_done_callback(self._answered)
 
     def _answered(self, done: asyncio.Future[Any]) -> None:
         self._future = None
