@@ -36,6 +36,9 @@ _AUTH = [
     "RoleRevokePermission",
 ]
 
+#: What a message of a snapshot holds: small enough that others get their turn between two.
+_BLOB_BYTES = 128 << 10
+
 
 def handlers(member: Member) -> list[Service]:
     """Maintenance, Cluster, Auth (only its status) and Health."""
@@ -128,9 +131,13 @@ class _Maintenance:
         remaining = sum(map(len, pieces)) + digest.digest_size
         header = self._header()
         for piece in pieces:
-            digest.update(piece)
-            remaining -= len(piece)
-            yield header + pb.SnapshotResponse(remaining_bytes=remaining, blob=piece, version=VERSION).SerializeToString()
+            for at in range(0, len(piece), _BLOB_BYTES):
+                blob = piece[at : at + _BLOB_BYTES]
+                digest.update(blob)
+                remaining -= len(blob)
+                yield header + pb.SnapshotResponse(remaining_bytes=remaining, blob=blob, version=VERSION).SerializeToString()
+                # A client with a large window would otherwise be served before everybody else.
+                await asyncio.sleep(0)
         yield header + pb.SnapshotResponse(remaining_bytes=0, blob=digest.digest(), version=VERSION).SerializeToString()
 
     async def move_leader(self, raw: bytes, context: Context) -> bytes:
