@@ -59,7 +59,7 @@ _API = (*_HTTP, "orjson", "h11", "prometheus_client", "kubeling.client", "kubeli
 #: What daemons import inside functions, beside the modules of their own room: worth having before the fork, where it is installed.
 #: The name of a package of ours stands for all of its modules.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "etcdlite": ("asyncio", "ssl", "grpc", "grpc.aio", "kubeling.daemon"),
+    "etcdlite": ("asyncio", "ssl", "hpack", "h11", "kubeling.daemon"),
     "apiserver": (
         "grpc.aio",
         "orjson",

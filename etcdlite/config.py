@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 from kubeling.daemon.main import UsageError, boolean, parser
 
 DEFAULT_QUOTA = 2 << 30
+DEFAULT_MAX_REQUEST = 1536 << 10
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ class Config:
     client_tls: TLS = field(default_factory=TLS)
     peer_tls: TLS = field(default_factory=TLS)
     quota_bytes: int = DEFAULT_QUOTA
+    max_request_bytes: int = DEFAULT_MAX_REQUEST
+    max_streams: int = 10_000
+    #: What a client's pings may come after, and when this side pings a client that says nothing, and gives it up.
+    keepalive_seconds: tuple[float, float, float] = (5.0, 7200.0, 20.0)
     heartbeat_seconds: float = 0.1
     election_seconds: float = 1.0
     snapshot_bytes: int = 32 << 20
@@ -99,6 +106,16 @@ def make_parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--quota-backend-bytes", type=int, default=0, metavar="BYTES", help="size at which writes are refused (0: 2 GiB)"
     )
+    flags.add_argument("--max-request-bytes", type=int, default=DEFAULT_MAX_REQUEST, metavar="BYTES", help="size of a write")
+    flags.add_argument(
+        "--max-concurrent-streams", type=int, default=10_000, metavar="N", help="calls at once on a client's connection"
+    )
+    for name, default, what in (
+        ("min-time", "5s", "a client that pings more often is sent away"),
+        ("interval", "2h", "a client that says nothing for so long is pinged (0: never)"),
+        ("timeout", "20s", "and given up when it does not answer within this"),
+    ):
+        flags.add_argument(f"--grpc-keepalive-{name}", type=duration, default=duration(default), metavar="TIME", help=what)
     flags.add_argument("--heartbeat-interval", type=int, default=100, metavar="MS")
     flags.add_argument("--election-timeout", type=int, default=1000, metavar="MS")
     flags.add_argument(
@@ -126,6 +143,9 @@ def from_args(args: argparse.Namespace) -> Config:
             "peer-", args.peer_cert_file, args.peer_key_file, args.peer_trusted_ca_file, bool(args.peer_trusted_ca_file)
         ),
         quota_bytes=args.quota_backend_bytes or DEFAULT_QUOTA,
+        max_request_bytes=args.max_request_bytes,
+        max_streams=args.max_concurrent_streams,
+        keepalive_seconds=(args.grpc_keepalive_min_time, args.grpc_keepalive_interval, args.grpc_keepalive_timeout),
         heartbeat_seconds=args.heartbeat_interval / 1000,
         election_seconds=args.election_timeout / 1000,
         snapshot_bytes=args.snapshot_log_bytes,
@@ -136,10 +156,23 @@ def from_args(args: argparse.Namespace) -> Config:
         raise UsageError("--initial-cluster names a member or a peer URL twice")
     if config.election_seconds < 3 * config.heartbeat_seconds:
         raise UsageError("--election-timeout must be at least three times --heartbeat-interval")
+    if config.max_request_bytes <= 0 or config.max_streams <= 0:
+        raise UsageError("--max-request-bytes and --max-concurrent-streams must be more than 0")
     secure = [url for url in config.listen_client_urls if url.startswith("https:")]
     if secure and not config.client_tls.enabled:
         raise UsageError(f"{secure[0]} needs --cert-file and --key-file")
     return config
+
+
+def duration(text: str) -> float:
+    """For ``type=``: seconds, of a duration as etcd's flags take it: ``5s``, ``1h30m``, ``100ms``."""
+    found = re.findall(r"([0-9.]+)(ms|s|m|h)", text)
+    if "".join(number + unit for number, unit in found) != text and text != "0":
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 5s, 2h or 100ms")
+    try:
+        return sum(float(number) * _UNITS[unit] for number, unit in found)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 5s, 2h or 100ms") from None
 
 
 def host_port(url: str) -> tuple[str, int]:

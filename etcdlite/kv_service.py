@@ -11,8 +11,6 @@ from kubeling.etcdlite.ops import Kind
 from kubeling.etcdlite.rpc import Context, Service, answer, direct, service, unary
 from kubeling.proto import etcd_pb2 as pb
 
-MAX_REQUEST_BYTES = 1536 << 10
-
 
 def handler(member: Member) -> Service:
     """The KV service of `member`."""
@@ -32,6 +30,7 @@ class _KV:
         self._member = member
         self._state = member.state
         self._proposer = member.proposer
+        self._max_request = member.config.max_request_bytes
 
     def range(self, raw: bytes, context: Context) -> bytes | Awaitable[bytes]:
         request = pb.RangeRequest.FromString(raw)
@@ -51,7 +50,7 @@ class _KV:
     def put(self, raw: bytes, context: Context) -> Awaitable[bytes | EtcdError]:
         request = pb.PutRequest.FromString(raw)
         requests.check_put(request)
-        if len(raw) > MAX_REQUEST_BYTES:
+        if len(raw) > self._max_request:
             raise REQUEST_TOO_LARGE
         if self._member.over_quota(len(raw)):
             return self._refuse_for_space()
@@ -85,7 +84,7 @@ class _KV:
         return result
 
     async def _check_room(self, raw: bytes, grows: bool = True) -> None:
-        if len(raw) > MAX_REQUEST_BYTES:
+        if len(raw) > self._max_request:
             raise REQUEST_TOO_LARGE
         if grows and self._member.over_quota(len(raw)):
             raise await self._refuse_for_space()

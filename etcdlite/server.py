@@ -36,7 +36,8 @@ async def run(config: Config, *, clock: Clock | None = None, ready: Callable[[Me
         *maintenance.handlers(member),
     ]
     pages = _pages(member)
-    limits = Limits(max_message=kv_service.MAX_REQUEST_BYTES + _OVERHEAD_BYTES)
+    limits = Limits(config.max_streams, config.max_request_bytes + _OVERHEAD_BYTES)
+    limits.keepalive_min, limits.keepalive_interval, limits.keepalive_timeout = config.keepalive_seconds
     server = Server(services, Gateway(services, pages), limits)
     try:
         for url in config.listen_client_urls:

@@ -157,7 +157,8 @@ class Connection(asyncio.Protocol):
             h2.SETTING_MAX_HEADER_LIST_SIZE: MAX_LIST_BYTES,
         }
         self.send(h2.settings(settings) + h2.window_update(0, CONNECTION_WINDOW - h2.DEFAULT_WINDOW))
-        self._arm_keepalive(self.shared.limits.keepalive_interval)
+        if self.shared.limits.keepalive_interval:
+            self._arm_keepalive(self.shared.limits.keepalive_interval)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True

@@ -360,3 +360,27 @@ async def test_a_stop_lets_calls_end_and_says_goodbye(tmp_path: Path) -> None:
         assert int.from_bytes(payload[4:8], "big") == h2.NO_ERROR
         assert await one.status(1) == ("14", "etcdserver: server stopped")
         assert await member.ended() == 0
+
+
+async def test_the_limits_are_flags(tmp_path: Path) -> None:
+    flags = [
+        "--max-request-bytes=1000",
+        "--max-concurrent-streams=2",
+        "--grpc-keepalive-interval=100ms",
+        "--grpc-keepalive-timeout=300ms",
+    ]
+    async with single(tmp_path, *flags) as member, wire(member) as one:
+        one.request(1, PUT, put(bytes(1001)))
+        assert await one.status(1) == ("3", "etcdserver: request is too large")
+        for number in (3, 5, 7):
+            one.request(number, WATCH, None)
+        assert int.from_bytes((await one.next(h2.RST_STREAM))[2], "big") == h2.REFUSED_STREAM
+        # A client that answers pings is kept, one that does not is not.
+        for _ in range(3):
+            flags_, _, payload = await one.next(h2.PING)
+            assert not flags_ & h2.ACK
+            one.send(h2.frame(h2.PING, h2.ACK, 0, payload))
+        async with asyncio.timeout(10):
+            with contextlib.suppress(ConnectionError):
+                while await one.reader.read(1000):
+                    pass
