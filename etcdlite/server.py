@@ -14,8 +14,8 @@ from kubeling.etcdlite import kv_service, lease_service, maintenance, metrics, w
 from kubeling.etcdlite.config import Config, host_port
 from kubeling.etcdlite.gateway import Gateway
 from kubeling.etcdlite.member import Member
-from kubeling.etcdlite.transport.connection import Limits
 from kubeling.etcdlite.transport.listener import Server
+from kubeling.etcdlite.transport.shared import Limits
 
 log = get_logger("etcdlite")
 

@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 from kubeling.daemon.log import get_logger
 from kubeling.etcdlite.errors import EtcdError
 from kubeling.etcdlite.rpc import CODES, Kind, Method
-from kubeling.etcdlite.transport.connection import MAX_UNSENT_BYTES, STREAM_WINDOW
 from kubeling.etcdlite.transport.frames import DATA, END_HEADERS, END_STREAM, HEADERS, NO_ERROR, frame, reset, window_update
 from kubeling.etcdlite.transport.headers import GRPC_HEAD, GRPC_OK, Head, trailers
+from kubeling.etcdlite.transport.shared import MAX_UNSENT_BYTES, STREAM_WINDOW
 from kubeling.etcdlite.transport.stream import Stream
 
 if TYPE_CHECKING:

@@ -8,88 +8,29 @@ empty frames) spends from a bucket that fills with time and with what it is real
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
 
 from kubeling.daemon.log import get_logger
 from kubeling.etcdlite.transport import frames as h2
 from kubeling.etcdlite.transport.frames import ConnectionFault, StreamFault
 from kubeling.etcdlite.transport.headers import MAX_BLOCK_BYTES, MAX_LIST_BYTES, HeaderReader
+from kubeling.etcdlite.transport.shared import (
+    CONNECTION_WINDOW,
+    MAX_UNSENT_BYTES,
+    STREAM_WINDOW,
+    WRITE_BUFFER_BYTES,
+    Peer,
+    Shared,
+)
 from kubeling.etcdlite.transport.stream import Stream
-
-if TYPE_CHECKING:
-    from kubeling.etcdlite.transport.headers import Head
 
 log = get_logger("etcdlite.transport")
 
-#: What a client may send on a stream, and on all of them together, before it is told that there is room again.
-STREAM_WINDOW = 256 << 10
-CONNECTION_WINDOW = 1 << 20
-#: From here on a connection's new requests wait until it has taken its answers.
-MAX_UNSENT_BYTES = 16 << 20
-#: In the socket's buffer: beyond the first the streams wait, at the second the connection is cut (it is answers to control frames that nobody reads).
-WRITE_BUFFER_BYTES = 256 << 10
+#: A connection whose socket holds this much is cut: it is answers to control frames that nobody reads.
 MAX_WRITE_BUFFER_BYTES = 64 << 20
 _FLUSH_BYTES = 128 << 10
 #: Pings that came too soon before the client is sent away.
 _MAX_STRIKES = 2
 _MAX_CONTINUATIONS = 64
-
-
-@dataclass(slots=True)
-class Limits:
-    """What the flags say. Times in seconds."""
-
-    max_streams: int = 10_000
-    max_message: int = 2 << 20
-    #: Of all requests that are not whole, or not looked at yet, of all clients.
-    max_buffered: int = 128 << 20
-    keepalive_min: float = 5.0
-    keepalive_interval: float = 7200.0
-    keepalive_timeout: float = 20.0
-
-
-@dataclass(slots=True)
-class Peer:
-    """Who is at the other end."""
-
-    address: str = ""
-    #: CN of the certificate that it has shown and that was verified.
-    common_name: str = ""
-    secure: bool = False
-
-
-class Drainable(Protocol):
-    """A connection of either kind, as the server sees it."""
-
-    def drain(self) -> None:
-        """Close when what is being answered is answered."""
-
-    def close(self) -> None:
-        """Hang up."""
-
-    def stop_work(self) -> None:
-        """Cancel what is being done."""
-
-
-@dataclass(slots=True)
-class Shared:
-    """What the connections of a server have in common; `open` makes a stream for a request."""
-
-    limits: Limits
-    open: Callable[[Connection, int, Head, int], Stream]
-    connections: set[Drainable] = field(default_factory=set)
-    #: Called with each end of a connection, while somebody waits for that.
-    left: Callable[[], None] | None = None
-    #: Bytes of requests that are held at the moment.
-    buffered: int = 0
-
-    def lost(self, connection: Drainable) -> None:
-        """A connection has ended."""
-        self.connections.discard(connection)
-        if self.left is not None:
-            self.left()
 
 
 class Connection(asyncio.Protocol):
@@ -157,8 +98,7 @@ class Connection(asyncio.Protocol):
             h2.SETTING_MAX_HEADER_LIST_SIZE: MAX_LIST_BYTES,
         }
         self.send(h2.settings(settings) + h2.window_update(0, CONNECTION_WINDOW - h2.DEFAULT_WINDOW))
-        if self.shared.limits.keepalive_interval:
-            self._arm_keepalive(self.shared.limits.keepalive_interval)
+        self._arm_keepalive(self.shared.limits.keepalive_interval)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
@@ -243,8 +183,7 @@ class Connection(asyncio.Protocol):
         stream = self.streams.get(number)
         if stream is None or stream.ended:
             self._check_known(number)
-            # What was on its way when we ended the stream is no offence, but it is not for ever.
-            self._spend()
+            self._spend()  # What was on its way when we ended the stream is no offence, but it is not for ever.
             if stream is not None:
                 raise StreamFault(number, h2.STREAM_CLOSED)
             return
@@ -345,13 +284,11 @@ class Connection(asyncio.Protocol):
             return
         for key, value in h2.SETTING.iter_unpack(payload):
             if key == h2.SETTING_INITIAL_WINDOW_SIZE:
-                if value > h2.MAX_WINDOW:
-                    raise ConnectionFault(h2.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
                 more, self._initial_window = value - self._initial_window, value
                 for stream in self.streams.values():
                     stream.send_window += more
-                    if stream.send_window > h2.MAX_WINDOW:
-                        raise ConnectionFault(h2.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
+                if max(value, *(stream.send_window for stream in self.streams.values()), 0) > h2.MAX_WINDOW:
+                    raise ConnectionFault(h2.FLOW_CONTROL_ERROR, "a window of more than 2^31-1")
             elif key == h2.SETTING_MAX_FRAME_SIZE:
                 if not h2.MAX_FRAME <= value < 1 << 24:
                     raise ConnectionFault(h2.PROTOCOL_ERROR, "a frame size out of bounds")
@@ -472,8 +409,7 @@ class Connection(asyncio.Protocol):
         if stream.task is not None and not stream.task.done():
             self.lingering += 1
             stream.task.add_done_callback(self._ended)
-        if self._room and self.unsent <= MAX_UNSENT_BYTES:
-            self._release()
+        self._release()
         if self._draining and not self.streams:
             self.close()
 
@@ -488,6 +424,8 @@ class Connection(asyncio.Protocol):
             await waiter
 
     def _release(self) -> None:
+        if not self._room or self.unsent > MAX_UNSENT_BYTES:
+            return
         waiting, self._room = self._room, []
         for waiter in waiting:
             if not waiter.done():
@@ -499,10 +437,9 @@ class Connection(asyncio.Protocol):
                 return
             stream.pump()
             # The next time it is another stream's turn to be the first.
-            if self._waiting.pop(stream.id, None) is not None:
-                self._waiting[stream.id] = stream
-        if self._room and self.unsent <= MAX_UNSENT_BYTES:
-            self._release()
+            if stream.id in self._waiting:
+                self._waiting[stream.id] = self._waiting.pop(stream.id)
+        self._release()
 
     # The end.
 
@@ -534,8 +471,7 @@ class Connection(asyncio.Protocol):
         self.flush()
         if self._transport is not None:
             self._transport.close()
-            # A client that does not read must not keep the connection.
-            self.loop.call_later(1.0, self._transport.abort)
+            self.loop.call_later(1.0, self._transport.abort)  # A client that does not read must not keep the connection.
 
     def stop_work(self) -> None:
         """Cancel what is being done: its clients are told so."""
@@ -550,7 +486,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _arm_keepalive(self, delay: float) -> None:
-        self._keepalive = self.loop.call_later(delay, self._keep_alive)
+        self._keepalive = self.loop.call_later(delay, self._keep_alive) if delay else None
 
     def _keep_alive(self) -> None:
         limits = self.shared.limits

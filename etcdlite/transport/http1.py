@@ -7,7 +7,7 @@ import asyncio
 import h11
 
 from kubeling.daemon.log import get_logger
-from kubeling.etcdlite.transport.connection import WRITE_BUFFER_BYTES, Peer, Shared
+from kubeling.etcdlite.transport.shared import WRITE_BUFFER_BYTES, Peer, Shared
 from kubeling.etcdlite.transport.web import Answer, Request, Site
 
 log = get_logger("etcdlite.web")

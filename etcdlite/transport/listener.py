@@ -12,11 +12,12 @@ from kubeling.daemon.main import UsageError
 from kubeling.etcdlite.config import TLS, host_port
 from kubeling.etcdlite.rpc import Method, Service
 from kubeling.etcdlite.transport.call import Call
-from kubeling.etcdlite.transport.connection import Connection, Limits, Peer, Shared
+from kubeling.etcdlite.transport.connection import Connection
 from kubeling.etcdlite.transport.frames import PREFACE
 from kubeling.etcdlite.transport.headers import Head
 from kubeling.etcdlite.transport.http1 import Http1
 from kubeling.etcdlite.transport.page import PageStream
+from kubeling.etcdlite.transport.shared import Limits, Peer, Shared
 from kubeling.etcdlite.transport.stream import Stream
 from kubeling.etcdlite.transport.web import Site
 

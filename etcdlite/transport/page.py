@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubeling.daemon.log import get_logger
-from kubeling.etcdlite.transport.connection import STREAM_WINDOW
 from kubeling.etcdlite.transport.frames import (
     DATA,
     END_STREAM,
@@ -15,6 +14,7 @@ from kubeling.etcdlite.transport.frames import (
     window_update,
 )
 from kubeling.etcdlite.transport.headers import Head, http_head
+from kubeling.etcdlite.transport.shared import STREAM_WINDOW
 from kubeling.etcdlite.transport.stream import Stream
 from kubeling.etcdlite.transport.web import Answer, Request, Site
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from kubeling.etcdlite.transport.connection import Peer
+from kubeling.etcdlite.transport.shared import Peer
 
 
 @dataclass(frozen=True, slots=True)
