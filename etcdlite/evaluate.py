@@ -5,7 +5,7 @@ Answers are bytes without their outer header (see :mod:`.wire`), since the recor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kubeling.etcdlite import wire
@@ -46,7 +46,9 @@ class Evaluator:
             return wire.range_body((), False, count)
         chosen = _filtered(request, found)
         if order or target:
-            # Keys come in ascending order already; a target without an order means ascending.
+            # Keys come in ascending order already; a target without an order means ascending, but then etcd sorts what the limit has left, and one more.
+            if limit > 0 and _unfiltered(request) and not order:
+                chosen = chosen[: limit + 1]
             chosen = sorted(chosen, key=_SORT_KEYS[target], reverse=order == pb.RangeRequest.DESCEND)
         more = 0 < limit < len(chosen)
         return _body(request, chosen[:limit] if more else chosen, more, count)
@@ -69,7 +71,8 @@ class Evaluator:
     # Writing: what is checked first changes nothing, what comes after cannot fail.
 
     def put(self, request: pb.PutRequest) -> bytes:
-        self._check_put(request)
+        self._check_lease(request)
+        self._check_kept(request)
         return self._put(request)
 
     def delete_range(self, request: pb.DeleteRangeRequest) -> bytes:
@@ -82,7 +85,9 @@ class Evaluator:
     def txn(self, request: pb.TxnRequest) -> bytes:
         """All comparisons, also the nested ones, look at the data as it was before the transaction."""
         path = self._path(request)
-        self._check_path(request, iter(path))
+        # First all puts, then all ranges: which of several errors is told is seen by clients.
+        for kind in ("request_put", "request_range"):
+            self._check_path(request, iter(path), kind)
         return self._branch(request, path)
 
     def _put(self, request: pb.PutRequest) -> bytes:
@@ -101,9 +106,11 @@ class Evaluator:
             self._leases.attach(lease, record.key)
         return wire.put_body(prev.wire if request.prev_kv and prev is not None else None)
 
-    def _check_put(self, request: pb.PutRequest) -> None:
+    def _check_lease(self, request: pb.PutRequest) -> None:
         if request.lease and request.lease not in self._leases:
             raise LEASE_NOT_FOUND
+
+    def _check_kept(self, request: pb.PutRequest) -> None:
         if (request.ignore_value or request.ignore_lease) and self._store.get(request.key) is None:
             raise KEY_NOT_FOUND
 
@@ -116,16 +123,17 @@ class Evaluator:
                 path += self._path(op.request_txn)
         return path
 
-    def _check_path(self, request: pb.TxnRequest, path: Iterable[bool]) -> None:
-        steps = iter(path)
+    def _check_path(self, request: pb.TxnRequest, steps: Iterator[bool], checked: str) -> None:
         for op in request.success if next(steps) else request.failure:
             kind = op.WhichOneof("request")
-            if kind == "request_put":
-                self._check_put(op.request_put)
-            elif kind == "request_range":
+            if kind == "request_txn":
+                self._check_path(op.request_txn, steps, checked)
+            elif kind == checked == "request_put":
+                # In a transaction etcd looks at these in the other order than with a put alone.
+                self._check_kept(op.request_put)
+                self._check_lease(op.request_put)
+            elif kind == checked == "request_range":
                 self._store.check_revision(op.request_range.revision)
-            elif kind == "request_txn":
-                self._check_path(op.request_txn, steps)
 
     def _branch(self, request: pb.TxnRequest, path: Iterable[bool]) -> bytes:
         steps = iter(path)
@@ -140,7 +148,8 @@ class Evaluator:
             elif kind == "request_delete_range":
                 responses.append(wire.message(b"\x1a", self._headed(self.delete_range(op.request_delete_range))))
             else:
-                responses.append(wire.message(b"\x22", self._headed(self._branch(op.request_txn, steps))))
+                # etcd leaves the header of a nested transaction empty.
+                responses.append(wire.message(b"\x22", wire.EMPTY_HEADER + self._branch(op.request_txn, steps)))
         return wire.txn_body(succeeded, responses)
 
     def _headed(self, body: bytes) -> bytes:
@@ -149,13 +158,12 @@ class Evaluator:
 
 def _plain(request: pb.RangeRequest) -> bool:
     """Whether the answer is the keys in their own order and without a filter."""
+    return not (request.sort_order or request.sort_target) and _unfiltered(request)
+
+
+def _unfiltered(request: pb.RangeRequest) -> bool:
     return not (
-        request.sort_order
-        or request.sort_target
-        or request.min_mod_revision
-        or request.max_mod_revision
-        or request.min_create_revision
-        or request.max_create_revision
+        request.min_mod_revision or request.max_mod_revision or request.min_create_revision or request.max_create_revision
     )
 
 

@@ -118,7 +118,7 @@ class _Maintenance:
         if revision < store.compact_revision:
             raise COMPACTED
         response = pb.HashKVResponse(
-            hash=store.hash_at(revision), compact_revision=store.compact_revision or -1, hash_revision=revision
+            hash=store.hash_at(revision), compact_revision=store.compact_revision, hash_revision=revision
         )
         return self._header() + response.SerializeToString()
 

@@ -79,7 +79,8 @@ class Store:
     def clear(self) -> None:
         """Be empty."""
         self.revision = 1
-        self.compact_revision = 0
+        #: -1 until the first compaction, as etcd has it: compacting at revision 0 is then allowed once.
+        self.compact_revision = -1
         self.size = 0
         self._heads: dict[bytes, Record] = {}
         self._keys = SortedKeys()

@@ -85,6 +85,10 @@ def event(deleted: bool, kv: bytes, prev: bytes | None) -> bytes:
     return head + message(b"\x12", kv) + tail
 
 
+#: The header field of a transaction's answer inside another.
+EMPTY_HEADER = b"\x0a\x00"
+
+
 def inner_header(revision: int) -> bytes:
     """The header field of an answer inside a transaction's answer: it holds the revision only."""
     return message(b"\x0a", integer(b"\x18", revision))

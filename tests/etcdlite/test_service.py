@@ -75,6 +75,13 @@ async def test_errors_have_etcds_codes_and_words(member: Member) -> None:
         "INVALID_ARGUMENT",
         "etcdserver: duplicate key given in txn request",
     )
+    # Real etcd dies of this one.
+    gone = pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=b"a", range_end=b"\x00"))
+    kept = pb.RequestOp(request_put=pb.PutRequest(key=b"k", ignore_value=True))
+    assert await refused(kv.Txn(pb.TxnRequest(success=[gone, kept]))) == (
+        "INVALID_ARGUMENT",
+        "etcdserver: duplicate key given in txn request",
+    )
     garbage = member.channel.unary_unary("/etcdserverpb.KV/Put")  # type: ignore[union-attr]
     assert (await refused(garbage(b"\xff\xff\xff")))[0] == "INTERNAL"
     assert await member.put(b"still", b"there") == 2
