@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up down test lint types check protos bench clean
+.PHONY: up down test lint types check protos bench simulate clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kubeling needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -31,6 +31,12 @@ test: lint types
 
 bench: $(STAMP)
 	$(BIN)/python -m kubeling.bench
+
+# The consensus core's simulation, longer than the tests run it: SEEDS schedules from FIRST on.
+SEEDS ?= 5000
+FIRST ?= 0
+simulate: $(STAMP)
+	$(BIN)/python -m tests.etcdlite.simulation --seeds $(SEEDS) --first $(FIRST)
 
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing --grpc_python_out=.typing .typing/kubeling/proto/*.proto

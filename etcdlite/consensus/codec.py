@@ -8,7 +8,8 @@ from __future__ import annotations
 import struct
 
 from kubeling.etcdlite.consensus import messages as m
-from kubeling.etcdlite.consensus.types import Entry, SnapshotMark
+from kubeling.etcdlite.consensus.configuration import decode_configuration
+from kubeling.etcdlite.consensus.types import Entry, Kind, SnapshotMark
 
 _HEAD = struct.Struct(">BQ")
 _APPEND = struct.Struct(">QQQI")
@@ -74,10 +75,11 @@ def decode(sender: int, to: int, data: bytes) -> m.Message:
             return _append(sender, to, term, data, at)
         if number == _INSTALL_KIND:
             index, last_term = _MARK.unpack_from(data, at)
+            decode_configuration(data[at + _MARK.size :])
             return m.InstallSnapshot(sender, to, term, SnapshotMark(index, last_term, data[at + _MARK.size :]))
         if number == _FORWARD_KIND:
             return m.Forward(sender, to, term, data[at:])
-    except struct.error as error:
+    except (struct.error, ValueError) as error:
         raise BadMessage(str(error)) from None
     raise BadMessage(f"no message is of kind {number}")
 
@@ -91,6 +93,8 @@ def _append(sender: int, to: int, term: int, data: bytes, at: int) -> m.Append:
         at += _ENTRY.size
         if index != expected or not length or at + length > len(data):
             raise BadMessage(f"entry {index} where {expected} was due, or its data are cut short")
+        if data[at] == Kind.CONFIGURATION:
+            decode_configuration(data[at : at + length])
         entries.append(Entry(index, entry_term, data[at : at + length]))
         at += length
     if at != len(data):

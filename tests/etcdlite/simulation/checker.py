@@ -53,7 +53,9 @@ class Checker:
             term = core.term_at(index)
             assert term is not None
             if self.committed.setdefault(index, term) != term:
-                raise Violation(f"applied prefixes: entry {index} is committed as of term {self.committed[index]}, and of {term} at {core.me}")
+                raise Violation(
+                    f"applied prefixes: entry {index} is committed as of term {self.committed[index]}, and of {term} at {core.me}"
+                )
             if index > self.highest:
                 self.highest = index
                 self._on_a_quorum(member, index, term)
@@ -64,10 +66,14 @@ class Checker:
         configuration = member.core.configuration
         members = member.world.members
         holders = [
-            voter for voter in configuration.voters if voter in members and (members[voter].wiped or members[voter].disk.holds(index, term))
+            voter
+            for voter in configuration.voters
+            if voter in members and (members[voter].wiped or members[voter].disk.holds(index, term))
         ]
         if len(holders) < configuration.quorum:
-            raise Violation(f"durability: {member.core.me} took entry {index} for committed with only {holders} having it on disk")
+            raise Violation(
+                f"durability: {member.core.me} took entry {index} for committed with only {holders} having it on disk"
+            )
 
     def writing(self, core: Core, entries: list[Entry]) -> None:
         """A member puts entries into its log."""
@@ -87,7 +93,9 @@ class Checker:
         if core.is_leader and entry.term == core.term and before != after:
             earlier = [index for index, _ in core.log._configurations if core.commit < index < entry.index]
             if earlier:
-                raise Violation(f"one change in flight: entry {entry.index} changes the members while {earlier} are not committed")
+                raise Violation(
+                    f"one change in flight: entry {entry.index} changes the members while {earlier} are not committed"
+                )
 
     def voted(self, member: int, term: int, candidate: int) -> None:
         """A vote leaves its voter."""

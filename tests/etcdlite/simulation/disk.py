@@ -87,7 +87,9 @@ class Disk:
             mark = self.snapshot[0]
             base, term, configuration = mark.index, mark.term, decode_configuration(mark.configuration)
             covered = self.entries.get(base)
-            if (covered is not None and covered.term != term) or (covered is None and any(index < base for index in self.entries)):
+            if (covered is not None and covered.term != term) or (
+                covered is None and any(index < base for index in self.entries)
+            ):
                 # A leader's snapshot, renamed into place before the journal could be begun anew: this journal is of another history.
                 self.entries.clear()
         entries = [self.entries[index] for index in sorted(self.entries) if index > base]

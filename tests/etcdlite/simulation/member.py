@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 from kubeling.etcdlite.consensus import messages as m
@@ -43,12 +42,13 @@ class SimMember:
         self.index = start.base_index
         self.digest = self.disk.snapshot[1][0] if self.disk.snapshot is not None else 0
         self.seen_commit = start.base_index
-        self.core = Core(self.id, self.world.settings, start, random.Random(self.world.rand.getrandbits(32)), self.world.now)
+        self.core = Core(self.id, self.world.settings, start, self.world.dice(), self.world.now)
         self.outstanding: dict[int, bytes] = {}
         self.reads: dict[int, tuple[int, int]] = {}
         self.shipped: dict[int, Snapshot] = {}
         self.timer: float | None = None
         self.syncing = False
+        self.led = (0, 0)
         self.act()
 
     def crash(self) -> None:
@@ -75,6 +75,8 @@ class SimMember:
         inbox, self.inbox = self.inbox, []
         for message in inbox:
             self.core.step(message, self.world.now)
+        # Clients were waiting too: does it still think that it leads?
+        self.read(self.world.number())
         self.tick()
 
     def tick(self) -> None:
@@ -97,7 +99,10 @@ class SimMember:
     def act(self) -> None:
         core, world = self.core, self.world
         world.checker.stepped(self)
-        for _ in range(100):
+        if core.is_leader and (core.term, core.commit) != self.led:
+            self.led = (core.term, core.commit)
+            world.ambushed(self)
+        for _ in range(1000):
             if not core.has_output:
                 break
             self._do(core.take())
@@ -122,6 +127,7 @@ class SimMember:
         for message in output.messages:
             if isinstance(message, m.VoteReply) and message.granted:
                 world.checker.voted(self.id, message.term, message.to)
+                world.ambushed(self)
             world.send(message, None)
         for entry in output.committed:
             self._apply(entry)
@@ -154,7 +160,9 @@ class SimMember:
         for number, (floor, index) in list(self.reads.items()):
             if index and self.index >= index:
                 if self.index < floor:
-                    raise Violation(f"linearizable reads: a read at {self.id} sees up to {self.index}, but {floor} was seen before it began")
+                    raise Violation(
+                        f"linearizable reads: a read at {self.id} sees up to {self.index}, but {floor} was seen before it began"
+                    )
                 self.world.checker.acknowledged(self.index)
                 self.world.reads_done += 1
                 del self.reads[number]
@@ -171,11 +179,18 @@ class SimMember:
         """Make a snapshot of what is applied, unless the log on disk does not reach that far yet."""
         core = self.core
         if self.index <= core.durable_index and not self.disk.pending:
-            mark = SnapshotMark(self.index, core.term_at(self.index) or 0, encode_configuration(core.configuration_at(self.index)))
+            mark = SnapshotMark(
+                self.index, core.term_at(self.index) or 0, encode_configuration(core.configuration_at(self.index))
+            )
             if core.term_at(self.index) is not None:
                 self.disk.save((mark, (self.digest,)), self.world.rand.random() < 0.7)
                 core.compact(self.index)
                 self.act()
+                if core.is_leader and self.world.rand.random() < 0.3:
+                    # One that nobody asked for must do no harm either.
+                    others = [member for member in core.configuration.members if member != self.id]
+                    if others:
+                        self._ship(self.world.rand.choice(others))
 
     def _ship(self, follower: int) -> None:
         world, core = self.world, self.core

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from kubeling.etcdlite.consensus import messages as m
 from kubeling.etcdlite.consensus.codec import decode, encode
@@ -17,6 +18,15 @@ from .disk import Disk, Snapshot
 from .member import SimMember
 
 _HEALING_SECONDS = 60.0
+#: Ten times what a usual schedule takes.
+_MAX_STEPS = 50_000
+
+
+class Narrow(random.Random):
+    """Draws that hardly differ."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return super().uniform(a, a + (b - a) / 8)
 
 
 class World:
@@ -27,10 +37,16 @@ class World:
         self.trace = trace
         self.rand = rand = random.Random(seed)
         self.now = 1000.0
+        #: In a hectic world there is an election every moment, often with several candidates, and much goes wrong in the middle of it.
+        self.hectic = rand.random() < 0.5
+        #: Leaders without luck: three members, entries one by one, and every other leader is lost in the middle of its first steps (the Raft paper's figure 8).
+        self.luckless = rand.random() < 0.25
+        self.hectic = self.hectic or self.luckless
+        self.ambush = rand.choice([0.02, 0.1, 0.3]) if self.hectic else 0.0
         self.settings = Settings(
-            heartbeat=0.1,
-            election=0.4,
-            max_append_entries=rand.choice([2, 1024]),
+            heartbeat=0.05 if self.hectic else 0.1,
+            election=0.15 if self.hectic else 0.4,
+            max_append_entries=rand.choice([1, 2, 1024]),
             max_append_bytes=rand.choice([8, 1 << 20]),
             max_inflight_messages=rand.choice([2, 128]),
             max_apply_bytes=rand.choice([4, 4 << 20]),
@@ -47,12 +63,17 @@ class World:
         self.doubling = rand.choice([0.0, 0.05])
         self.straggling = rand.choice([0.0, 0.05, 0.2])
         self.delay = rand.choice([0.002, 0.02])
+        self.burst = rand.choice([1, 1, 4])
+        self.lag = rand.choice([0.2, 1.5])
         self.fsync = rand.choice([0.001, 0.01, 0.1])
         self.through_codec = rand.random() < 0.2
         self.cut: set[tuple[int, int]] = set()
         self.healing = False
         self.lost_majority = False
         size = rand.choice([1, 2, 3, 3, 3, 3, 5])
+        if self.luckless:
+            self.settings = replace(self.settings, max_append_entries=1, max_pending_bytes=1 << 20)
+            self.ambush, self.loss, self.burst, self.delay, size = 0.3, 0.0, 4, 0.01, 3
         self.next_member = size + 1
         first = Configuration([Member(member) for member in range(1, size + 1)])
         self.members: dict[int, SimMember] = {}
@@ -63,6 +84,14 @@ class World:
     def tell(self, what: str) -> None:
         if self.trace:
             print(f"{self.now - 1000:8.4f} {what}")
+
+    def dice(self) -> random.Random:
+        """What a core draws its time-outs from. In a hectic world they are close to each other."""
+        return (Narrow if self.hectic else random.Random)(self.rand.getrandbits(32))
+
+    def number(self) -> int:
+        """A new number, for a proposal or a read."""
+        return next(self._numbers)
 
     # Time.
 
@@ -119,7 +148,7 @@ class World:
         for _ in range(2 if rand.random() < self.doubling else 1):
             delay = rand.expovariate(1 / self.delay)
             if rand.random() < self.straggling:
-                delay += rand.uniform(0, 1.5)
+                delay += rand.uniform(0, self.lag)
             self.at(delay, lambda: self._deliver(message, payload))
         return True
 
@@ -142,12 +171,19 @@ class World:
 
     def _traffic(self) -> None:
         member = (self._leader() if self.rand.random() < 0.5 else None) or self._someone()
+        leaders = [member for member in self.members.values() if member.up and not member.paused and member.core.is_leader]
+        if len(leaders) > 1:
+            # One of them does not know yet that it has been deposed.
+            for leader in leaders:
+                leader.propose(self.number())
+                leader.read(self.number())
         if member is not None:
             dice = self.rand.random()
             if dice < 0.5:
-                member.propose(next(self._numbers))
+                for _ in range(self.burst):
+                    member.propose(self.number())
             elif dice < 0.9:
-                member.read(next(self._numbers))
+                member.read(self.number())
             else:
                 member.snapshot()
         if not self.healing:
@@ -160,15 +196,42 @@ class World:
             self._crash, self._crash, self._crash_all, self._cut_one_way, self._partition, self._partition, self._join_up, self._join_up, self._pause,
             self._slow, self._transfer, self._change, self._change, self._change, self._wipe,
         ]  # fmt: skip
+        if self.luckless:
+            kinds = [self._join_up, self._crash, self._partition, self._pause]
         self.rand.choice(kinds)()
-        self.at(self.rand.expovariate(1 / 0.25), self._trouble)
+        self.at(self.rand.expovariate(1 / (0.12 if self.hectic else 0.25)), self._trouble)
 
     def _crash(self) -> None:
         member = (self._leader() if self.rand.random() < 0.5 else None) or self._someone()
         if member is not None:
             self.tell(f"{member.id} crashes")
             member.crash()
-            self.at(self.rand.expovariate(1 / 0.4), lambda: self._restart(member))
+            self.at(self.rand.expovariate(1 / self._downtime), lambda: self._restart(member))
+
+    def ambushed(self, member: SimMember) -> None:
+        """A member has just voted, been elected or committed something: now and then this is the moment at which it crashes."""
+        if not self.healing and self.rand.random() < self.ambush:
+            life = member.life
+            if self.rand.random() < 0.5:
+                self.at(0.0, lambda: self._fall(member, life))
+            else:
+                # Nobody hears it any more: what it has begun stays with it, and it comes back later.
+                self.tell(f"{member.id} is alone")
+                self.cut |= {(member.id, other) for other in self.members}
+                self.at(self.rand.uniform(0, 0.4), lambda: self._heard_again(member))
+
+    def _heard_again(self, member: SimMember) -> None:
+        self.cut -= {(member.id, other) for other in self.members}
+
+    def _fall(self, member: SimMember, life: int) -> None:
+        if member.up and member.life == life:
+            self.tell(f"{member.id} crashes")
+            member.crash()
+            self.at(self.rand.expovariate(1 / self._downtime), lambda: self._restart(member))
+
+    @property
+    def _downtime(self) -> float:
+        return self.rand.choice([0.01, 0.2]) if self.hectic else 0.4
 
     def _crash_all(self) -> None:
         if self.rand.random() < 0.3:
@@ -283,6 +346,8 @@ class World:
         while queue and queue[0][0] <= end:
             self.now, _, what = heapq.heappop(queue)
             self.steps += 1
+            if self.steps > _MAX_STEPS:
+                raise Violation(f"a storm of messages: {self.standing()}")
             what()
             if over():
                 return True
@@ -308,7 +373,7 @@ class World:
             leader = self._leader()
             if leader is not None and leader.core.term not in asked:
                 asked.add(leader.core.term)
-                leader.propose(next(self._numbers))
+                leader.propose(self.number())
             if leader is not None and self._at_rest(leader, before):
                 return
         if self._majority_lost():

@@ -1,0 +1,24 @@
+"""A few hundred schedules of the simulation, and proof that it would notice."""
+
+from __future__ import annotations
+
+import pytest
+
+from .__main__ import run
+from .mutations import MUTATIONS
+
+#: A bug has to show within so many schedules.
+_WITHIN = 1500
+
+
+@pytest.mark.parametrize("first", range(0, 300, 50))
+def test_no_schedule_breaks_a_promise(first: int) -> None:
+    for seed in range(first, first + 50):
+        violated = run(seed)[1]
+        assert not violated, f"seed {seed}: {violated}"
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_the_simulation_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    MUTATIONS[name](monkeypatch.setattr)
+    assert any(run(seed)[1] for seed in range(_WITHIN)), f"{_WITHIN} schedules do not notice: {MUTATIONS[name].__doc__}"
