@@ -102,15 +102,17 @@ class ClosedLoop:
 
         def end(stream: int) -> None:
             now = clock()
+            begun = started.pop(stream, None)
+            if begun is None:
+                return  # Ended already; a server may add that it wants no more of a call.
             if stream in answered:
                 answered.discard(stream)
                 self._completed += 1
-                self._latencies.append(now - started.pop(stream))
+                self._latencies.append(now - begun)
                 self._gap = max(self._gap, now - self._last)
                 self._last = now
             else:
                 self._failed += 1
-                del started[stream]
             self._at += 1
             started[connection.call(requests[self._at % count])] = now
 
