@@ -232,5 +232,5 @@ def test_a_client_that_does_not_read_is_cut_off(server, ns):
         if metric():
             break
     # The last write may be acknowledged before the watcher's share of it has been dealt with.
-    wait_until(lambda: metric() == 1)
+    wait_until("the client to be cut off", lambda: metric() == 1)
     tls.close()
