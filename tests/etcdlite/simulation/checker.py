@@ -24,6 +24,8 @@ class Checker:
         self.written: dict[tuple[int, int], tuple[bytes, int]] = {}
         #: Every entry that anybody ever took for committed.
         self.committed: dict[int, int] = {}
+        #: In which term that was first the case: a leader of an earlier term (elected late, by votes that had been given long ago) need not have it.
+        self.committed_in: dict[int, int] = {}
         self.highest = 1
         #: What a read that begins now must see at least.
         self.floor = 1
@@ -42,7 +44,8 @@ class Checker:
         if former != core.me:
             raise Violation(f"one leader a term: {former} and {core.me} both lead term {core.term}")
         for index in range(core.first_index, self.highest + 1):
-            if index in self.committed and core.term_at(index) != self.committed[index]:
+            due = self.committed_in.get(index, core.term) < core.term
+            if due and core.term_at(index) != self.committed[index]:
                 raise Violation(
                     f"leader completeness: {core.me} leads term {core.term} without entry {index} of term {self.committed[index]}"
                 )
@@ -58,6 +61,7 @@ class Checker:
                 )
             if index > self.highest:
                 self.highest = index
+                self.committed_in[index] = core.term
                 self._on_a_quorum(member, index, term)
         member.seen_commit = core.commit
 
