@@ -23,7 +23,7 @@ DEFAULT = "default"
 #: What `logs DAEMON` is called inside, since `logs POD` has the name.
 DAEMON_LOGS = "daemon-logs"
 #: The verbs that :func:`register` adds.
-NAMES = frozenset({"up", "down", "delete-cluster", "list", "kubeconfig", "status", DAEMON_LOGS, "node", "image"})
+NAMES = frozenset({"up", "down", "delete-cluster", "list", "kubeconfig", "status", DAEMON_LOGS, "node", "image", "etcd"})
 _VALUED_LOG_FLAGS = frozenset(("--name", "-c", "--container", "--tail", "--since", "-l", "--selector", "--limit-bytes"))
 
 Name = Annotated[str, typer.Option("--name", envvar="KUBELING_NAME", help="Which cluster.")]
@@ -139,7 +139,7 @@ def kubeconfig(
 
 def register(app: typer.Typer) -> None:
     """Add the cluster verbs to `app`."""
-    from kubeling.cli import node_verbs, status_verbs
+    from kubeling.cli import node_verbs, status_verbs, store_verbs
 
     app.command(rich_help_panel="Clusters")(up)
     app.command(rich_help_panel="Clusters")(down)
@@ -148,6 +148,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Clusters")(kubeconfig)
     status_verbs.register(app)
     node_verbs.register(app)
+    store_verbs.register(app)
 
 
 def route(argv: list[str]) -> list[str]:

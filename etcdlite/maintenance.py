@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 
+from kubeling.etcdlite.backup import encode
 from kubeling.etcdlite.errors import COMPACTED, FUTURE_REVISION, NO_LEADER
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.ops import Kind
 from kubeling.etcdlite.rpc import Context, Service, answer, server_stream, service, unary, unimplemented
-from kubeling.etcdlite.snapshot import encode
 from kubeling.etcdlite.state import alarm_body
 from kubeling.proto import etcd_pb2 as pb
 
@@ -123,11 +123,11 @@ class _Maintenance:
         return self._header() + response.SerializeToString()
 
     async def snapshot(self, raw: bytes, context: Context) -> AsyncIterator[bytes]:
-        """The bytes of a snapshot file, and after them their SHA-256, as etcdctl expects."""
+        """A backup in etcd's own format: the database, and after it its SHA-256."""
         meta, records = self._member.snapshot_meta(), self._state.store.records()
         digest = hashlib.sha256()
         loop = asyncio.get_running_loop()
-        pieces = await loop.run_in_executor(None, lambda: list(encode(meta, records)))
+        pieces = await loop.run_in_executor(None, lambda: encode(meta, records))
         remaining = sum(map(len, pieces)) + digest.digest_size
         header = self._header()
         for piece in pieces:

@@ -27,20 +27,21 @@ STEPS = 2_500
 
 
 @contextlib.asynccontextmanager
-async def real_etcd(directory: Path) -> AsyncIterator[str]:
-    """A single member of the real thing; its client address."""
+async def real_etcd(directory: Path, peer_url: str = "") -> AsyncIterator[str]:
+    """A single member of the real thing, on what is in directory/etcd; its client address."""
     if ETCD is None:
         pytest.skip("etcd is not installed: apt-get install etcd-server")
-    client, peer = (f"127.0.0.1:{port}" for port in free_ports(2))
+    client, other = (f"127.0.0.1:{port}" for port in free_ports(2))
+    peer_url = peer_url or f"http://{other}"
     with open(directory / "etcd.log", "wb") as log:
         process = await asyncio.create_subprocess_exec(
             ETCD,
             f"--data-dir={directory / 'etcd'}",
             f"--listen-client-urls=http://{client}",
             f"--advertise-client-urls=http://{client}",
-            f"--listen-peer-urls=http://{peer}",
-            f"--initial-advertise-peer-urls=http://{peer}",
-            f"--initial-cluster=default=http://{peer}",
+            f"--listen-peer-urls={peer_url}",
+            f"--initial-advertise-peer-urls={peer_url}",
+            f"--initial-cluster=default={peer_url}",
             "--log-level=error",
             stdout=log,
             stderr=log,
