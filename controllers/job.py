@@ -112,8 +112,8 @@ class JobController:
             job = await self._client.update_status(JOBS, {**job, "status": step.status})
         for kind, reason, message in step.events:
             self._events.event(job, "Warning" if kind == "Warning" else "Normal", reason, message)
-        await parallel(step.release, self._release)
-        await self._delete(key, job, step.delete)
+        await parallel([*step.release, *(each for each in step.surplus if plan.tracked(each))], self._release)
+        await self._delete(key, job, [*step.delete, *step.surplus])
         await self._create(key, job, step.create)
         looks = [each for each in (waiting or None, step.look_again) if each is not None]
         return min(looks, default=None)

@@ -30,11 +30,15 @@ Event = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Plan:
-    """What to write, in this order: the status, the finalizers to remove, pods to delete, pods to create."""
+    """What to write, in this order: the status, the finalizers to remove, pods to delete, pods to create.
+
+    `surplus` are deleted too, but let go of first: that they end is our doing and no failure of theirs.
+    """
 
     status: Obj
     release: list[Obj] = field(default_factory=list)
     delete: list[Obj] = field(default_factory=list)
+    surplus: list[Obj] = field(default_factory=list)
     #: One entry a pod: its completion index, or None.
     create: list[int | None] = field(default_factory=list)
     look_again: float | None = None
@@ -133,7 +137,7 @@ def plan(job: Obj, mine: Sequence[Obj], confirmed: Collection[str], now: datetim
             step.delete = active
         elif manage:
             _manage(job, step, mine, active, terminating, succeeded, now)
-    gone = {uid_of(each) for each in step.delete}
+    gone = {uid_of(each) for each in (*step.delete, *step.surplus)}
     left = [each for each in active if uid_of(each) not in gone]
     status["active"] = len(left) + len(step.create)
     status["ready"] = sum(1 for each in left if pods.is_ready(each))
@@ -280,7 +284,7 @@ def _manage(
     else:
         wanted = max(0, min(parallelism, int(completions) - succeeded))
     surplus = _surplus(job, step, active, wanted, now)
-    step.delete = surplus
+    step.surplus = surplus
     missing = wanted - (len(active) - len(surplus))
     if not replaces_early(job):
         missing -= len(terminating)

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from tests.apiserver import harness
-from tests.apiserver.harness import Daemon, World, config_map, free_port, wait_until
+from tests.apiserver.harness import Daemon, World, config_map, wait_until
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.apiserver import harness
 from tests.apiserver.conftest import Namespace, make_namespace
 from tests.apiserver.harness import Server, World, pod, wait_until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 
@@ -183,7 +183,7 @@ def test_refusals_are_statuses(placed, streaming):
 def test_a_kubelet_that_is_away(placed, streaming):
     node = f"node-{placed.name}"
     headers = {"content-type": "application/merge-patch+json"}
-    gone = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": harness.free_port()}}}}
+    gone = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": free_port()}}}}
     placed.http.patch(f"/api/v1/nodes/{node}/status", json=gone, headers=headers)
     wait_until(
         "the apiserver knows the new port",

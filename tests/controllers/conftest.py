@@ -30,15 +30,10 @@ from kubeling.api.times import format_time
 from kubeling.client.informer import Change, Informer
 from kubeling.client.kubeconfig import ClientConfig
 from kubeling.client.rest import Client
+from tests.ports import free_port
 
 USERS = {"admin": "system:masters", "system:kube-controller-manager": "", "system:cloud-controller-manager": ""}
 Obj = dict[str, Any]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def make_certificates(folder: Path) -> str:

@@ -55,10 +55,18 @@ async def test_rollout_undo_scale_and_history(tools: Any, client: Client, namesp
 
     fewest = 7
 
+    def up() -> int:
+        return sum(is_up(pod) for pod in hollow.informer.store.in_namespace(namespace))
+
     def watch_pods(change: Any) -> None:
         nonlocal fewest
-        ready = [pod for pod in hollow.informer.store if is_up(pod)]
-        fewest = min(fewest, len(ready))
+        fewest = min(fewest, up())
+
+    async def seen() -> bool:
+        # Our own watch may be behind the controllers'.
+        return up() == 7
+
+    await tools.until(seen, "all seven are seen to be up")
 
     hollow.informer.add_handler(watch_pods)
     for image in ("web:2", "web:3"):

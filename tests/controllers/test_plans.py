@@ -415,7 +415,7 @@ def test_an_index_is_done_once() -> None:
     one = job(completionMode="Indexed", parallelism=3)
     here = [job_pod(each, annotations={job_indexes.INDEX: each[0]}) for each in ("0a", "0b", "2a")]
     step = job_plan.plan(one, here, set(), NOW)
-    assert (names(step.delete), step.create) == (["0b"], [1])
+    assert (names(step.surplus), step.create) == (["0b"], [1])
 
 
 # -- quotas ----------------------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from kubeling.dns.answers import Answerer
 from kubeling.dns.forward import Forwarder
 from kubeling.dns.records import Records
 from kubeling.dns.server import Server
+from tests.ports import free_port
 
 WEB = {
     "metadata": {"name": "web", "namespace": "default"},
@@ -92,9 +93,7 @@ def test_a_change_is_seen_by_the_next_query_although_answers_are_cached() -> Non
 async def serving(known: Records) -> AsyncIterator[int]:
     # A port that is free for UDP may be taken for TCP, or taken meanwhile: then another is tried.
     for _ in range(20):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         listening = asyncio.Event()
         task = asyncio.ensure_future(
             Server(Answerer(known), Forwarder([]), lambda: True).run("127.0.0.1", port, listening=listening)

@@ -17,8 +17,9 @@ import pytest
 from kubeling.etcdlite import backup, bolt
 from kubeling.proto import etcd_pb2 as pb
 from kubeling.proto import etcd_pb2_grpc as rpc
+from tests.ports import free_ports
 
-from .members import Member, free_ports, single, trio
+from .members import Member, single, trio
 from .test_differential import Peer, real_etcd
 
 ETCDCTL = shutil.which("etcdctl")

@@ -16,8 +16,9 @@ import pytest
 
 from kubeling.proto import etcd_pb2 as pb
 from kubeling.proto import etcd_pb2_grpc as rpc
+from tests.ports import free_ports
 
-from .members import START_SECONDS, free_ports, single
+from .members import START_SECONDS, single
 from .random_requests import Request, Requests, events_of, without_identity
 
 pytestmark = pytest.mark.live

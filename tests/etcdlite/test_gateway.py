@@ -20,8 +20,9 @@ import pytest_asyncio
 
 from kubeling.etcdlite.gateway import PATHS
 from kubeling.proto import election_pb2, etcd_pb2, lock_pb2
+from tests.ports import free_ports
 
-from .members import Member, free_ports, single
+from .members import Member, single
 from .test_security import Authority
 
 pytestmark = [pytest.mark.live, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("gateway")]
