@@ -97,9 +97,10 @@ class Keeper:
             if not events and grace is not None and not (self.clients or self.held or self.launches):
                 break
             for key, _ in events:
-                # One callback may have unregistered what another was to be called for.
-                if key.fileobj in self.selector.get_map():
-                    self._call(key)
+                # One callback may have unregistered what another was to be called for. By number: what is closed has none any more.
+                current = self.selector.get_map().get(key.fd)
+                if current is not None:
+                    self._call(current)
             idle = not (self.clients or self.held or self.launches)
             grace = 1.0 if idle else None
         with contextlib.suppress(FileNotFoundError):
@@ -112,8 +113,9 @@ class Keeper:
         except Exception:
             traceback.print_exc()
             sys.stderr.flush()
-            if key.fileobj in self.selector.get_map():
-                self.selector.unregister(key.fileobj)
+            current = self.selector.get_map().get(key.fd)
+            if current is not None and current.fileobj == key.fileobj:
+                self.selector.unregister(key.fd)
 
     # -- connections ---------------------------------------------------------------------------------------------------------------------------
 
