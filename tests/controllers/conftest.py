@@ -242,7 +242,7 @@ class Hollow:
         self.client, self.namespace, self.node = client, namespace, node
         self.paused: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ip = 0
+        self._addresses: dict[str, str] = {}
         self.informer = Informer(client, PODS, namespace=namespace)
         self.informer.add_handler(self._seen)
         #: What to do with a pod whose image says so: the phase that it ends in.
@@ -269,8 +269,10 @@ class Hollow:
                         "target": {"apiVersion": "v1", "kind": "Node", "name": wanted_node(pod) or self.node},
                     }
                     await self.client.create(PODS, binding, self.namespace, name=meta["name"], subresource="binding")
-                self._ip += 1
-                await mark(self.client, pod, self.fate(pod), f"10.244.{self._ip // 250}.{self._ip % 250 + 1}")
+                # Its binding is a change too, and may be seen before it runs: a pod keeps the address that it was given first.
+                number = len(self._addresses) + 1
+                address = self._addresses.setdefault(meta["uid"], f"10.244.{number // 250}.{number % 250 + 1}")
+                await mark(self.client, pod, self.fate(pod), address)
 
     async def __aenter__(self) -> Hollow:
         self._run = asyncio.get_running_loop().create_task(self.informer.run())
