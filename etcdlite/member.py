@@ -24,7 +24,7 @@ from kubeling.etcdlite.frames import CorruptLog
 from kubeling.etcdlite.histogram import Histogram
 from kubeling.etcdlite.journal import SEGMENT_BYTES, Entry, Journal, sync_directory
 from kubeling.etcdlite.mvcc import Record
-from kubeling.etcdlite.ops import Kind
+from kubeling.etcdlite.ops import Kind, batch_id
 from kubeling.etcdlite.proposer import Engine, Proposer
 from kubeling.etcdlite.snapshot import Meta, SnapshotDirectory, decode, encode
 from kubeling.etcdlite.solo import Solo
@@ -110,7 +110,8 @@ class Member:
 
     def _start_solo(self, base: tuple[int, int], entries: list[Entry]) -> None:
         for entry in entries:
-            self.state.replay(entry.data)
+            if entry.data[:1] == b"\x00" and self.state.first_time(*batch_id(entry.data)):
+                self.state.replay(entry.data)
         self.state.take_events()
         applied = (entries[-1].index, entries[-1].term) if entries else base
         self.engine = self.proposer.engine = Solo(self.journal, self._disk, self.proposer, self.id, applied, self._fatal)
@@ -185,7 +186,7 @@ class Member:
 
     def _restore(self, meta: Meta, records: Iterable[bytes]) -> None:
         former = self.state.store.revision
-        self.state.restore(meta.revision, meta.compact_revision, records, meta.leases, meta.alarms, meta.sessions)
+        self.state.restore(meta, records)
         self.hub.resume_all(former + 1)
         if self._primary:
             self.state.leases.promote(self.clock.monotonic())
@@ -333,16 +334,7 @@ class Member:
 
     def snapshot_meta(self) -> Meta:
         """What a snapshot of this moment says beside the records."""
-        state = self.state
-        return Meta(
-            index=self.engine.applied_index,
-            term=self.engine.applied_term,
-            revision=state.store.revision,
-            compact_revision=state.store.compact_revision,
-            leases=[(lease.id, lease.ttl) for lease in state.leases],
-            alarms=sorted(state.alarms),
-            sessions=[(session, list(numbers)) for session, numbers in state.sessions.items()],
-        )
+        return self.state.describe(self.engine.applied_index, self.engine.applied_term)
 
     def _begin_snapshot(self) -> None:
         if self._snapshotting or self._loop.time() < self._snapshot_not_before:

@@ -28,6 +28,8 @@ class Kind(IntEnum):
     LEASE_GRANT = 5
     LEASE_REVOKE = 6
     ALARM = 7
+    #: A member says its name and where clients find it.
+    PUBLISH = 8
 
 
 REQUESTS: dict[int, Any] = {
@@ -38,6 +40,7 @@ REQUESTS: dict[int, Any] = {
     Kind.LEASE_GRANT: pb.LeaseGrantRequest,
     Kind.LEASE_REVOKE: pb.LeaseRevokeRequest,
     Kind.ALARM: pb.AlarmRequest,
+    Kind.PUBLISH: pb.Member,
 }
 
 

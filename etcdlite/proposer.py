@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from kubeling.etcdlite.errors import TIMEOUT, TOO_MANY_REQUESTS, EtcdError
 from kubeling.etcdlite.journal import Entry
 from kubeling.etcdlite.mvcc import Record
-from kubeling.etcdlite.ops import batch_id, decode_batch, encode_batch
+from kubeling.etcdlite.ops import batch_id, encode_batch
 from kubeling.etcdlite.state import Answer, State
 
 MAX_QUEUED = 5000
@@ -148,7 +148,7 @@ class Proposer:
             return
         batch = self._inflight.pop(number, None) if session == self.session else None
         if batch is None:
-            self._state.apply_all(decode_batch(entry.data))
+            self._state.replay(entry.data)
         else:
             answers: list[Answer] = self._state.apply_all(batch.operations)
             for waiter, answer in zip(batch.waiters, answers + [b""] * (len(batch.waiters) - len(answers)), strict=True):

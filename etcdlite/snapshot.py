@@ -31,7 +31,11 @@ _PAGE = 512
 
 @dataclass(slots=True)
 class Meta:
-    """What a snapshot says beside the records. Leases are (id, ttl), alarms (member, kind), sessions (id, recent numbers)."""
+    """What a snapshot says beside the records.
+
+    Leases are (id, ttl), alarms (member, kind), sessions (id, recent numbers), published (member, name, client URLs); `configuration` is that of the
+    consensus at `index`, encoded and in hex, `removed` the members that are none any more.
+    """
 
     index: int
     term: int
@@ -41,6 +45,9 @@ class Meta:
     leases: list[tuple[int, int]] = field(default_factory=list)
     alarms: list[tuple[int, int]] = field(default_factory=list)
     sessions: list[tuple[int, list[int]]] = field(default_factory=list)
+    published: list[tuple[int, str, list[str]]] = field(default_factory=list)
+    configuration: str = ""
+    removed: list[int] = field(default_factory=list)
 
     def encode(self) -> bytes:
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
@@ -51,6 +58,7 @@ class Meta:
         fields["leases"] = [(one[0], one[1]) for one in fields["leases"]]
         fields["alarms"] = [(one[0], one[1]) for one in fields["alarms"]]
         fields["sessions"] = [(one[0], one[1]) for one in fields["sessions"]]
+        fields["published"] = [(one[0], one[1], one[2]) for one in fields.get("published", ())]
         return cls(**fields)
 
 

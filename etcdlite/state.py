@@ -16,7 +16,8 @@ from kubeling.etcdlite.errors import NO_SPACE, EtcdError
 from kubeling.etcdlite.evaluate import Evaluator
 from kubeling.etcdlite.lease import Lessor
 from kubeling.etcdlite.mvcc import Record, Store
-from kubeling.etcdlite.ops import Kind, batch_id, decode_batch
+from kubeling.etcdlite.ops import Kind, decode_batch
+from kubeling.etcdlite.snapshot import Meta
 from kubeling.etcdlite.wire import HeaderMaker
 from kubeling.proto import etcd_pb2 as pb
 
@@ -36,6 +37,8 @@ class State:
         self.alarms: set[tuple[int, int]] = set()
         #: The numbers of the batches last applied, for each session that proposed any.
         self.sessions: dict[int, deque[int]] = {}
+        #: What members say of themselves: name and client URLs.
+        self.published: dict[int, tuple[str, tuple[str, ...]]] = {}
         self.header = header
         self.evaluator = Evaluator(self.store, self.leases)
         self._clock = clock
@@ -48,6 +51,7 @@ class State:
             Kind.LEASE_GRANT: self._grant,
             Kind.LEASE_REVOKE: self._revoke,
             Kind.ALARM: self._alarm,
+            Kind.PUBLISH: self._publish,
         }
 
     def first_time(self, session: int, number: int) -> bool:
@@ -80,40 +84,44 @@ class State:
         return [apply(kind, request) for kind, request in operations]
 
     def replay(self, data: bytes) -> None:
-        """Apply a log entry of which nobody waits for the result."""
-        if data[:1] == b"\x00" and self.first_time(*batch_id(data)):
-            do, commit = self._do, self.store.commit
-            for kind, request in decode_batch(data):
-                # Like apply, with no answer made and no events kept.
-                with suppress(EtcdError):
-                    do[kind](request)
-                    commit()
+        """Apply a log entry whose answers nobody waits for."""
+        do, commit = self._do, self.store.commit
+        for kind, request in decode_batch(data):
+            with suppress(EtcdError):
+                do[kind](request)
+                self._events += commit()
 
     def take_events(self) -> list[Record]:
         """What was written since the last call, oldest first."""
         events, self._events = self._events, []
         return events
 
-    def restore(
-        self,
-        revision: int,
-        compact_revision: int,
-        records: Iterable[bytes],
-        leases: Iterable[tuple[int, int]],
-        alarms: Iterable[tuple[int, int]],
-        sessions: Iterable[tuple[int, list[int]]],
-    ) -> None:
-        """Become what a snapshot says: `leases` are (id, ttl), `alarms` (member, kind), `sessions` (session, numbers); keys are attached as their records say."""
-        self.store.restore(revision, compact_revision, records)
+    def restore(self, meta: Meta, records: Iterable[bytes]) -> None:
+        """Become what a snapshot says; keys are attached to leases as their records say."""
+        self.store.restore(meta.revision, meta.compact_revision, records)
         self.leases.clear()
-        for lease_id, ttl in leases:
+        for lease_id, ttl in meta.leases:
             self.leases.grant(lease_id, ttl, self._clock())
         for record in self.store.range(b"\x00", b"\x00"):
             if record.lease:
                 self.leases.attach(record.lease, record.key)
-        self.alarms = set(alarms)
-        self.sessions = {session: deque(numbers, maxlen=SESSION_WINDOW) for session, numbers in sessions}
+        self.alarms = set(meta.alarms)
+        self.sessions = {session: deque(numbers, maxlen=SESSION_WINDOW) for session, numbers in meta.sessions}
+        self.published = {member: (name, tuple(urls)) for member, name, urls in meta.published}
         self._events = []
+
+    def describe(self, index: int, term: int) -> Meta:
+        """What a snapshot of this moment says beside the records."""
+        return Meta(
+            index=index,
+            term=term,
+            revision=self.store.revision,
+            compact_revision=self.store.compact_revision,
+            leases=[(lease.id, lease.ttl) for lease in self.leases],
+            alarms=sorted(self.alarms),
+            sessions=[(session, list(numbers)) for session, numbers in self.sessions.items()],
+            published=[(member, name, list(urls)) for member, (name, urls) in self.published.items()],
+        )
 
     @property
     def out_of_space(self) -> bool:
@@ -143,6 +151,10 @@ class State:
     def _revoke(self, request: pb.LeaseRevokeRequest) -> bytes:
         for key in self.leases.revoke(request.ID):
             self.store.delete_range(key, b"")
+        return b""
+
+    def _publish(self, member: pb.Member) -> bytes:
+        self.published[member.ID] = (member.name, tuple(member.clientURLs))
         return b""
 
     def _alarm(self, request: pb.AlarmRequest) -> bytes:
