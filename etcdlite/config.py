@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 from kubeling.daemon.main import UsageError, boolean, parser
 
+DEFAULT_PEER_URL = "http://localhost:2380"
 DEFAULT_QUOTA = 2 << 30
 DEFAULT_MAX_REQUEST = 1536 << 10
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -51,11 +53,16 @@ class Config:
     listen_client_urls: tuple[str, ...] = ("http://localhost:2379",)
     advertise_client_urls: tuple[str, ...] = ("http://localhost:2379",)
     listen_peer_urls: tuple[str, ...] = ("http://localhost:2380",)
+    #: Somebody said where peers are to find this member, so it has to be possible.
+    peer_urls_given: bool = False
     listen_metrics_urls: tuple[str, ...] = ()
     members: tuple[Peer, ...] = (Peer("default", ("http://localhost:2380",)),)
     token: str = "etcd-cluster"
-    #: The cluster has run before: without data of its own this member must not vote until it has caught up.
+    #: The cluster runs already: a member without data asks it who it is.
     existing: bool = False
+    #: No change of the membership that the members who are alive could not outvote.
+    strict_reconfig: bool = True
+    max_learners: int = 1
     client_tls: TLS = field(default_factory=TLS)
     peer_tls: TLS = field(default_factory=TLS)
     quota_bytes: int = DEFAULT_QUOTA
@@ -86,16 +93,18 @@ def _digest(text: str) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags of ``python -m kubeling.etcdlite``."""
-    flags = parser("etcdlite", "The store: etcd's v3 API, one member of a cluster of one or three.")
+    """The flags of ``python -m kubeling.etcdlite``; each may come as ``ETCD_…`` in the environment too. Raises UsageError for a bad value there."""
+    flags = parser("etcdlite", "The store: etcd's v3 API, one member of a cluster of one, three or more.")
     flags.add_argument("--name", default="default", help="this member's name, one of those in --initial-cluster")
     flags.add_argument("--data-dir", default="", metavar="DIR", help="where the log and the snapshots live (default NAME.etcd)")
     flags.add_argument("--listen-client-urls", default="http://localhost:2379", metavar="URLS")
     flags.add_argument("--advertise-client-urls", default="", metavar="URLS")
-    flags.add_argument("--listen-peer-urls", default="http://localhost:2380", metavar="URLS")
+    flags.add_argument("--listen-peer-urls", default=DEFAULT_PEER_URL, metavar="URLS")
     flags.add_argument("--initial-advertise-peer-urls", default="", metavar="URLS")
     flags.add_argument("--initial-cluster", default="", metavar="NAME=URL,…", help="all members (default: this one alone)")
     flags.add_argument("--initial-cluster-state", choices=("new", "existing"), default="new")
+    flags.add_argument("--strict-reconfig-check", type=boolean, nargs="?", const=True, default=True)
+    flags.add_argument("--max-learners", "--experimental-max-learners", type=int, default=1, metavar="N")
     flags.add_argument("--initial-cluster-token", default="etcd-cluster")
     flags.add_argument("--listen-metrics-urls", default="", metavar="URLS", help="plain HTTP: /health, /readyz, /metrics")
     for side, what in (("", "clients"), ("peer-", "other members")):
@@ -121,6 +130,13 @@ def make_parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--snapshot-log-bytes", type=int, default=32 << 20, metavar="BYTES", help="log size at which a snapshot is made"
     )
+    for action in flags._actions:
+        value = os.environ.get("ETCD_" + action.dest.upper())
+        if value is not None and action.option_strings:
+            if action.choices is not None and value not in action.choices:
+                raise UsageError(f"ETCD_{action.dest.upper()}={value}: not one of {', '.join(action.choices)}")
+            # A flag that is given counts more; argparse parses a default that is a text like a flag.
+            action.default = value
     return flags
 
 
@@ -137,7 +153,10 @@ def from_args(args: argparse.Namespace) -> Config:
         listen_metrics_urls=_urls("--listen-metrics-urls", args.listen_metrics_urls) if args.listen_metrics_urls else (),
         members=members,
         token=args.initial_cluster_token,
+        peer_urls_given=args.listen_peer_urls != DEFAULT_PEER_URL or bool(args.initial_cluster),
         existing=args.initial_cluster_state == "existing",
+        strict_reconfig=args.strict_reconfig_check,
+        max_learners=args.max_learners,
         client_tls=_tls("", args.cert_file, args.key_file, args.trusted_ca_file, args.client_cert_auth),
         peer_tls=_tls(
             "peer-", args.peer_cert_file, args.peer_key_file, args.peer_trusted_ca_file, bool(args.peer_trusted_ca_file)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubeling.etcdlite.consensus.types import Entry
 from kubeling.etcdlite.frames import CorruptLog, frame, scan
 
 _ENTRY, _VOTE, _START = 1, 2, 3
@@ -37,21 +38,13 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of the replicated log."""
-
-    index: int
-    term: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """What goes to disk in one frame: encoded records, the highest index among them, and the head for a new segment, should one be due."""
 
     records: list[bytes]
     last_index: int
     head: bytes
+    size: int
 
 
 class NoSpace(Exception):
@@ -97,9 +90,11 @@ class Journal:
 
     # Opening.
 
-    def open(self, after: int) -> list[Entry]:
-        """Read what is on disk and get ready to write. Returns the entries with an index above `after` (the snapshot's), without gaps.
+    def open(self, base_index: int, base_term: int) -> list[Entry]:
+        """Read what is on disk and get ready to write. Returns the entries behind the snapshot, whose last entry is given, without gaps.
 
+        A crash may have come between the renaming of a leader's snapshot and the record that begins the log anew after it. Then what lies here is
+        another history, or ends before the snapshot begins: it is dropped, durably with the next write.
         Raises CorruptLog; a torn tail is cut silently, since nothing of it was acknowledged.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -125,7 +120,17 @@ class Journal:
             sound_end = end
         if self._segments:
             self._resume(self._segments[-1].path, sound_end)
-        return _contiguous(entries, after)
+        covered = entries.get(base_index)
+        other_history = covered is not None and covered.term != base_term
+        if other_history or (covered is None and any(index < base_index for index in entries)):
+            entries.clear()
+            self.start_after(base_index, base_term)
+        return _contiguous(entries, base_index)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever written here."""
+        return not self._segments
 
     def _replay(self, payload: bytes, entries: dict[int, Entry], segment: _Segment) -> None:
         at = 0
@@ -188,7 +193,7 @@ class Journal:
 
     def take(self) -> Batch:
         """What is gathered, for :meth:`write`."""
-        taken = Batch(self._pending, self._pending_last, self._head())
+        taken = Batch(self._pending, self._pending_last, self._head(), sum(map(len, self._pending)))
         self._pending = []
         self._pending_last = 0
         return taken
@@ -201,7 +206,7 @@ class Journal:
 
     def write(self, batch: Batch) -> None:
         """Put one batch on disk. On :class:`NoSpace` nothing has changed; any other OSError means that the disk cannot be trusted any more."""
-        size = sum(map(len, batch.records))
+        size = batch.size
         try:
             if self._fd < 0 or self._at + size + 64 > max(self._segment_bytes, size + 256):
                 self._roll(batch.head)

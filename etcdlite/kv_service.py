@@ -35,12 +35,12 @@ class _KV:
     def range(self, raw: bytes, context: Context) -> bytes | Awaitable[bytes]:
         request = pb.RangeRequest.FromString(raw)
         requests.check_range(request)
-        if request.serializable or self._proposer.engine.alone:
+        if request.serializable or self._member.engine.alone:
             return self._range(request)
         return self._range_after_barrier(request)
 
     async def _range_after_barrier(self, request: pb.RangeRequest) -> bytes:
-        await self._proposer.barrier()
+        await self._member.engine.barrier()
         return self._range(request)
 
     def _range(self, request: pb.RangeRequest) -> bytes:
@@ -72,7 +72,7 @@ class _KV:
             await self._check_room(raw, requests.puts(request))
             return answer(await self._proposer.submit(Kind.TXN, raw, request))
         if not requests.is_serializable(request):
-            await self._proposer.barrier()
+            await self._member.engine.barrier()
         state = self._state
         return state.header(state.store.revision) + state.evaluator.read_txn(request)
 

@@ -52,7 +52,7 @@ class _Lease:
 
     async def time_to_live(self, raw: bytes, context: Context) -> bytes:
         request = pb.LeaseTimeToLiveRequest.FromString(raw)
-        await self._member.proposer.barrier()
+        await self._member.engine.barrier()
         if request.ID not in self._leases:
             return self._header() + pb.LeaseTimeToLiveResponse(ID=request.ID, TTL=-1).SerializeToString()
         lease = self._leases.get(request.ID)
@@ -63,6 +63,6 @@ class _Lease:
         return self._header() + response.SerializeToString()
 
     async def leases(self, raw: bytes, context: Context) -> bytes:
-        await self._member.proposer.barrier()
+        await self._member.engine.barrier()
         found = pb.LeaseLeasesResponse(leases=[pb.LeaseStatus(ID=lease.id) for lease in self._leases])
         return self._header() + found.SerializeToString()

@@ -141,12 +141,12 @@ class _Maintenance:
         yield header + pb.SnapshotResponse(remaining_bytes=0, blob=digest.digest(), version=VERSION).SerializeToString()
 
     async def move_leader(self, raw: bytes, context: Context) -> bytes:
-        await self._member.move_leader(pb.MoveLeaderRequest.FromString(raw).targetID)
+        await self._member.cluster.move_leader(pb.MoveLeaderRequest.FromString(raw).targetID)
         return self._header()
 
     async def member_list(self, raw: bytes, context: Context) -> bytes:
         if pb.MemberListRequest.FromString(raw).linearizable:
-            await self._member.proposer.barrier()
+            await self._member.engine.barrier()
         return self._header() + pb.MemberListResponse(members=self._member.members()).SerializeToString()
 
     async def auth_status(self, raw: bytes, context: Context) -> bytes:

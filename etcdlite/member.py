@@ -8,33 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import random
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
 
+from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
+from kubeling.etcdlite import identity, membership
+from kubeling.etcdlite.cluster import Cluster
 from kubeling.etcdlite.config import Config
-from kubeling.etcdlite.errors import BAD_LEADER_TRANSFEREE, EtcdError
+from kubeling.etcdlite.consensus.configuration import Configuration, decode_configuration, encode_configuration
+from kubeling.etcdlite.consensus.core import Core, Start
+from kubeling.etcdlite.consensus.types import HardState, Settings
+from kubeling.etcdlite.engine import Engine, Hooks
+from kubeling.etcdlite.errors import EtcdError
 from kubeling.etcdlite.frames import CorruptLog
 from kubeling.etcdlite.histogram import Histogram
-from kubeling.etcdlite.journal import SEGMENT_BYTES, Entry, Journal, sync_directory
+from kubeling.etcdlite.joining import Place
+from kubeling.etcdlite.journal import SEGMENT_BYTES, Journal
 from kubeling.etcdlite.mvcc import Record
-from kubeling.etcdlite.ops import Kind, batch_id
-from kubeling.etcdlite.proposer import Engine, Proposer
+from kubeling.etcdlite.ops import Kind
+from kubeling.etcdlite.proposer import Proposer
 from kubeling.etcdlite.snapshot import Meta, SnapshotDirectory, decode, encode
-from kubeling.etcdlite.solo import Solo
 from kubeling.etcdlite.state import State
 from kubeling.etcdlite.watch import Hub
 from kubeling.etcdlite.wire import HeaderMaker
 from kubeling.proto import etcd_pb2 as pb
-
-if TYPE_CHECKING:
-    from kubeling.etcdlite.raft import Raft
 
 log = get_logger("etcdlite")
 
@@ -48,19 +52,24 @@ _LEADERLESS_SECONDS = 3.0
 
 
 class Member:
-    """Made and started by :func:`kubeling.etcdlite.server.run`; the services take what they need from its attributes."""
+    """Made and started by :func:`kubeling.etcdlite.server.run`; the services take what they need from its attributes.
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    `lock` is the file descriptor that holds the data directory.
+    """
+
+    def __init__(self, config: Config, place: Place, lock: int, clock: Clock) -> None:
         self.config = config
         self.clock = clock
-        self.id = config.me.id
-        self.cluster_id = config.cluster_id
+        self.id = place.who.member
+        self.cluster_id = place.who.cluster
+        self._place = place
+        self._lock = lock
         self.header = HeaderMaker(self.cluster_id, self.id)
         self.state = State(self.header, clock.monotonic)
         self.hub = Hub(self.state)
-        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.proposer = Proposer(self.state, random.getrandbits(63), self._publish)
         self._loop = asyncio.get_running_loop()
+        self.failure: asyncio.Future[None] = self._loop.create_future()
+        self.proposer = Proposer(self.state, random.getrandbits(63), self._publish)
         self._disk = ThreadPoolExecutor(1, "disk")
         self._snapshots = SnapshotDirectory(config.data_dir / "snap")
         self.fsync_seconds = Histogram()
@@ -73,7 +82,6 @@ class Member:
             observe=self.fsync_seconds.observe,
             now=clock.monotonic,
         )
-        self._lock = -1
         #: Set while there is nothing compacted that is still to be freed.
         self.scrubbed = asyncio.Event()
         self.scrubbed.set()
@@ -88,111 +96,125 @@ class Member:
         self._primary = False
         self._alarm: asyncio.Future[bytes | EtcdError] | None = None
         self._background: set[asyncio.Task[None]] = set()
+        self._publishing: asyncio.Task[None] | None = None
+        self.cluster = Cluster(
+            config,
+            place,
+            self._snapshots,
+            self._disk,
+            lambda: self.state.published,
+            self.snapshot_and_wait,
+            self._lease_seconds,
+            self._leave,
+        )
         self.engine: Engine
-        self.raft: Raft | None = None
 
     # Life.
 
     async def start(self) -> None:
         """Read what is on disk and take part in the cluster. Raises UsageError with what is wrong with the data directory."""
-        self._take_directory()
+        config = self.config
         try:
-            base = self._load_snapshot()
-            entries = self.journal.open(base[0])
+            start = self._load()
         except CorruptLog as error:
-            raise UsageError(f"{self.config.data_dir}: {error}") from None
-        if self.config.others:
-            await self._start_raft(base, entries)
-        else:
-            self._start_solo(base, entries)
-        store = self.state.store
-        log.info("started", member=f"{self.id:x}", revision=store.revision, keys=len(store), log_entries=len(entries))
-
-    def _start_solo(self, base: tuple[int, int], entries: list[Entry]) -> None:
-        for entry in entries:
-            if entry.data[:1] == b"\x00" and self.state.first_time(*batch_id(entry.data)):
-                self.state.replay(entry.data)
-        self.state.take_events()
-        applied = (entries[-1].index, entries[-1].term) if entries else base
-        self.engine = self.proposer.engine = Solo(self.journal, self._disk, self.proposer, self.id, applied, self._fatal)
-        self._lead(True)
-
-    async def _start_raft(self, base: tuple[int, int], entries: list[Entry]) -> None:
-        from kubeling.etcdlite.raft import Raft
-        from kubeling.etcdlite.raft_log import RaftLog
-        from kubeling.etcdlite.shipping import Shipping
-
-        raft_log = RaftLog(self.journal, *base, entries)
-
-        def become(meta: Meta, data: bytes) -> None:
-            self._restore(meta, decode(data, "the leader's snapshot")[1])
-            raft_log.restart(meta.index, meta.term)
-
-        self.raft = Raft(
-            self.config,
-            self.journal,
-            raft_log,
-            self._disk,
-            self.proposer,
-            lambda transport: Shipping(self._snapshots, transport.unsent, self._begin_snapshot, become),
-            self._lease_seconds,
-            self._lead,
-            self._fatal,
-            self._joining(bool(entries) or base[0] > FIRST_INDEX or self.journal.term > 0),
+            raise UsageError(f"{config.data_dir}: {error}") from None
+        except OSError as error:
+            raise UsageError(f"{config.data_dir}: {error.strerror or error}") from None
+        entries = len(start.entries)
+        core = Core(
+            self.id,
+            Settings(heartbeat=config.heartbeat_seconds, election=config.election_seconds, max_apply_bytes=256 << 10),
+            start,
+            random.Random(),
+            self._loop.time(),
         )
-        self.engine = self.proposer.engine = self.raft
-        await self.raft.start()
+        hooks = Hooks(
+            send=self.cluster.transport.send,
+            lead=self._lead,
+            fatal=self._fatal,
+            configured=self.cluster.configured,
+            committed=self.cluster.committed,
+            install=self._install,
+            adopt=self._snapshots.adopt,
+            ship=self.cluster.ship,
+            recovered=self._recovered,
+        )
+        self.engine = Engine(core, self.journal, self._disk, self.proposer, hooks, start.base_term)
+        self.proposer.engine = self.cluster.engine = self.engine
+        await self.cluster.listen()
+        self.cluster.begin(start.configuration)
+        await self.engine.start()
+        store = self.state.store
+        log.info("started", member=f"{self.id:x}", revision=store.revision, keys=len(store), log_entries=entries)
 
-    def _joining(self, has_data: bool) -> Callable[[], None] | None:
-        """What to call when a member that joins with an empty disk has caught up; None for any other. A file remembers it across restarts."""
-        mark = self.config.data_dir / "joining"
-        if self.config.existing and not has_data:
-            mark.touch()
-            sync_directory(self.config.data_dir)
-        return mark.unlink if mark.exists() else None
+    def _load(self) -> Start:
+        """What the disk holds. Raises CorruptLog and OSError."""
+        who = self._place.who
+        found = self._snapshots.load()
+        # A cluster that runs already is learned from it; one that begins is what the flags say, the same on each of its members.
+        configuration = Configuration() if self._place.joins else membership.founding(self.config)
+        base = (FIRST_INDEX, 0)
+        if found is not None:
+            meta, records = found
+            self._restore(meta, records)
+            base = (meta.index, meta.term)
+            if meta.configuration:
+                configuration = decode_configuration(bytes.fromhex(meta.configuration))
+        entries = self.journal.open(*base)
+        if self.journal.empty:
+            # The log is there before anything says that there is one.
+            self.journal.set_vote(0, 0)
+            self.journal.write(self.journal.take())
+        if identity.load(self.config.data_dir, who.name) != who:
+            identity.save(self.config.data_dir, who)
+        hard_state = HardState(self.journal.term, self.journal.vote)
+        return Start(hard_state, *base, configuration, entries, who.recovering)
+
+    def _recovered(self) -> None:
+        identity.save(self.config.data_dir, replace(self._place.who, recovering=False))
+
+    def _install(self, index: int) -> Path:
+        """The leader's snapshot that has come in is what this member's state is to be."""
+        path = self._snapshots.claim(index)
+        meta, records = decode(path.read_bytes(), "the leader's snapshot")
+        self._restore(meta, records)
+        log.info("installed a snapshot from the leader", index=meta.index, revision=meta.revision)
+        return path
+
+    def _leave(self, reason: BaseException) -> None:
+        if not self.failure.done():
+            self.failure.set_exception(reason)
+
+    async def hand_over(self) -> None:
+        """Before a planned stop: another member leads, so that nobody has to wait until this one is missed."""
+        await self.engine.hand_over(2 * self.config.election_seconds)
 
     async def stop(self) -> None:
         """Take no more requests, and let what is on its way to the disk get there."""
+        if self._publishing is not None:
+            self._publishing.cancel()
         await self.engine.stop()
+        await self.cluster.stop()
         for timer in (self._lease_timer, self._leaderless):
             if timer is not None:
                 timer.cancel()
         for task in list(self._background):
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception, asyncio.CancelledError):
                 await task
         await self._loop.run_in_executor(self._disk, self.journal.close)
         self._disk.shutdown(wait=False)
-        if self._lock >= 0:
-            os.close(self._lock)
-
-    def _take_directory(self) -> None:
-        directory = self.config.data_dir
-        try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{directory} is in use by another etcdlite: stop that one, or give another --data-dir") from None
-        except OSError as error:
-            raise UsageError(f"--data-dir {directory}: {error.strerror}") from None
-
-    def _load_snapshot(self) -> tuple[int, int]:
-        """Index and term of the newest entry that the snapshot on disk covers."""
-        found = self._snapshots.load()
-        if found is None:
-            return FIRST_INDEX, 0
-        self._restore(*found)
-        return found[0].index, found[0].term
+        os.close(self._lock)
 
     def _restore(self, meta: Meta, records: Iterable[bytes]) -> None:
         former = self.state.store.revision
         self.state.restore(meta, records)
+        self.cluster.restore(meta.removed)
         self.hub.resume_all(former + 1)
         if self._primary:
             self.state.leases.promote(self.clock.monotonic())
 
     def _fatal(self, error: BaseException) -> None:
-        log.error("the disk has failed", error=repr(error))
+        log.error("this member cannot go on", error=repr(error))
         if not self.failure.done():
             self.failure.set_exception(error)
 
@@ -217,10 +239,10 @@ class Member:
 
     # Leases.
 
-    def _lead(self, primary: bool) -> None:
-        """This member leads, and so counts the leases' time, from now on, or no longer does."""
+    def _lead(self) -> None:
+        """Another leader or another term: the one who leads counts the leases' time, from now on."""
         self.header.term = self.engine.term
-        self._primary = primary
+        self._primary = primary = self.engine.leader_id == self.id
         if self._leaderless is not None:
             self._leaderless.cancel()
         self._leaderless = None if self.engine.leader_id else self._loop.call_later(_LEADERLESS_SECONDS, self._tell_leaderless)
@@ -229,6 +251,20 @@ class Member:
         else:
             self.state.leases.demote()
         self._arm_leases()
+        if self.engine.leader_id and (self._publishing is None or self._publishing.done()):
+            self._publishing = self._loop.create_task(self._publish_self())
+
+    async def _publish_self(self) -> None:
+        """Have everybody know this member's name and where clients find it, unless they do."""
+        said = (self.config.name, self.config.advertise_client_urls)
+        backoff = Backoff(base=0.1, limit=5.0)
+        while self.state.published.get(self.id) != said:
+            if self.id in self.engine.core.configuration:
+                request = pb.Member(ID=self.id, name=said[0], clientURLs=said[1])
+                answer = await self.proposer.submit(Kind.PUBLISH, request.SerializeToString(), request)
+                if not isinstance(answer, EtcdError):
+                    return
+            await asyncio.sleep(backoff.next())
 
     def _tell_leaderless(self) -> None:
         for tell in list(self.needs_leader):
@@ -264,12 +300,11 @@ class Member:
 
     async def renew_lease(self, lease_id: int) -> int:
         """A keep-alive: the time to live in seconds, 0 where there is no such lease. Raises EtcdError where nobody can tell."""
-        seconds = self._lease_seconds(True, lease_id) if self.raft is None else await self.raft.ask_lease(True, lease_id)
-        return max(0, seconds)
+        return max(0, await self.cluster.ask_lease(True, lease_id))
 
     async def lease_remaining(self, lease_id: int) -> int:
         """Seconds left of a lease, -1 where there is no such lease. Raises EtcdError where nobody can tell."""
-        return self._lease_seconds(False, lease_id) if self.raft is None else await self.raft.ask_lease(False, lease_id)
+        return await self.cluster.ask_lease(False, lease_id)
 
     def _lease_seconds(self, renew: bool, lease_id: int) -> int:
         leases, now = self.state.leases, self.clock.monotonic()
@@ -282,27 +317,7 @@ class Member:
 
     def members(self) -> list[pb.Member]:
         """All members, as MemberList shows them."""
-        return [
-            pb.Member(
-                ID=peer.id,
-                name=peer.name,
-                peerURLs=peer.peer_urls,
-                clientURLs=self._client_urls(peer.id),
-            )
-            for peer in self.config.members
-        ]
-
-    async def move_leader(self, target: int) -> None:
-        """Hand leadership to `target`. Raises EtcdError."""
-        if self.raft is not None:
-            await self.raft.move_leader(target)
-        elif target != self.id:
-            raise BAD_LEADER_TRANSFEREE
-
-    def _client_urls(self, member: int) -> tuple[str, ...]:
-        if member == self.id:
-            return self.config.advertise_client_urls
-        return self.raft.transport.client_urls.get(member, ()) if self.raft is not None else ()
+        return membership.listed(self.cluster.configuration, self.state.published)
 
     def problem(self) -> str | None:
         """What keeps this member from answering, or None."""
@@ -334,7 +349,11 @@ class Member:
 
     def snapshot_meta(self) -> Meta:
         """What a snapshot of this moment says beside the records."""
-        return self.state.describe(self.engine.applied_index, self.engine.applied_term)
+        engine = self.engine
+        meta = self.state.describe(engine.applied_index, engine.applied_term)
+        meta.configuration = encode_configuration(engine.core.configuration_at(engine.applied_index)).hex()
+        meta.removed = sorted(self.cluster.removed)
+        return meta
 
     def _begin_snapshot(self) -> None:
         if self._snapshotting or self._loop.time() < self._snapshot_not_before:
@@ -359,6 +378,8 @@ class Member:
         mark = self.journal.bytes_written
         began = self._loop.time()
         try:
+            # Applied may be what only the others have on disk: then this log would end before the snapshot does.
+            await self.engine.durable(meta.index)
             await self._loop.run_in_executor(None, self._snapshots.save, meta.index, encode(meta, records))
             await self._loop.run_in_executor(self._disk, self.journal.release, meta.index)
             self.engine.compacted(meta.index)

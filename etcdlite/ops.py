@@ -2,7 +2,7 @@
 
 A batch is: format (u8, always 0), session (u64, chosen by the process that proposes and waits for the result), number (u64, counted within the
 session), then for each operation kind (u8), length
-(u32) and the encoded request; all big-endian. A batch of no operations is a read barrier.
+(u32) and the encoded request; all big-endian.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Connections between members: TCP with mutual TLS, one connection for each pair, opened by the one with the smaller id.
+"""Connections between members: TCP with mutual TLS, one connection for each pair.
 
-Either side first says who it is: cluster, own id, whom it takes the other for, and its client URLs. Until that fits, nothing else is read, and a side
+The member with the smaller id dials at once, the other one when nobody has come for a while (the smaller one may not know it yet). Either side first
+says who it is: cluster, own id, and whom it takes the other for. Until that fits, nothing else is read, and a side
 that does not say it within a few seconds is cut off. With TLS the certificate must come from the peers' CA before a single byte of this is
-read. A frame is a length (u32) and a message (see :mod:`.peer_codec`).
+read. A member of the cluster that this one has not heard of is let in, since it may be the one that has the news; one that was removed is told so.
+A frame is a length (u32) and a message.
 """
 
 from __future__ import annotations
@@ -11,65 +13,89 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
-from kubeling.etcdlite.config import TLS, Config, Peer, host_port
+from kubeling.etcdlite.config import TLS, host_port
 
 log = get_logger("etcdlite.peers")
 
 _LENGTH = struct.Struct(">I")
 _HELLO = struct.Struct(">8sQQQ")
-_MAGIC = b"kledpr01"
+_MAGIC = b"kledpr02"
+#: Who wants to join asks who the members are; who was removed is told.
+_QUESTION = b"kledask1"
+_FAREWELL = b"kledbye1"
 _HELLO_SECONDS = 5.0
 _MAX_HELLO = 4096
+_MAX_ANSWER = 1 << 20
 _MAX_FRAME = 64 << 20
 #: A peer that takes nothing for so long that this much waits for it is cut off; Raft sends again what it lacks when it is back.
 _MAX_UNSENT = 64 << 20
+#: Who has much to send (a snapshot) waits while more than this is unsent.
+_HIGH_WATER = 4 << 20
 _MAX_STRANGERS = 32
 _DEAD_AFTER_MS = 3000
+#: How long the member with the larger id waits to be dialled.
+_PATIENCE_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class Callbacks:
-    """What the transport tells the engine."""
+    """What the transport tells the engine. `describe` gives the answer for a member that wants to join, if there is one yet."""
 
     received: Callable[[int, bytes], None]
-    connected: Callable[[int], None]
     disconnected: Callable[[int], None]
+    removed: Callable[[], None]
+    describe: Callable[[], bytes]
 
 
 class PeerTransport:
     """Keeps a connection to every other member."""
 
-    def __init__(self, config: Config, callbacks: Callbacks) -> None:
-        self.config = config
+    def __init__(self, cluster: int, me: int, tls: TLS, callbacks: Callbacks) -> None:
+        self.cluster = cluster
+        self.me = me
         self.callbacks = callbacks
         self.links: dict[int, Link] = {}
-        self.client_urls: dict[int, tuple[str, ...]] = {}
+        self.removed: frozenset[int] = frozenset()
         self.strangers: set[Link] = set()
-        self._dialers: list[asyncio.Task[None]] = []
+        self.sent = 0
+        self.received = 0
+        self._tls = tls
+        self._urls: Mapping[int, tuple[str, ...]] = {}
+        self._dialers: dict[int, asyncio.Task[None]] = {}
         self._servers: list[asyncio.Server] = []
 
-    async def start(self) -> None:
-        """Listen and begin to dial. Raises UsageError where the address cannot be had."""
+    async def listen(self, urls: tuple[str, ...]) -> None:
+        """Listen for peers. Raises UsageError where an address cannot be had."""
         loop = asyncio.get_running_loop()
-        for url in self.config.listen_peer_urls:
+        for url in urls:
             host, port = host_port(url)
-            context = _context(self.config.peer_tls, url, server=True)
+            context = peer_context(self._tls, url, server=True)
             try:
                 self._servers.append(
                     await loop.create_server(lambda: Link(self, None), host, port, ssl=context, reuse_address=True)
                 )
             except OSError as error:
                 raise UsageError(f"cannot listen for peers on {url}: {error.strerror}") from None
-        self._dialers = [loop.create_task(self._dial(peer)) for peer in self.config.others if self.config.me.id < peer.id]
+
+    def set_peers(self, urls: Mapping[int, tuple[str, ...]]) -> None:
+        """Who the members are now, and where: dial those that are new or have moved, and leave those that are none any more."""
+        loop = asyncio.get_running_loop()
+        before, self._urls = self._urls, {peer: theirs for peer, theirs in urls.items() if peer != self.me}
+        for peer in list(self._dialers):
+            if self._urls.get(peer) != before.get(peer):
+                self._dialers.pop(peer).cancel()
+        for peer in self._urls:
+            if peer not in self._dialers:
+                self._dialers[peer] = loop.create_task(self._dial(peer))
 
     async def stop(self) -> None:
-        for task in self._dialers:
+        for task in self._dialers.values():
             task.cancel()
         for server in self._servers:
             server.close()
@@ -81,39 +107,52 @@ class PeerTransport:
         link = self.links.get(member)
         if link is None or link.transport is None:
             return False
+        self.sent += len(data)
         link.transport.writelines((_LENGTH.pack(len(data)), data))
-        if link.transport.get_write_buffer_size() > _MAX_UNSENT:
+        if link.full and link.transport.get_write_buffer_size() > _MAX_UNSENT:
             log.warning("a peer takes nothing any more and is cut off", peer=f"{member:x}")
             link.cut()
         return True
 
-    def unsent(self, member: int) -> int:
-        """Bytes that wait for a member to take them."""
+    async def room(self, member: int) -> None:
+        """Wait until not too much waits for a member to take it, or its connection is gone."""
         link = self.links.get(member)
-        return 0 if link is None or link.transport is None else link.transport.get_write_buffer_size()
+        if link is not None and link.full:
+            await link.drained()
 
-    async def _dial(self, peer: Peer) -> None:
-        loop = asyncio.get_running_loop()
+    async def _dial(self, peer: int) -> None:
         backoff = Backoff(base=0.05, limit=1.0)
+        if self.me > peer:
+            await asyncio.sleep(_PATIENCE_SECONDS)
         while True:
-            for url in peer.peer_urls:
-                host, port = host_port(url)
-                context = _context(self.config.peer_tls, url, server=False)
-                try:
-                    async with asyncio.timeout(_HELLO_SECONDS):
-                        _, link = await loop.create_connection(
-                            lambda: Link(self, peer.id), host, port, ssl=context, server_hostname=host if context else None
-                        )
-                    await link.established
+            for url in self._urls.get(peer, ()):
+                link = self.links.get(peer)
+                if link is None:
+                    link = await self._connect(peer, url)
+                if link is not None:
+                    await asyncio.shield(link.closed)
                     backoff.reset()
-                    await link.closed
-                except (OSError, TimeoutError, ssl.SSLError) as error:
-                    log.debug("a peer cannot be reached", peer=peer.name, url=url, error=str(error))
+                    if self.me > peer:
+                        await asyncio.sleep(_PATIENCE_SECONDS)
             await asyncio.sleep(backoff.next())
 
+    async def _connect(self, peer: int, url: str) -> Link | None:
+        host, port = host_port(url)
+        loop = asyncio.get_running_loop()
+        link = None
+        try:
+            context = peer_context(self._tls, url, server=False)
+            async with asyncio.timeout(_HELLO_SECONDS):
+                _, link = await loop.create_connection(
+                    lambda: Link(self, peer), host, port, ssl=context, server_hostname=host if context else None
+                )
+                await link.established
+        except (OSError, TimeoutError, ssl.SSLError, UsageError) as error:
+            log.debug("a peer cannot be reached", peer=f"{peer:x}", url=url, error=str(error))
+        return link if link is not None and link.member is not None else None
+
     def hello(self, to: int) -> bytes:
-        urls = ",".join(self.config.advertise_client_urls).encode()
-        body = _HELLO.pack(_MAGIC, self.config.cluster_id, self.config.me.id, to) + urls
+        body = _HELLO.pack(_MAGIC, self.cluster, self.me, to)
         return _LENGTH.pack(len(body)) + body
 
 
@@ -127,6 +166,8 @@ class Link(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self.member: int | None = None
         self.transport: asyncio.Transport | None = None
+        self.full = False
+        self._drained: asyncio.Future[None] | None = None
         loop = asyncio.get_running_loop()
         self.established: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -138,14 +179,31 @@ class Link(asyncio.Protocol):
             self.cut()
             return
         self._owner.strangers.add(self)
+        transport.set_write_buffer_limits(_HIGH_WATER)
         _detect_death(transport.get_extra_info("socket"))
         self._timer = asyncio.get_running_loop().call_later(_HELLO_SECONDS, self.cut)
         if self._expected is not None:
             transport.write(self._owner.hello(self._expected))
 
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        if self._drained is not None:
+            self._drained.set_result(None)
+            self._drained = None
+
+    async def drained(self) -> None:
+        """Wait until the other side has taken most of what was sent, or is gone."""
+        if self._drained is None:
+            self._drained = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._drained)
+
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
         buffer += data
+        self._owner.received += len(data)
         at = 0
         while len(buffer) - at >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, at)
@@ -165,31 +223,43 @@ class Link(asyncio.Protocol):
 
     def _greet(self, body: bytes) -> bool:
         """Look at what the other side says it is; False where that does not fit."""
-        config = self._owner.config
-        if len(body) < _HELLO.size or body[:8] != _MAGIC:
+        owner = self._owner
+        if body == _QUESTION and self._expected is None:
+            return self._say(owner.callbacks.describe())
+        if body == _FAREWELL and self._expected is not None:
+            owner.callbacks.removed()
+            return False
+        if len(body) != _HELLO.size or body[:8] != _MAGIC:
             return self._reject("not a member of an etcdlite cluster")
         _, cluster, member, to = _HELLO.unpack_from(body)
-        if cluster != config.cluster_id:
+        if cluster != owner.cluster:
             return self._reject(f"belongs to another cluster, {cluster:x}")
-        if to != config.me.id or member not in {peer.id for peer in config.others} or self._expected not in (None, member):
+        if member in owner.removed:
+            return self._say(_FAREWELL)
+        if to != owner.me or member == owner.me or self._expected not in (None, member):
             return self._reject(f"member {member:x} looking for {to:x} is not expected here")
         if self._expected is None:
             assert self.transport is not None
-            self.transport.write(self._owner.hello(member))
+            self.transport.write(owner.hello(member))
         if self._timer is not None:
             self._timer.cancel()
         self.member = member
-        self._owner.strangers.discard(self)
-        self._owner.client_urls[member] = tuple(filter(None, body[_HELLO.size :].decode("utf-8", "replace").split(",")))
-        former = self._owner.links.pop(member, None)
+        owner.strangers.discard(self)
+        former = owner.links.pop(member, None)
         if former is not None:
             former.cut()
-        self._owner.links[member] = self
+        owner.links[member] = self
         if not self.established.done():
             self.established.set_result(None)
         log.info("connected to a peer", peer=f"{member:x}")
-        self._owner.callbacks.connected(member)
         return True
+
+    def _say(self, body: bytes) -> bool:
+        """The last thing that is said on this connection."""
+        if self.transport is not None:
+            self.transport.write(_LENGTH.pack(len(body)) + body)
+            self.transport.close()
+        return False
 
     def _reject(self, reason: str) -> bool:
         peer = self.transport.get_extra_info("peername") if self.transport is not None else None
@@ -207,6 +277,7 @@ class Link(asyncio.Protocol):
             self._timer.cancel()
         self._owner.strangers.discard(self)
         self.transport = None
+        self.resume_writing()
         for future in (self.established, self.closed):
             if not future.done():
                 future.set_result(None)
@@ -229,7 +300,27 @@ def _detect_death(sock: socket.socket) -> None:
         sock.setsockopt(level, option, value)
 
 
-def _context(tls: TLS, url: str, *, server: bool) -> ssl.SSLContext | None:
+async def ask_members(url: str, tls: TLS) -> bytes:
+    """What the member behind a peer URL says of the cluster; see :func:`.membership.description`. Raises OSError and UsageError."""
+    host, port = host_port(url)
+    context = peer_context(tls, url, server=False)
+    try:
+        async with asyncio.timeout(_HELLO_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host if context else None)
+            try:
+                writer.write(_LENGTH.pack(len(_QUESTION)) + _QUESTION)
+                (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                if length > _MAX_ANSWER:
+                    raise OSError(f"an answer of {length} bytes")
+                return await reader.readexactly(length)
+            finally:
+                writer.close()
+    except (TimeoutError, EOFError) as error:
+        raise OSError(f"no answer: {error!r}") from None
+
+
+def peer_context(tls: TLS, url: str, *, server: bool) -> ssl.SSLContext | None:
+    """What TLS is to be like on a peer URL; None for plain HTTP. Raises UsageError."""
     if not url.startswith("https:"):
         return None
     if not tls.enabled:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kubeling.etcdlite.consensus.types import Entry
 from kubeling.etcdlite.errors import TIMEOUT, TOO_MANY_REQUESTS, EtcdError
-from kubeling.etcdlite.journal import Entry
 from kubeling.etcdlite.mvcc import Record
 from kubeling.etcdlite.ops import batch_id, encode_batch
 from kubeling.etcdlite.state import Answer, State
@@ -27,33 +27,11 @@ REQUEST_SECONDS = 7.0
 
 
 class Engine(Protocol):
-    """The consensus seam, as the proposer sees it. The engine calls :meth:`Proposer.applied` for each entry and :meth:`Proposer.failed`."""
-
-    #: How many batches may be on their way at once.
-    window: int
-    #: Whether an answer from this member's own state is linearizable as it is, since there is no other member.
-    alone: bool
-    leader_changes: int
+    """The consensus, as the proposer sees it. It calls :meth:`Proposer.applied` for each entry and :meth:`Proposer.failed`."""
 
     @property
-    def leader_id(self) -> int:
-        """The member that leads as far as this one knows; 0 where there is none."""
-
-    @property
-    def term(self) -> int:
-        """The current Raft term."""
-
-    @property
-    def last_index(self) -> int:
-        """The newest entry of the log."""
-
-    @property
-    def applied_index(self) -> int:
-        """The newest entry that is in the state."""
-
-    @property
-    def applied_term(self) -> int:
-        """The term of that entry."""
+    def window(self) -> int:
+        """How many batches may be on their way at once."""
 
     def propose(self, number: int, data: bytes) -> None:
         """Make `data` durable on a quorum. The outcome comes later, except that an impossible proposal may fail at once.
@@ -63,12 +41,6 @@ class Engine(Protocol):
 
     def forget(self, number: int) -> None:
         """Nobody waits for this batch any more."""
-
-    def compacted(self, index: int) -> None:
-        """Everything up to `index` is in a durable snapshot."""
-
-    async def stop(self) -> None:
-        """Take no more proposals and give up what needs the network or a timer."""
 
 
 @dataclass(slots=True)
@@ -107,7 +79,6 @@ class Proposer:
         self._inflight: dict[int, _Batch] = {}
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._readers: list[asyncio.Future[Answer]] = []
         self.counts = Counts()
 
     @property
@@ -126,19 +97,6 @@ class Proposer:
         self._schedule()
         return future
 
-    async def barrier(self) -> None:
-        """Return once this member's state is no older than this call was: after it a local read is linearizable. Raises EtcdError."""
-        if self.engine.alone:
-            return
-        if len(self._readers) >= MAX_QUEUED:
-            raise TOO_MANY_REQUESTS
-        future: asyncio.Future[Answer] = self._loop.create_future()
-        self._readers.append(future)
-        self._schedule()
-        answer = await future
-        if isinstance(answer, EtcdError):
-            raise answer
-
     # From the engine.
 
     def applied(self, entry: Entry) -> None:
@@ -151,7 +109,7 @@ class Proposer:
             self._state.replay(entry.data)
         else:
             answers: list[Answer] = self._state.apply_all(batch.operations)
-            for waiter, answer in zip(batch.waiters, answers + [b""] * (len(batch.waiters) - len(answers)), strict=True):
+            for waiter, answer in zip(batch.waiters, answers, strict=True):
                 if not waiter.done():
                     waiter.set_result(answer)
         self._publish(self._state.take_events())
@@ -180,19 +138,19 @@ class Proposer:
 
     def _schedule(self) -> None:
         # At the end of this turn of the loop, so that requests that came in together travel together.
-        if not self._scheduled and (self._queue or self._readers):
+        if not self._scheduled and self._queue:
             self._scheduled = True
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         self._scheduled = False
-        while (self._queue or self._readers) and len(self._inflight) < self.engine.window:
+        while self._queue and len(self._inflight) < self.engine.window:
             self._number += 1
             raws, operations, waiters = self._gather()
             self.counts.batches += 1
             self.counts.operations += len(operations)
             self._inflight[self._number] = _Batch(operations, waiters, self._loop.time())
-            if self._timer is None and not self.engine.alone:
+            if self._timer is None:
                 self._timer = self._loop.call_later(REQUEST_SECONDS, self._expire)
             self.engine.propose(self._number, encode_batch(self.session, self._number, raws))
 
@@ -210,9 +168,6 @@ class Proposer:
             raws.append((kind, raw))
             operations.append((kind, request))
             waiters.append(future)
-        # Readers wait for any entry that is proposed after they came; they ride along with the writes.
-        waiters += self._readers
-        self._readers = []
         return raws, operations, waiters
 
     def _expire(self) -> None:

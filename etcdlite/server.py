@@ -13,6 +13,7 @@ from kubeling.daemon.serving import Page, StatusServer
 from kubeling.etcdlite import kv_service, lease_service, maintenance, metrics, watch_service
 from kubeling.etcdlite.config import Config, host_port
 from kubeling.etcdlite.gateway import Gateway
+from kubeling.etcdlite.joining import find_place, take_directory
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.transport.listener import Server
 from kubeling.etcdlite.transport.shared import Limits
@@ -27,7 +28,8 @@ _OVERHEAD_BYTES = 512 << 10
 
 async def run(config: Config, *, clock: Clock | None = None, ready: Callable[[Member], None] | None = None) -> None:
     """Serve until cancelled. Raises UsageError for what the operator has to mend, and OSError where the disk fails."""
-    member = Member(config, clock or SystemClock())
+    lock = take_directory(config.data_dir)
+    member = Member(config, await find_place(config), lock, clock or SystemClock())
     await member.start()
     services = [
         kv_service.handler(member),
@@ -51,6 +53,7 @@ async def run(config: Config, *, clock: Clock | None = None, ready: Callable[[Me
                 ready(member)
             await member.failure
     finally:
+        await member.hand_over()
         await server.stop(_GRACE_SECONDS)
         await member.stop()
 

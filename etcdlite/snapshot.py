@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from kubeling.etcdlite.frames import CorruptLog
 from kubeling.etcdlite.journal import sync_directory
@@ -125,6 +125,26 @@ def _block(payload: bytes) -> bytes:
     return _BLOCK.pack(len(payload), zlib.crc32(payload)) + payload
 
 
+def read_meta(path: Path) -> Meta:
+    """What a snapshot file says beside the records. Raises CorruptLog and OSError."""
+    with open(path, "rb") as file:
+        head = file.read(len(MAGIC) + _BLOCK.size)
+        if head[: len(MAGIC)] != MAGIC or len(head) < len(MAGIC) + _BLOCK.size:
+            raise CorruptLog(f"{path.name} is not a snapshot of etcdlite")
+        return Meta.decode(next(_blocks(head + file.read(_BLOCK.unpack_from(head, len(MAGIC))[0]), path.name), b"{}"))
+
+
+def check(file: BinaryIO, path: Path) -> Meta:
+    """Put a file that has been written on disk and look whether it is a whole, sound snapshot, blocking. Raises CorruptLog and OSError."""
+    with file:
+        file.flush()
+        os.fsync(file.fileno())
+    meta, records = decode(path.read_bytes(), "the leader's snapshot")
+    for _ in records:
+        pass
+    return meta
+
+
 class SnapshotDirectory:
     """The snapshots of one member; the newest counts, and the one before it is deleted when the new one is durable."""
 
@@ -145,21 +165,36 @@ class SnapshotDirectory:
         """The file of the newest snapshot."""
         return max(self._directory.glob("*.snap"), default=None)
 
+    @property
+    def incoming(self) -> Path:
+        """Where a snapshot of the leader is kept until it is wanted."""
+        return self._directory / "incoming.tmp"
+
+    def claim(self, index: int) -> Path:
+        """What came in is wanted: out of the way of the next one, and then to be adopted."""
+        path = self._directory / f"{index:016x}.tmp"
+        os.rename(self.incoming, path)
+        return path
+
     def save(self, index: int, pieces: Iterable[bytes]) -> None:
         """Write a snapshot durably, blocking; raises OSError (then the directory is as it was)."""
-        path = self._directory / f"{index:016x}.snap"
-        unfinished = path.with_suffix(".tmp")
+        unfinished = self._directory / f"{index:016x}.tmp"
         try:
             with open(unfinished, "wb") as file:
                 for piece in pieces:
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
-            os.rename(unfinished, path)
-            sync_directory(self._directory)
+            self.adopt(unfinished, index)
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
+
+    def adopt(self, path: Path, index: int) -> None:
+        """Make a file that is on disk the newest snapshot, durably. Raises OSError."""
+        final = self._directory / f"{index:016x}.snap"
+        os.rename(path, final)
+        sync_directory(self._directory)
         for older in self._directory.glob("*.snap"):
-            if older.name < path.name:
+            if older.name < final.name:
                 older.unlink()

@@ -328,6 +328,13 @@ class Core(Leading):
             self.transfer(best)
         return best
 
+    def retract(self) -> bool:
+        """Drop what is not on disk: nobody has seen it where this member is the only one. False where somebody may have, and nothing is dropped."""
+        if not self.is_leader or self.progress or self.log.durable < self._term_start:
+            return False
+        self.log.cut(self.log.durable + 1)
+        return True
+
     # Snapshots and connections.
 
     def compact(self, index: int) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from kubeling.etcdlite.consensus.types import Entry
 from kubeling.etcdlite.frames import CorruptLog
-from kubeling.etcdlite.journal import Entry, Journal, NoSpace
-from kubeling.etcdlite.raft_log import Diverged, RaftLog
+from kubeling.etcdlite.journal import Journal, NoSpace
 
 
-def opened(path: Path, after: int = 0, segment: int = 1 << 16) -> tuple[Journal, list[Entry]]:
+def opened(path: Path, after: int = 0, segment: int = 1 << 16, term: int = 0) -> tuple[Journal, list[Entry]]:
     journal = Journal(path, 1, 2, segment)
-    return journal, journal.open(after)
+    return journal, journal.open(after, term)
 
 
 def append(journal: Journal, *entries: tuple[int, int, bytes]) -> None:
@@ -107,17 +107,17 @@ def test_segments_under_a_snapshot_are_deleted_and_the_vote_stays(tmp_path: Path
     before = len(list(tmp_path.glob("*.wal")))
     journal.release(150)
     assert len(list(tmp_path.glob("*.wal"))) < before / 2
-    again, found = opened(tmp_path, after=150)
+    again, found = opened(tmp_path, after=150, term=3)
     assert indices(found) == list(range(151, 200))
     assert (again.term, again.vote) == (3, 9)
     with pytest.raises(CorruptLog, match="has no entry"):
-        opened(tmp_path, after=10)
+        opened(tmp_path, after=10, term=3)
 
 
 def test_a_log_of_another_member_is_refused(tmp_path: Path) -> None:
     filled(tmp_path)
     with pytest.raises(CorruptLog, match="belongs to member 2 of cluster 1"):
-        Journal(tmp_path, 1, 3).open(0)
+        Journal(tmp_path, 1, 3).open(0, 0)
 
 
 def test_a_full_disk_refuses_the_batch_and_keeps_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,48 +138,19 @@ def test_a_full_disk_refuses_the_batch_and_keeps_the_rest(tmp_path: Path, monkey
     assert opened(tmp_path)[1] == [Entry(1, 1, b"kept"), Entry(2, 1, b"later")]
 
 
-def raft_log(path: Path) -> RaftLog:
-    journal, _ = opened(path)
-    log = RaftLog(journal, 1, 0, [])
-    for index in range(2, 7):
-        log.add(b"\0%d" % index, index, 1)
-    journal.write(journal.take())
-    return log
+def test_a_log_of_another_history_than_the_snapshot_is_dropped_for_good(tmp_path: Path) -> None:
+    # A crash between the renaming of a leader's snapshot and the record that begins the log anew after it.
+    journal, _ = opened(tmp_path)
+    append(journal, *((index, 1, b"old") for index in range(2, 9)))
+    for after, term in ((6, 2), (20, 2)):
+        journal, found = opened(tmp_path, after=after, term=term)
+        assert found == []
+        append(journal, (after + 1, term, b"new"))
+        journal.close()
+        assert [(one.index, one.term) for one in opened(tmp_path, after=after, term=term)[1]] == [(after + 1, term)]
 
 
-def test_adding_the_same_entries_again_changes_nothing(tmp_path: Path) -> None:
-    log = raft_log(tmp_path)
-    before = log[:]
-    log.deleteEntriesFrom(2)
-    assert len(log) == 2
-    log.add(b"\x003", 3, 1)
-    log.settle()
-    assert log[:] == before
-    assert not log._journal.pending
-
-
-def test_a_heartbeat_from_before_cuts_nothing(tmp_path: Path) -> None:
-    log = raft_log(tmp_path)
-    before = log[:]
-    log.deleteEntriesFrom(3)
-    log.settle()
-    assert log[:] == before
-
-
-def test_another_entry_ends_the_old_tail_on_disk_too(tmp_path: Path) -> None:
-    log = raft_log(tmp_path)
-    log.deleteEntriesFrom(2)
-    log.add(b"\x003", 3, 1)
-    log.add(b"\x00new", 4, 2)
-    log.settle()
-    assert [item[1:] for item in log[:]] == [(1, 0), (2, 1), (3, 1), (4, 2)]
-    log._journal.write(log._journal.take())
-    assert [(entry.index, entry.term) for entry in opened(tmp_path, after=1)[1]] == [(2, 1), (3, 1), (4, 2)]
-
-
-def test_an_applied_entry_is_never_replaced(tmp_path: Path) -> None:
-    log = raft_log(tmp_path)
-    log.applied_index = 4
-    log.deleteEntriesFrom(2)
-    with pytest.raises(Diverged):
-        log.add(b"\x00other", 3, 2)
+def test_a_log_that_reaches_beyond_the_snapshot_stays(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    append(journal, *((index, 1, b"old") for index in range(2, 9)))
+    assert indices(opened(tmp_path, after=6, term=1)[1]) == [7, 8]

@@ -90,7 +90,7 @@ async def test_members_trust_only_their_own_authority(tmp_path: Path) -> None:
         anonymous = ssl.create_default_context(cafile=ours.path("ca"))
         stranger = ssl.create_default_context(cafile=ours.path("ca"))
         stranger.load_cert_chain(foreign.path("member"), foreign.path("member", "key"))
-        hello = struct.pack(">I8sQQQ", 32, b"kledpr01", 1, 2, 3)
+        hello = struct.pack(">I8sQQQ", 32, b"kledpr02", 1, 2, 3)
         for context in (None, anonymous, stranger):
             answer = await conversation(port, context, hello)
             # Without TLS an alert may come back, and nothing else.
