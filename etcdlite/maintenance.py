@@ -1,4 +1,4 @@
-"""etcdserverpb.Maintenance, Cluster and the health service: what operators and load balancers ask of one member."""
+"""etcdserverpb.Maintenance and the health service: what operators and load balancers ask of one member."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _BLOB_BYTES = 128 << 10
 
 
 def handlers(member: Member) -> list[Service]:
-    """Maintenance, Cluster, Auth (only its status) and Health."""
+    """Maintenance, Auth (only its status) and Health."""
     own = _Maintenance(member)
     maintenance = {
         "Alarm": unary(own.alarm),
@@ -53,13 +53,10 @@ def handlers(member: Member) -> list[Service]:
         "MoveLeader": unary(own.move_leader),
         "Downgrade": unimplemented("Downgrade"),
     }
-    cluster = {"MemberList": unary(own.member_list)}
-    cluster |= {name: unimplemented(name) for name in ("MemberAdd", "MemberRemove", "MemberUpdate", "MemberPromote")}
     auth = {"AuthStatus": unary(own.auth_status)} | {name: unimplemented(name) for name in _AUTH}
     health = {"Check": unary(own.health), "Watch": server_stream(own.watch_health)}
     return [
         service("etcdserverpb.Maintenance", maintenance),
-        service("etcdserverpb.Cluster", cluster),
         service("etcdserverpb.Auth", auth),
         service("grpc.health.v1.Health", health),
     ]
@@ -98,6 +95,7 @@ class _Maintenance:
             raftAppliedIndex=engine.applied_index,
             errors=errors,
             storageVersion="3.5",
+            isLearner=engine.core.is_learner,
             dbSizeQuota=self._member.config.quota_bytes,
         )
         return self._header() + response.SerializeToString()
@@ -143,11 +141,6 @@ class _Maintenance:
     async def move_leader(self, raw: bytes, context: Context) -> bytes:
         await self._member.cluster.move_leader(pb.MoveLeaderRequest.FromString(raw).targetID)
         return self._header()
-
-    async def member_list(self, raw: bytes, context: Context) -> bytes:
-        if pb.MemberListRequest.FromString(raw).linearizable:
-            await self._member.engine.barrier()
-        return self._header() + pb.MemberListResponse(members=self._member.members()).SerializeToString()
 
     async def auth_status(self, raw: bytes, context: Context) -> bytes:
         return self._header()

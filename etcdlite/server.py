@@ -10,7 +10,7 @@ from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
 from kubeling.daemon.serving import Page, StatusServer
-from kubeling.etcdlite import kv_service, lease_service, maintenance, metrics, watch_service
+from kubeling.etcdlite import cluster_service, kv_service, lease_service, maintenance, metrics, watch_service
 from kubeling.etcdlite.config import Config, host_port
 from kubeling.etcdlite.gateway import Gateway
 from kubeling.etcdlite.joining import find_place, take_directory
@@ -35,8 +35,10 @@ async def run(config: Config, *, clock: Clock | None = None, ready: Callable[[Me
         kv_service.handler(member),
         watch_service.handler(member),
         lease_service.handler(member),
+        cluster_service.handler(member),
         *maintenance.handlers(member),
     ]
+    services = cluster_service.not_for_learners(services, member)
     pages = _pages(member)
     limits = Limits(config.max_streams, config.max_request_bytes + _OVERHEAD_BYTES)
     limits.keepalive_min, limits.keepalive_interval, limits.keepalive_timeout = config.keepalive_seconds
