@@ -1,0 +1,1 @@
+"""Robustness of the store: traffic, faults, model, validate, report. See docs/robustness.md."""
