@@ -180,9 +180,10 @@ class Cluster:
         self.engine.lost(member)
 
     def _describe(self) -> bytes:
-        if not self.configuration.members:
+        configuration = self.engine.core.configuration
+        if not configuration.members:
             return b""
-        return membership.description(self.transport.cluster, self.configuration, self._published())
+        return membership.description(self.transport.cluster, configuration, self._published())
 
     def _was_removed(self) -> None:
         self._removed(UsageError("this member was removed from the cluster: empty its --data-dir before it is added again"))
@@ -252,7 +253,6 @@ class Cluster:
 
     async def _change_here(self, kind: ChangeKind, member: int, urls: tuple[str, ...]) -> list[pb.Member]:
         core = self.engine.core
-        deadline = self._loop.time() + _CHANGE_SECONDS
         await self.engine.until(lambda: not core.configuration_pending or not core.is_leader, _CHANGE_SECONDS)
         known = core.configuration.members.get(member)
         if kind not in (ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER) and known is None:
@@ -267,18 +267,22 @@ class Cluster:
         tag = secrets.token_bytes(16)
         committed = self._tags[tag] = self._loop.create_future()
         try:
-            core.change(Change(kind, member, membership.encode_urls(urls) if urls else b"", tag))
+            index, term = core.change(Change(kind, member, membership.encode_urls(urls) if urls else b"", tag)), core.term
             self.engine.act()
-            async with asyncio.timeout_at(deadline + _CHANGE_SECONDS):
-                await committed
+            if not await self.engine.until(
+                lambda: committed.done() or (core.is_leader and core.term == term and core.decided(index)), _CHANGE_SECONDS
+            ):
+                raise TIMEOUT
         except refusals.Refused as error:
             raise _REFUSALS[type(error)] from None
-        except TimeoutError:
-            raise TIMEOUT from None
         finally:
             del self._tags[tag]
         log.info("the membership was changed", change=kind.name.lower(), member=f"{member:x}")
-        return membership.listed(self.configuration, self._published())
+        return self.members()
+
+    def members(self) -> list[pb.Member]:
+        """The members as they count from now on."""
+        return membership.listed(self.engine.core.configuration, self._published())
 
     def _check_health(self, kind: ChangeKind, member: int) -> None:
         """As etcd does it with ``--strict-reconfig-check``: no change that the members who are alive could not outvote. Raises EtcdError."""

@@ -44,11 +44,11 @@ class _Cluster:
     async def list(self, raw: bytes, context: Context) -> bytes:
         if pb.MemberListRequest.FromString(raw).linearizable:
             await self._member.engine.barrier()
-        return self._header() + pb.MemberListResponse(members=self._member.members()).SerializeToString()
+        return self._header() + pb.MemberListResponse(members=self._member.cluster.members()).SerializeToString()
 
     async def add(self, raw: bytes, context: Context) -> bytes:
         request = pb.MemberAddRequest.FromString(raw)
-        urls = membership.checked_urls(tuple(request.peerURLs), self._member.cluster.configuration)
+        urls = membership.checked_urls(tuple(request.peerURLs), self._member.engine.core.configuration)
         member = membership.new_id(urls, self._member.config.token, time.time_ns())
         kind = ChangeKind.ADD_LEARNER if request.isLearner else ChangeKind.ADD_VOTER
         members = await self._member.cluster.change(kind, member, urls)
@@ -61,7 +61,7 @@ class _Cluster:
 
     async def update(self, raw: bytes, context: Context) -> bytes:
         request = pb.MemberUpdateRequest.FromString(raw)
-        urls = membership.checked_urls(tuple(request.peerURLs), self._member.cluster.configuration, request.ID)
+        urls = membership.checked_urls(tuple(request.peerURLs), self._member.engine.core.configuration, request.ID)
         members = await self._member.cluster.change(ChangeKind.UPDATE, request.ID, urls)
         return self._header() + pb.MemberUpdateResponse(members=members).SerializeToString()
 

@@ -313,12 +313,6 @@ class Member:
         except EtcdError:
             return -1
 
-    # The cluster.
-
-    def members(self) -> list[pb.Member]:
-        """All members, as MemberList shows them."""
-        return membership.listed(self.cluster.configuration, self.state.published)
-
     def problem(self) -> str | None:
         """What keeps this member from answering, or None."""
         if self.failure.done():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from kubeling.etcdlite.consensus import messages as m
-from kubeling.etcdlite.consensus.configuration import encode_configuration
+from kubeling.etcdlite.consensus.configuration import Configuration, encode_configuration
 from kubeling.etcdlite.consensus.node import Node, Role
 from kubeling.etcdlite.consensus.progress import Flow, Progress
 from kubeling.etcdlite.consensus.reads import LeaderReads
@@ -79,17 +79,31 @@ class Leading(Node):
         self._commit_what_is_settled()
         self._confirm_reads()
 
-    def _quorum_of(self, values: dict[int, int]) -> int:
+    def _quorum_of(self, values: dict[int, int], configuration: Configuration | None = None) -> int:
         """The highest value that a majority of voters has reached; a voter that is not named has reached 0."""
-        voters = self.configuration.voters
-        if not voters:
+        configuration = configuration or self.configuration
+        if not configuration.voters:
             return 0
-        return sorted((values.get(voter, 0) for voter in voters), reverse=True)[self.configuration.quorum - 1]
+        return sorted((values.get(voter, 0) for voter in configuration.voters), reverse=True)[configuration.quorum - 1]
 
-    def _commit_what_is_settled(self) -> None:
+    def _reached(self) -> dict[int, int]:
+        """Up to where each member has the log on its disk."""
         reached = {member: progress.counted for member, progress in self.progress.items()}
         reached[self.me] = self.log.durable
-        index = self._quorum_of(reached)
+        return reached
+
+    def decided(self, index: int) -> bool:
+        """Whether a change of the membership at `index` can no longer be lost.
+
+        It is committed by a majority of the new members, of whom one may not have been started yet. But a majority of those before it, too, keeps everybody
+        without it from being elected.
+        """
+        if index <= self.commit:
+            return True
+        return self._quorum_of(self._reached(), self.log.configuration_at(index - 1)) >= index
+
+    def _commit_what_is_settled(self) -> None:
+        index = self._quorum_of(self._reached())
         if index > self.commit and self._may_commit(index):
             self._advance_commit(index)
             if index >= self._term_start:

@@ -38,6 +38,14 @@ class Member:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def peer_url(self) -> str:
+        return f"http://127.0.0.1:{self.peer_port}"
+
+    @property
+    def cluster(self) -> rpc.ClusterStub:
+        return rpc.ClusterStub(self.channel)
+
+    @property
     def log(self) -> str:
         return (self.directory / f"{self.name}.log").read_text()
 
@@ -71,7 +79,8 @@ class Member:
     async def connect(self) -> None:
         if self.channel is not None:
             return  # It finds the new process by itself, and others may be using it.
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200), ("grpc.enable_retries", 0)]
+        options: list[tuple[str, int]] = [("grpc.max_receive_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1)]
+        options += [("grpc.max_reconnect_backoff_ms", 200), ("grpc.enable_retries", 0)]
         self.channel = grpc.aio.insecure_channel(self.endpoint, options=options)
 
     @property
@@ -127,6 +136,11 @@ class Member:
         async with asyncio.timeout(START_SECONDS):
             return await self._process.wait()
 
+    async def stop(self) -> None:
+        """A planned stop."""
+        self.signal(signal.SIGTERM)
+        assert await self.ended() == 0, self.log
+
     async def kill(self) -> None:
         """kill -9 and gone."""
         self.signal(signal.SIGKILL)
@@ -143,7 +157,8 @@ class Member:
 async def single(directory: Path, *flags: str) -> AsyncIterator[Member]:
     """A cluster of one, running."""
     port, peer = free_ports(2)
-    member = Member("solo", directory, port, peer, [f"--listen-client-urls=http://127.0.0.1:{port}", *flags])
+    own = [f"--listen-client-urls=http://127.0.0.1:{port}", f"--listen-peer-urls=http://127.0.0.1:{peer}"]
+    member = Member("solo", directory, port, peer, [*own, *flags])
     try:
         yield await member.start()
     finally:
@@ -180,6 +195,19 @@ async def trio(directory: Path, *flags: str, scheme: str = "http") -> AsyncItera
     finally:
         for member in members:
             await member.close()
+
+
+def joining(directory: Path, name: str, others: Sequence[Member], *flags: str) -> Member:
+    """A member that is to join others, once it was added; not started."""
+    port, peer = free_ports(2)
+    cluster = ",".join(f"{one.name}={one.peer_url}" for one in others)
+    own = [
+        f"--listen-client-urls=http://127.0.0.1:{port}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer}",
+        f"--initial-cluster={cluster},{name}=http://127.0.0.1:{peer}",
+        "--initial-cluster-state=existing",
+    ]
+    return Member(name, directory, port, peer, [*own, *flags])
 
 
 async def leader_of(members: Sequence[Member]) -> Member:
