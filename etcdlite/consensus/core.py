@@ -351,10 +351,16 @@ class Core(Leading):
         progress.probing = True
 
     def unreachable(self, member: int) -> None:
-        """What was on its way to that member may be gone."""
+        """What was on its way to that member may be gone.
+
+        Where it is the leader it may be dead, and the others are asked soon: they refuse as long as they hear it themselves.
+        """
         progress = self.progress.get(member)
         if progress is not None and progress.flow is Flow.REPLICATE:
             progress.probe(progress.match + 1)
+        if member == self.leader and self.role is Role.FOLLOWER:
+            self._heard = -math.inf
+            self._election_due = min(self._election_due, self.now + self.settings.heartbeat * self.rand.uniform(1, 3))
 
     # Output.
 

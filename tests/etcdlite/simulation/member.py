@@ -79,6 +79,12 @@ class SimMember:
         self.read(self.world.number())
         self.tick()
 
+    def lost(self, member: int) -> None:
+        """The connection to a member is gone."""
+        if self.up and not self.paused:
+            self.core.unreachable(member)
+            self.act()
+
     def tick(self) -> None:
         self.core.tick(self.world.now)
         self.act()

@@ -19,7 +19,7 @@ from .member import SimMember
 
 _HEALING_SECONDS = 60.0
 #: Ten times what a usual schedule takes.
-_MAX_STEPS = 50_000
+_MAX_STEPS = 100_000
 
 
 class Narrow(random.Random):
@@ -194,7 +194,7 @@ class World:
             return
         kinds: list[Callable[[], None]] = [
             self._crash, self._crash, self._crash_all, self._cut_one_way, self._partition, self._partition, self._join_up, self._join_up, self._pause,
-            self._slow, self._transfer, self._change, self._change, self._change, self._wipe,
+            self._slow, self._hang_up, self._transfer, self._change, self._change, self._change, self._wipe,
         ]  # fmt: skip
         if self.luckless:
             kinds = [self._join_up, self._crash, self._partition, self._pause]
@@ -206,7 +206,19 @@ class World:
         if member is not None:
             self.tell(f"{member.id} crashes")
             member.crash()
+            self._disconnected(member)
             self.at(self.rand.expovariate(1 / self._downtime), lambda: self._restart(member))
+
+    def _disconnected(self, member: SimMember) -> None:
+        """Some of the others are told by their kernel that a connection is gone, whether or not its other side lives."""
+        for other in self.members.values():
+            if other is not member and self.rand.random() < 0.7:
+                self.at(self.rand.uniform(0, 0.02), lambda other=other: other.lost(member.id))  # type: ignore[misc]
+
+    def _hang_up(self) -> None:
+        member = (self._leader() if self.rand.random() < 0.5 else None) or self._someone()
+        if member is not None:
+            self._disconnected(member)
 
     def ambushed(self, member: SimMember) -> None:
         """A member has just voted, been elected or committed something: now and then this is the moment at which it crashes."""
@@ -227,6 +239,7 @@ class World:
         if member.up and member.life == life:
             self.tell(f"{member.id} crashes")
             member.crash()
+            self._disconnected(member)
             self.at(self.rand.expovariate(1 / self._downtime), lambda: self._restart(member))
 
     @property
