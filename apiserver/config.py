@@ -35,6 +35,8 @@ class Config:
     kubelet_client_certificate: str = ""
     kubelet_client_key: str = ""
     kubelet_certificate_authority: str = ""
+    enable_admission_plugins: tuple[str, ...] = ()
+    disable_admission_plugins: tuple[str, ...] = ()
     #: How long requests under way may take to finish once the server is told to stop.
     shutdown_seconds: float = 10.0
     #: How often old revisions are compacted away; 0 never.

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from kubeling.apiserver.cache.hub import Hub
     from kubeling.apiserver.config import Config
     from kubeling.apiserver.kubelet import KubeletDialer
+    from kubeling.apiserver.outbound import Caller
     from kubeling.apiserver.registry.kinds import Kinds
     from kubeling.apiserver.storage.kv import KV
+    from kubeling.apiserver.targets import Targets
 
 
 class Closing(Protocol):
@@ -41,6 +43,9 @@ class Context:
     issuer: TokenIssuer | None
     random: random.Random
     kubelets: KubeletDialer
+    #: Calls to webhooks, and where their servers are.
+    caller: Caller
+    targets: Targets
     draining: bool = False
     #: Set when what every cluster has is there.
     bootstrapped: bool = False

@@ -34,7 +34,20 @@ _SMALL = 32 * 1024
 class Request:
     """What the handlers see. `query` is shared and not to be changed."""
 
-    __slots__ = ("clock", "info", "output_", "query", "receive", "scope", "send", "status", "user", "verb", "warnings")
+    __slots__ = (
+        "annotations",
+        "clock",
+        "info",
+        "output_",
+        "query",
+        "receive",
+        "scope",
+        "send",
+        "status",
+        "user",
+        "verb",
+        "warnings",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, info: PathInfo, user: User, clock: Clock) -> None:
         self.clock = clock
@@ -47,6 +60,8 @@ class Request:
         self.verb = info.verb(scope["method"], is_true(self.query.get("watch")))
         self.status = 0
         self.warnings: list[str] = []
+        #: For the audit log.
+        self.annotations: dict[str, str] = {}
         self.output_: negotiate.Output | None = None
 
     def header(self, name: bytes) -> str:
@@ -71,6 +86,10 @@ class Request:
         """Add a Warning header to the answer."""
         if len(self.warnings) < _MAX_WARNINGS and text not in self.warnings:
             self.warnings.append(text)
+
+    def annotate(self, key: str, value: str) -> None:
+        """Add an annotation to the request's audit events; the first of a key counts."""
+        self.annotations.setdefault(key, value)
 
     async def body(self) -> bytes:
         """The whole body. Raises 413 when it is too large."""

@@ -10,11 +10,7 @@ import ssl
 from kubeling.api import resources
 from kubeling.api.errors import ApiError
 from kubeling.apiserver import bootstrap, identity
-from kubeling.apiserver.admission.chain import Chain
-from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
-from kubeling.apiserver.admission.priority import Priority
-from kubeling.apiserver.admission.serviceaccount import ServiceAccount
-from kubeling.apiserver.admission.tolerations import DefaultTolerationSeconds
+from kubeling.apiserver.admission import plugins
 from kubeling.apiserver.app import Front
 from kubeling.apiserver.authn.authenticator import Authenticator, StaticTokens, TokenAuthenticator
 from kubeling.apiserver.authn.serviceaccount import ServiceAccountTokens, load_issuer
@@ -29,6 +25,7 @@ from kubeling.apiserver.discovery import Discovery
 from kubeling.apiserver.handlers import watch
 from kubeling.apiserver.health import Pages
 from kubeling.apiserver.kubelet import KubeletDialer
+from kubeling.apiserver.outbound import Caller
 from kubeling.apiserver.registry.kinds import Kinds
 from kubeling.apiserver.registry.services import PORTS_PREFIX, ServiceAllocator
 from kubeling.apiserver.server import Server
@@ -36,6 +33,7 @@ from kubeling.apiserver.storage import compaction
 from kubeling.apiserver.storage.client import EtcdClient, TlsFiles
 from kubeling.apiserver.storage.errors import StoreError
 from kubeling.apiserver.storage.kv import KV
+from kubeling.apiserver.targets import Targets
 from kubeling.apiserver.tls import server_context
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
@@ -85,6 +83,7 @@ async def run(
                 await asyncio.get_running_loop().create_future()
             finally:
                 await _shut_down(context, server)
+                await context.caller.close()
     finally:
         await client.close()
 
@@ -106,14 +105,9 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
         tokens.append(StaticTokens(load_tokens(config.token_auth_file)))
     if issuer is not None:
         tokens.append(ServiceAccountTokens(issuer, kinds, clock))
-    admission = Chain(
-        [
-            NamespaceLifecycle(kinds, clock),
-            ServiceAccount(kinds, hub, clock, source),
-            Priority(kinds),
-            DefaultTolerationSeconds(),
-        ]
-    )
+    caller, targets = Caller(clock), Targets(kinds, source)
+    parts = plugins.Parts(kinds, hub, clock, source, caller, targets)
+    admission = plugins.chain(parts, config.enable_admission_plugins, config.disable_admission_plugins)
     return Context(
         config=config,
         clock=clock,
@@ -126,6 +120,8 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
         issuer=issuer,
         random=source,
         kubelets=KubeletDialer(config),
+        caller=caller,
+        targets=targets,
     )
 
 

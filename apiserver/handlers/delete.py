@@ -78,7 +78,8 @@ async def delete_object(
 
     async def mutate(obj: Object) -> Change:
         _check_preconditions(served, name, obj, options)
-        attributes = Attributes("DELETE", served.resource, "", namespace, name, request.user, None, obj, dry_run, options)
+        sent = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", **options}
+        attributes = Attributes("DELETE", served.resource, "", namespace, name, request.user, None, obj, dry_run, sent, request)
         await context.admission.admit(attributes)
         await context.admission.validate(attributes)
         last["obj"] = obj

@@ -20,7 +20,29 @@ from kubeling.apiserver.request import Request
 
 def options_of(request: Request) -> Options:
     """How this request asks for its write."""
-    return Options(request.user, manager_of(request), is_dry_run(request), request.info.subresource)
+    return Options(
+        request.user,
+        manager_of(request),
+        is_dry_run(request),
+        request.info.subresource,
+        notes=request,
+        sent=sent_options(request),
+    )
+
+
+def sent_options(request: Request) -> dict[str, Any]:
+    """The options of the query as the object that webhooks are shown."""
+    kind = {"create": "CreateOptions", "patch": "PatchOptions"}.get(request.verb, "UpdateOptions")
+    query = request.query
+    sent: dict[str, Any] = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+    if query.get("dryRun"):
+        sent["dryRun"] = [query["dryRun"]]
+    if kind == "PatchOptions" and "force" in query:
+        sent["force"] = request.flag("force")
+    for name in ("fieldManager", "fieldValidation"):
+        if query.get(name):
+            sent[name] = query[name]
+    return sent
 
 
 async def create(context: Context, request: Request, served: Served) -> None:

@@ -7,14 +7,15 @@ nothing has changed meanwhile. Objects are of the stored version.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from kubeling.api import errors, names
 from kubeling.api.errors import ApiError
 from kubeling.api.meta import Object, copy_json, metadata_of
 from kubeling.api.times import format_time
-from kubeling.apiserver.admission.chain import Attributes
+from kubeling.apiserver.admission.chain import UNHEARD, Attributes, Notes
 from kubeling.apiserver.authn.user import User
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.registry import managed
@@ -36,6 +37,10 @@ class Options:
     door: str | None = None
     #: Whose fields these are: those of a server-side apply are minded by its own code.
     operation: Literal["Update", "Apply"] = "Update"
+    #: Who hears warnings, and gets annotations for the audit log.
+    notes: Notes = UNHEARD
+    #: The CreateOptions, UpdateOptions or PatchOptions of the request, for webhooks.
+    sent: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Companions(Protocol):
@@ -88,7 +93,17 @@ async def _create(context: Context, served: Served, store: Store, namespace: str
     name = metadata.get("name") or ""
     rules.default(obj)
     attributes = Attributes(
-        "CREATE", served.resource, options.subresource, namespace, name, options.user, obj, None, options.dry_run
+        "CREATE",
+        served.resource,
+        options.subresource,
+        namespace,
+        name,
+        options.user,
+        obj,
+        None,
+        options.dry_run,
+        options.sent,
+        options.notes,
     )
     await context.admission.admit(attributes)
     rules.strategy.prepare_for_create(obj, now)
@@ -116,7 +131,19 @@ async def prepare_update(
         metadata["namespace"] = before["namespace"]
     metadata["uid"] = before["uid"]
     rules.default(new)
-    attributes = Attributes("UPDATE", resource, options.subresource, namespace, name, options.user, new, old, options.dry_run)
+    attributes = Attributes(
+        "UPDATE",
+        resource,
+        options.subresource,
+        namespace,
+        name,
+        options.user,
+        new,
+        old,
+        options.dry_run,
+        options.sent,
+        options.notes,
+    )
     await context.admission.admit(attributes)
     door = options.subresource if options.door is None else options.door
     rules.strategy.prepare_for_subresource_update(door, new, old)

@@ -171,7 +171,9 @@ class Store:
             except ApiError:
                 if newest:
                     raise
-                entry, newest = await self._live(key), True
+                seen, entry, newest = entry.revision, await self._live(key), True
+                if entry is not None and entry.revision == seen:
+                    raise
                 continue
             raw = encode(change.obj) if change.obj is not None else None
             if raw is not None and not change.writes and unchanged(raw, entry.raw):

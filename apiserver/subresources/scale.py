@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import orjson
@@ -57,7 +58,7 @@ async def scale(context: Context, request: Request, served: Served) -> None:
 
 async def _write(context: Context, request: Request, served: Served, options: Options, compute: Any) -> None:
     info = request.info
-    options = Options(options.user, options.manager, options.dry_run, "scale", door="")
+    options = dataclasses.replace(options, subresource="scale", door="")
 
     async def mutate(old: Object) -> Change:
         current = convert.from_storage(served, copy_json(old))

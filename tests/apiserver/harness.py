@@ -69,9 +69,13 @@ class Authority:
             usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         if addresses:
-            names = [x509.IPAddress(ip_address(each)) for each in addresses]
+            names = [_general_name(each) for each in addresses]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self._key, hashes.SHA256())
+
+
+def _general_name(text: str) -> x509.GeneralName:
+    return x509.IPAddress(ip_address(text)) if text[:1].isdigit() else x509.DNSName(text)
 
 
 def write_key(path: Path, key: Any) -> None:

@@ -1,0 +1,61 @@
+"""Which admission plug-ins there are, in the order in which they run, and which of them do without being asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from kubeling.api.names import Random
+from kubeling.apiserver.admission.chain import Chain, Plugin
+from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
+from kubeling.apiserver.admission.priority import Priority
+from kubeling.apiserver.admission.serviceaccount import ServiceAccount
+from kubeling.apiserver.admission.tolerations import DefaultTolerationSeconds
+from kubeling.apiserver.admission.webhooks.call import Webhooks
+from kubeling.apiserver.admission.webhooks.mutating import MutatingAdmissionWebhook
+from kubeling.apiserver.admission.webhooks.validating import ValidatingAdmissionWebhook
+from kubeling.apiserver.cache.hub import Hub
+from kubeling.apiserver.outbound import Caller
+from kubeling.apiserver.registry.kinds import Kinds
+from kubeling.apiserver.targets import Targets
+from kubeling.daemon.clock import Clock
+from kubeling.daemon.main import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What plug-ins are made of."""
+
+    kinds: Kinds
+    hub: Hub
+    clock: Clock
+    random: Random
+    caller: Caller
+    targets: Targets
+
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self.kinds, self.caller, self.targets)
+
+
+#: Name, constructor, and whether it is there by default; the order is upstream's.
+_PLUGINS: tuple[tuple[str, Callable[[Parts], Plugin], bool], ...] = (
+    ("NamespaceLifecycle", lambda parts: NamespaceLifecycle(parts.kinds, parts.clock), True),
+    ("ServiceAccount", lambda parts: ServiceAccount(parts.kinds, parts.hub, parts.clock, parts.random), True),
+    ("Priority", lambda parts: Priority(parts.kinds), True),
+    ("DefaultTolerationSeconds", lambda parts: DefaultTolerationSeconds(), True),
+    ("MutatingAdmissionWebhook", lambda parts: MutatingAdmissionWebhook(parts.kinds, parts.webhooks()), True),
+    ("ValidatingAdmissionWebhook", lambda parts: ValidatingAdmissionWebhook(parts.kinds, parts.webhooks()), True),
+)
+NAMES = tuple(name for name, _, _ in _PLUGINS)
+
+
+def chain(parts: Parts, enabled: Collection[str] = (), disabled: Collection[str] = ()) -> Chain:
+    """The chain. UsageError for a name that nobody knows, or that is both enabled and disabled."""
+    for flag, names in (("--enable-admission-plugins", enabled), ("--disable-admission-plugins", disabled)):
+        unknown = [each for each in names if each not in NAMES]
+        if unknown:
+            raise UsageError(f"{flag}: unknown plug-in {', '.join(unknown)}; known are {', '.join(NAMES)}")
+    both = [each for each in enabled if each in disabled]
+    if both:
+        raise UsageError(f"{', '.join(both)}: in --enable-admission-plugins and in --disable-admission-plugins; choose one")
+    return Chain([make(parts) for name, make, usual in _PLUGINS if (usual or name in enabled) and name not in disabled])

@@ -1,0 +1,1 @@
+"""Mutating and validating webhooks (admissionregistration.k8s.io/v1)."""
