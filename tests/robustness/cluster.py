@@ -69,28 +69,31 @@ class Member:
     async def kill(self) -> None:
         """kill -9, and gone."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
+            self.signal(signal.SIGKILL)
             await self.process.wait()
         self.paused = False
 
     async def stop(self) -> int:
         """A planned stop."""
         assert self.process is not None
-        with contextlib.suppress(ProcessLookupError):
-            self.process.terminate()
+        self.signal(signal.SIGTERM)
         return await self.process.wait()
 
     def pause(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
         self.paused = True
 
     def resume(self) -> None:
-        if self.running and self.paused:
-            assert self.process is not None
-            self.process.send_signal(signal.SIGCONT)
+        if self.paused:
+            self.signal(signal.SIGCONT)
         self.paused = False
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens where the process is gone. (Not by way of the Process: that would reap it behind the event loop's back.)"""
+        if self.running:
+            assert self.process is not None
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
     def channel(self) -> grpc.aio.Channel:
         """A connection of its own to this member."""
@@ -204,8 +207,10 @@ class Cluster:
         async with asyncio.timeout(seconds):
             while True:
                 said = [(one, await self.status(one, 0.5)) for one in among or self.members if one.running and not one.paused]
-                known = [(status.raft_term, one) for one, status in said if status and status.leader == status.header.member_id]
-                top = max((status.raft_term for _, status in said if status), default=0)
+                known = [
+                    (status.header.raft_term, one) for one, status in said if status and status.leader == status.header.member_id
+                ]
+                top = max((status.header.raft_term for _, status in said if status), default=0)
                 for term, member in known:
                     if term == top:
                         return member

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,9 +61,12 @@ class Run:
                 stack.push_async_callback(_cancel, compactor)
             yield self.traffic
 
-    def watch(self, name: str, request: WatchOpen, *, restless: float = 0.0, slow: float = 0.0) -> Watcher:
-        """One more watcher, followed to the end of the run."""
-        watcher = Watcher(name, self.history, self.cluster.members, self.seed, request, restless=restless, slow=slow)
+    def watch(
+        self, name: str, request: WatchOpen, *, at: Member | None = None, restless: float = 0.0, slow: float = 0.0
+    ) -> Watcher:
+        """One more watcher (only `at` one member where that is said), followed to the end of the run."""
+        members = [at] if at else self.cluster.members
+        watcher = Watcher(name, self.history, members, self.seed, request, restless=restless, slow=slow)
         self.watchers.append(watcher.start())
         return watcher
 
@@ -90,9 +94,7 @@ class Run:
         """As near to the same moment as can be."""
         self.note("kill all")
         for member in self.cluster.members:
-            if member.running:
-                assert member.process is not None
-                member.process.kill()
+            member.signal(signal.SIGKILL)
         for member in self.cluster.members:
             await member.kill()
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from .client import Client
+from .faults import MAINTENANCE, PARTITIONS, PROCESSES, Fault, anyone, chain, hold, leader, others
+from .model import prefix_end
+from .operations import Put, Range, WatchOpen
 from .run import Run
+from .traffic import KEYS, PREFIX
 
 
 @dataclass(frozen=True)
@@ -53,3 +59,115 @@ async def single_member_crash(run: Run) -> None:
             await run.kill(member)
             await run.start(member)
             await cluster.ready()
+
+
+@scenario()
+async def processes(run: Run) -> None:
+    """Members are killed, paused and restarted."""
+    await _chain(run, PROCESSES)
+
+
+@scenario()
+async def partitions(run: Run) -> None:
+    """The network between the members breaks in every way."""
+    await _chain(run, PARTITIONS)
+
+
+@scenario()
+async def maintenance(run: Run) -> None:
+    """Backups, defragmentation, handing over of the leadership."""
+    await _chain(run, MAINTENANCE)
+
+
+async def _chain(run: Run, faults: dict[str, Fault]) -> None:
+    await (await run.form(3)).start()
+    async with run.load():
+        await chain(run, faults)
+
+
+@scenario()
+async def compaction_while_a_watch_catches_up(run: Run) -> None:
+    """Watches begin in a long past while it is compacted away under them; they get all from where it is left, or are told what is gone."""
+    cluster = await run.form(3)
+    await cluster.start()
+    async with run.load(8, 0.01, compact=0.15) as traffic:
+        await traffic.progress(150)
+        for number in range(24):
+            start = max(1, traffic.highest - run.rng.randrange(120))
+            slow = run.rng.choice((0.0, 0.02))
+            run.watch(
+                f"late{number}",
+                WatchOpen(PREFIX, prefix_end(PREFIX), start=start, previous=True, progress=True),
+                slow=slow,
+                restless=0.4,
+            )
+            await traffic.progress(run.rng.randrange(5, 25))
+            if number == 12:
+                member = anyone(run)
+                await run.kill(member)
+                await run.start(member)
+
+
+@scenario()
+async def resume_of_a_watch_after_a_partition(run: Run) -> None:
+    """A watched member is cut off, history goes on and is compacted elsewhere, and the watch has to go on where it was when the member is back."""
+    cluster = await run.form(3)
+    await cluster.start()
+    async with run.load(compact=0.4) as traffic:
+        for number in range(2):
+            for member in cluster.members:
+                request = WatchOpen(PREFIX, prefix_end(PREFIX), start=traffic.highest, previous=True, progress=True)
+                run.watch(f"at-{member.name}-{number}", request, at=member)
+            await traffic.progress(20)
+            cut = await leader(run) if number else others(run, await leader(run))[0]
+            run.isolate(cut, clients=bool(number))
+            await traffic.progress(60)
+            await hold(run, 2)
+            run.heal()
+            await traffic.progress(20)
+
+
+@scenario()
+async def read_on_a_paused_leader_that_was_deposed(run: Run) -> None:
+    """It is asked while it sleeps, after others have written under a new leader; when it wakes up it may not answer from its past."""
+    cluster = await run.form(3)
+    await cluster.start()
+    readers = [Client(f"reader{number}", run.history, timeout=6.0) for number in range(4)]
+    async with run.load(3, 0.03, compact=0):
+        for _ in range(max(2, int(run.seconds / 2))):
+            old = await cluster.leader()
+            rest = others(run, old)
+            run.note("pause", member=old.name)
+            old.pause()
+            await cluster.leader(rest)
+            written = await readers[0].do(rest[0], Put(KEYS[0], run.traffic.value()))
+            asked = [asyncio.ensure_future(reader.do(old, Range(KEYS[0]))) for reader in readers]
+            await asyncio.sleep(0.1)
+            old.resume()
+            run.note("resume", member=old.name)
+            answers = await asyncio.gather(*asked)
+            run.note("asked", written=written.outcome, answered=[op.outcome for op in answers])
+            await cluster.ready()
+    for reader in readers:
+        await reader.close()
+
+
+@scenario()
+async def watch_on_a_future_revision(run: Run) -> None:
+    """Watches of what is not yet there begin exactly there, also on a member that is behind, and across changes of the leader."""
+    cluster = await run.form(3)
+    await cluster.start()
+    async with run.load() as traffic:
+        for number in range(3):
+            behind = others(run, await leader(run))[0]
+            run.isolate(behind)
+            await traffic.progress(30)
+            for ahead in (0, 1, 7, 40):
+                # Of these some revisions are there already, only not at the member that is behind.
+                request = WatchOpen(PREFIX, prefix_end(PREFIX), start=traffic.highest + ahead, previous=True)
+                run.watch(f"ahead{number}-{ahead}", request, at=behind)
+                run.watch(f"ahead{number}-{ahead}-there", request, restless=0.5)
+            await traffic.progress(20)
+            run.heal()
+            await traffic.progress(30)
+            await PROCESSES[("kill-the-leader", "pause-the-leader", "kill-one")[number]](run)
