@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubeling.daemon.log import get_logger
+from kubeling.etcdlite.barrier import Barriers
 from kubeling.etcdlite.consensus.codec import BadMessage, decode, encode
 from kubeling.etcdlite.consensus.configuration import Configuration, decode_configuration, tag_of
 from kubeling.etcdlite.consensus.core import Core
-from kubeling.etcdlite.consensus.errors import TooMany
 from kubeling.etcdlite.consensus.messages import InstallSnapshot
 from kubeling.etcdlite.consensus.types import Entry, Kind, Output
-from kubeling.etcdlite.errors import NO_SPACE, STOPPED, TIMEOUT, TOO_MANY_REQUESTS, EtcdError
+from kubeling.etcdlite.errors import NO_SPACE, STOPPED
 from kubeling.etcdlite.journal import Batch, Journal, NoSpace
 from kubeling.etcdlite.ops import batch_id
-from kubeling.etcdlite.proposer import REQUEST_SECONDS, Proposer
+from kubeling.etcdlite.proposer import Proposer
 
 log = get_logger("etcdlite.engine")
 
@@ -37,7 +37,6 @@ log = get_logger("etcdlite.engine")
 _TURN_SECONDS = 0.02
 _FULL_RETRY_SECONDS = 0.5
 _MAX_INBOX = 10_000
-_MAX_READERS = 10_000
 _CORE_KINDS = range(1, 33)
 #: A cluster of one has no follower that might need old entries: they are forgotten after so many bytes.
 _FORGET_BYTES = 4 << 20
@@ -85,12 +84,8 @@ class Engine:
         self._writing = False
         self.disk_full = False
         self._durable_waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._readers: list[asyncio.Future[None]] = []
-        self._rounds: dict[int, tuple[float, list[asyncio.Future[None]]]] = {}
-        self._round = 0
-        self._reader_timer: asyncio.TimerHandle | None = None
+        self._barriers = Barriers(core)
         self._awaited: list[tuple[Callable[[], bool], asyncio.Future[bool]]] = []
-        self._ready: list[tuple[int, int]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._forget_at = _FORGET_BYTES
@@ -139,10 +134,7 @@ class Engine:
         """Return once this member's state is no older than this call was: after it a local read is linearizable. Raises EtcdError."""
         if self.alone:
             return
-        if len(self._readers) >= _MAX_READERS:
-            raise TOO_MANY_REQUESTS
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._readers.append(future)
+        future = self._barriers.add()
         # All that come in this turn of the loop ask together.
         self.schedule()
         await future
@@ -226,11 +218,10 @@ class Engine:
     async def stop(self) -> None:
         """Take no more part."""
         self.stopped = True
-        for timer in (self._timer, self._reader_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._proposer.fail_all(STOPPED)
-        self._fail_readers(STOPPED)
+        self._barriers.fail_all(STOPPED)
         for _, future in self._durable_waiters:
             future.cancel()
 
@@ -246,8 +237,7 @@ class Engine:
             self._take_inbox()
             if tick:
                 core.tick(self._loop.time())
-            if self._readers:
-                self._begin_round()
+            self._barriers.begin()
             began = self._loop.time()
             while core.has_output:
                 self._do(core.take())
@@ -297,10 +287,7 @@ class Engine:
             send(message.to, encode(message))
         for entry in output.committed:
             self._apply(entry)
-        for ready in output.reads:
-            self._ready.append((ready.index, ready.id))
-        if self._ready:
-            self._serve_reads()
+        self._barriers.answered(output.reads, self.applied_index)
         for member in output.snapshots_for:
             self._hooks.ship(member)
         if output.recovered:
@@ -359,50 +346,6 @@ class Engine:
         if due is not None:
             self._timer_due = due
             self._timer = self._loop.call_at(due, self._timeout)
-
-    # Reads.
-
-    def _begin_round(self) -> None:
-        readers, self._readers = self._readers, []
-        self._round += 1
-        number = self._round
-        try:
-            self.core.read(number)
-        except TooMany:
-            _settle(readers, TOO_MANY_REQUESTS)
-            return
-        self._rounds[number] = (self._loop.time(), readers)
-        if self._reader_timer is None:
-            self._reader_timer = self._loop.call_later(REQUEST_SECONDS, self._give_up)
-
-    def _give_up(self) -> None:
-        """Reads that have waited too long wait no more."""
-        self._reader_timer = None
-        now = self._loop.time()
-        while self._rounds:
-            number, (began, readers) = next(iter(self._rounds.items()))
-            left = began + REQUEST_SECONDS - now
-            if left > 0:
-                self._reader_timer = self._loop.call_later(max(0.05, left), self._give_up)
-                return
-            del self._rounds[number]
-            self.core.forget_read(number)
-            _settle(readers, TIMEOUT)
-
-    def _serve_reads(self) -> None:
-        waiting = []
-        for index, number in self._ready:
-            if index <= self.applied_index:
-                _settle(self._rounds.pop(number, (0.0, []))[1], None)
-            else:
-                waiting.append((index, number))
-        self._ready = waiting
-
-    def _fail_readers(self, error: EtcdError) -> None:
-        _settle(self._readers, error)
-        for _, readers in self._rounds.values():
-            _settle(readers, error)
-        self._rounds.clear()
 
     # The disk.
 
@@ -474,15 +417,6 @@ class Engine:
                 self.core.transfer_to_best()
                 self.schedule()
         self._loop.call_later(_FULL_RETRY_SECONDS, self._hand_to_thread, batch, sequence, installs)
-
-
-def _settle(readers: list[asyncio.Future[None]], error: EtcdError | None) -> None:
-    for reader in readers:
-        if not reader.done():
-            if error is None:
-                reader.set_result(None)
-            else:
-                reader.set_exception(error)
 
 
 def is_core(data: bytes) -> bool:
