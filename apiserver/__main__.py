@@ -27,6 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-private-key-file", default="", metavar="PEM")
     add("--client-ca-file", default="", metavar="PEM", help="the authority of client certificates")
     add("--token-auth-file", default="", metavar="CSV", help="static bearer tokens")
+    add("--anonymous-auth", default=True, type=_boolean, metavar="BOOL", help="requests without credentials are system:anonymous")
+    add("--authorization-mode", default=("Node", "RBAC"), type=_strings, metavar="MODE[,MODE]", help="Node, RBAC, Webhook, AlwaysAllow")
+    add("--rbac-bootstrap-file", default="", metavar="JSON", help="roles and bindings that the cluster has besides upstream's")
     add("--service-account-key-file", default=[], action="append", metavar="PEM", help="keys that verify service-account tokens")
     add("--service-account-signing-key-file", default="", metavar="PEM", help="the key that signs them")
     add("--service-account-issuer", default="https://kubernetes.default.svc.cluster.local", metavar="URL")
@@ -44,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _strings(text: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0", "t", "f"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() in ("true", "1", "t")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -76,6 +85,9 @@ def config_of(args: argparse.Namespace) -> Config:
         tls_private_key_file=args.tls_private_key_file,
         client_ca_file=args.client_ca_file,
         token_auth_file=args.token_auth_file,
+        anonymous_auth=args.anonymous_auth,
+        authorization_mode=args.authorization_mode,
+        rbac_bootstrap_file=args.rbac_bootstrap_file,
         service_account_key_files=tuple(args.service_account_key_file),
         service_account_signing_key_file=args.service_account_signing_key_file,
         service_account_issuer=args.service_account_issuer,

@@ -15,7 +15,7 @@ import orjson
 from kubeling.api import errors
 from kubeling.api.errors import ApiError
 from kubeling.apiserver import metrics
-from kubeling.apiserver.authn.user import User
+from kubeling.apiserver.authn.user import ANONYMOUS
 from kubeling.apiserver.authz.authorizer import Attributes, refusal
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.discovery import Discovery
@@ -41,10 +41,7 @@ _VERBS: dict[str, Handler] = {
     "delete": delete.delete,
     "deletecollection": delete.deletecollection,
 }
-_PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
 _LONG_SUBRESOURCES = frozenset({"log", "exec", "attach", "portforward", "proxy"})
-#: Stands for the caller where nobody needs to be known.
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 _MAX_PATH = 16 * 1024
 
 
@@ -98,14 +95,10 @@ class Front:
             metrics.observe_request(_labels(request, served), request.status, clock.monotonic() - began, long)
 
     async def _identify(self, request: Request) -> None:
-        """Authenticate. Paths that are public do without; bad credentials are refused there too."""
+        """Authenticate; bad credentials are refused wherever they are shown."""
         scope = request.scope
         connection = scope["state"]["connection"]
-        user = await self._context.authenticator.authenticate(scope["headers"], connection.user)
-        if user is not None:
-            request.user = user
-        elif not _is_public(request.info.path):
-            raise errors.unauthorized()
+        request.user = await self._context.authenticator.authenticate(scope["headers"], connection.user)
 
     async def _authorize(self, request: Request) -> None:
         info = request.info
@@ -113,7 +106,9 @@ class Front:
         name = info.name
         if not name and request.verb in ("list", "watch", "deletecollection"):
             name = _single_name(request.query.get("fieldSelector", ""))
-        attributes = Attributes(request.user, request.verb, info.group, info.resource, info.subresource, namespace, name)
+        attributes = Attributes(
+            request.user, request.verb, info.group, info.resource, info.subresource, namespace, name, version=info.version
+        )
         decision = await self._context.authorizer.authorize(attributes)
         if not decision.allowed:
             raise refusal(attributes, decision)
@@ -142,11 +137,10 @@ class Front:
     async def _path(self, request: Request) -> None:
         """What is no resource."""
         path, method = request.info.path, request.scope["method"]
-        if not _is_public(path):
-            attributes = Attributes(request.user, method.lower(), path=path)
-            decision = await self._context.authorizer.authorize(attributes)
-            if not decision.allowed:
-                raise refusal(attributes, decision)
+        attributes = Attributes(request.user, method.lower(), path=path)
+        decision = await self._context.authorizer.authorize(attributes)
+        if not decision.allowed:
+            raise refusal(attributes, decision)
         if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
             if method not in ("GET", "HEAD"):
                 raise errors.method_not_allowed("", "", method.lower())
@@ -169,10 +163,6 @@ class Front:
             await request.respond(orjson.dumps(error.status), error.code, headers=headers)
         except (OSError, RuntimeError):
             log.debug("the client did not wait for its error", path=request.info.path)
-
-
-def _is_public(path: str) -> bool:
-    return path in _PUBLIC or path.startswith(("/livez/", "/readyz/", "/healthz/")) or path == "/version/"
 
 
 def _single_name(selector: str) -> str:

@@ -5,10 +5,12 @@ Each is created if it is missing; several apiservers may do it at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubeling.api import errors, resources
 from kubeling.apiserver.authn.user import MASTERS, User
+from kubeling.apiserver.authz import reconcile
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.registry import pipeline
 from kubeling.apiserver.registry.pipeline import Options
@@ -27,8 +29,8 @@ def _priority_class(name: str, value: int, description: str) -> dict[str, Any]:
     return {"metadata": {"name": name}, "value": value, "description": description}
 
 
-async def run(context: Context) -> None:
-    """Create what is missing."""
+async def run(context: Context, more_roles: Sequence[dict[str, Any]] = ()) -> None:
+    """Create what is missing. `more_roles`: roles and bindings besides the bootstrap policy."""
     wanted: list[tuple[resources.Resource, dict[str, Any]]] = [
         (resources.NAMESPACES, {"metadata": {"name": name}}) for name in NAMESPACES
     ]
@@ -55,6 +57,8 @@ async def run(context: Context) -> None:
     for resource, obj in wanted:
         while not await _ensured(context, resource, obj):
             await context.clock.sleep(backoff.next())
+    if context.rbac is not None:
+        await reconcile.run(context, context.rbac, more_roles)
     context.bootstrapped = True
 
 

@@ -26,6 +26,10 @@ class Config:
     tls_private_key_file: str = ""
     client_ca_file: str = ""
     token_auth_file: str = ""
+    authorization_mode: tuple[str, ...] = ("Node", "RBAC")
+    #: A JSON list of roles and bindings that are reconciled with the bootstrap policy.
+    rbac_bootstrap_file: str = ""
+    anonymous_auth: bool = True
     service_account_key_files: tuple[str, ...] = ()
     service_account_signing_key_file: str = ""
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"

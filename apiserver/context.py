@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kubeling.apiserver.authn.authenticator import Authenticator
     from kubeling.apiserver.authn.serviceaccount import TokenIssuer
     from kubeling.apiserver.authz.authorizer import Authorizer
+    from kubeling.apiserver.authz.rbac import Rbac
     from kubeling.apiserver.cache.hub import Hub
     from kubeling.apiserver.config import Config
     from kubeling.apiserver.kubelet import KubeletDialer
@@ -39,6 +40,8 @@ class Context:
     kinds: Kinds
     authenticator: Authenticator
     authorizer: Authorizer
+    #: None where the authorization mode does without.
+    rbac: Rbac | None
     admission: Chain
     issuer: TokenIssuer | None
     random: random.Random

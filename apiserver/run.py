@@ -16,7 +16,8 @@ from kubeling.apiserver.authn.authenticator import Authenticator, StaticTokens, 
 from kubeling.apiserver.authn.serviceaccount import ServiceAccountTokens, load_issuer
 from kubeling.apiserver.authn.static import load_tokens
 from kubeling.apiserver.authn.x509 import ClientCertificates
-from kubeling.apiserver.authz.authorizer import SystemAuthorizer
+from kubeling.apiserver.authz import modes, reconcile
+from kubeling.apiserver.authz.escalation import EscalationCheck
 from kubeling.apiserver.cache.cache import Cache
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.config import Config
@@ -61,6 +62,7 @@ async def run(
     sockets = _sockets(config)
     tls = _tls(config)
     client = EtcdClient(config.etcd_servers, TlsFiles(config.etcd_cafile, config.etcd_certfile, config.etcd_keyfile), clock)
+    more_roles = reconcile.load(config.rbac_bootstrap_file)
     context = _context(config, client, clock, source or random.SystemRandom())
     allocator = _allocator(context)
     front = Front(context, Discovery(context), Pages(context))
@@ -72,7 +74,9 @@ async def run(
             parts.start("bookmarks", lambda: watch.bookmarks(context))
             parts.start("compaction", lambda: compaction.run(context.kv, clock, config.compaction_seconds))
             parts.start("repair", lambda: _repair(context, allocator))
-            parts.start("bootstrap", lambda: bootstrap.run(context))
+            if context.rbac is not None:
+                parts.start("rbac", context.rbac.run)
+            parts.start("bootstrap", lambda: bootstrap.run(context, more_roles))
             await server.start(sockets)
             addresses = [each.getsockname() for each in sockets]
             log.info("serving", addresses=addresses, store=list(config.etcd_servers))
@@ -108,14 +112,20 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
     caller, targets = Caller(clock), Targets(kinds, source)
     parts = plugins.Parts(kinds, hub, clock, source, caller, targets)
     admission = plugins.chain(parts, config.enable_admission_plugins, config.disable_admission_plugins)
+    authorization = modes.make(config, kinds)
+    if authorization.rbac is not None:
+        admission.append(EscalationCheck(authorization.rbac, authorization.authorizer))
     return Context(
         config=config,
         clock=clock,
         kv=kv,
         hub=hub,
         kinds=kinds,
-        authenticator=Authenticator(tokens, issuer.audiences if issuer else ()),
-        authorizer=SystemAuthorizer(),
+        authenticator=Authenticator(
+            tokens, issuer.audiences if issuer else (), authorizer=authorization.authorizer, anonymous=config.anonymous_auth
+        ),
+        authorizer=authorization.authorizer,
+        rbac=authorization.rbac,
         admission=admission,
         issuer=issuer,
         random=source,

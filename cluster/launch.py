@@ -198,10 +198,11 @@ def free_ports(keys: Sequence[str]) -> dict[str, int]:
 
 
 def make_identities(topology: Topology) -> None:
-    """Certificates and kubeconfigs: what is there already stays."""
-    from kubeling.cluster import kubeconfig, pki
+    """Certificates and kubeconfigs, of which what is there already stays, and the rights of our daemons."""
+    from kubeling.cluster import kubeconfig, pki, rbac
 
     kubeconfig.write_all(topology, pki.ensure(topology))
+    rbac.write(topology.layout.rbac)
 
 
 # -- the supervisor's process -----------------------------------------------------------------------------------------------------------

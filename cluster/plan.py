@@ -82,6 +82,8 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
             f"--tls-cert-file={pki / 'apiserver.crt'}",
             f"--tls-private-key-file={pki / 'apiserver.key'}",
             f"--client-ca-file={pki / 'ca.crt'}",
+            "--authorization-mode=Node,RBAC",
+            f"--rbac-bootstrap-file={layout.rbac}",
             f"--service-account-key-file={pki / 'sa.pub'}",
             f"--service-account-signing-key-file={pki / 'sa.key'}",
             f"--service-account-issuer=https://kubernetes.default.svc.{DOMAIN}",

@@ -173,6 +173,11 @@ class Layout:
         return self.root / "control.sock"
 
     @property
+    def rbac(self) -> Path:
+        """Roles and bindings of our own."""
+        return self.root / "rbac.json"
+
+    @property
     def admin_kubeconfig(self) -> Path:
         return self.kubeconfig("admin")
 

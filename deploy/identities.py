@@ -5,7 +5,7 @@
 | folder | what it holds | who gets it |
 | --- | --- | --- |
 | ``ca/`` | the two authorities with their keys | nobody: whoever has it can be anybody |
-| ``control-plane/`` | the certificates of the store's members and of the apiserver, the service-account keys, kubeconfigs | control planes |
+| ``control-plane/`` | the certificates of the store's members and of the apiserver, the service-account keys, kubeconfigs, the daemons' rights | control planes |
 | ``<node>/`` | the kubelet's certificate, kubeconfigs of kubelet and kubeproxy | that node |
 | ``admin/`` | the administrator's kubeconfig | you |
 
@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubeling.cluster import kubeconfig, pki
+from kubeling.cluster import kubeconfig, pki, rbac
 from kubeling.cluster.topology import API_SERVICE, DOMAIN
 
 #: Names by which pods know the apiserver.
@@ -91,6 +91,7 @@ class Identities:
         if not store.has("apiserver-etcd-client"):
             store.save("apiserver-etcd-client", pki.issue(self._etcd_ca, "kube-apiserver-etcd-client", client=True))
         pki.service_account_keys(store)
+        rbac.write(folder / "rbac.json")
         for component in ("scheduler", "controllers", "dns", "cloud"):
             self._kubeconfig(folder, component, self._servers)
         self._kubeconfig(folder, "admin", self._servers, file="bootstrap")

@@ -1,15 +1,20 @@
 """Certificate, token, impersonation: from a request to a user.
 
-Each method either knows the caller, or has no opinion; a bearer token that no method knows is refused, also where no credentials would be needed.
+Each method either knows the caller, or has no opinion; credentials that no method knows are refused, also where none would be needed. A request without any is
+`system:anonymous`, unless that is forbidden.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kubeling.api import errors
-from kubeling.apiserver.authn.user import MASTERS, User, authenticated
+from kubeling.apiserver.authn import impersonation
+from kubeling.apiserver.authn.user import ANONYMOUS, REJECTED, User
+
+if TYPE_CHECKING:
+    from kubeling.apiserver.authz.authorizer import Authorizer
 
 
 class TokenAuthenticator(Protocol):
@@ -32,8 +37,17 @@ class StaticTokens:
 class Authenticator:
     """All methods in turn."""
 
-    def __init__(self, tokens: Sequence[TokenAuthenticator], audiences: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        tokens: Sequence[TokenAuthenticator],
+        audiences: Sequence[str] = (),
+        *,
+        authorizer: Authorizer,
+        anonymous: bool = True,
+    ) -> None:
         self._tokens = tokens
+        self._authorizer = authorizer
+        self._anonymous = anonymous
         #: The server's own: what a review that names none is about.
         self.audiences = tuple(audiences)
 
@@ -45,45 +59,21 @@ class Authenticator:
                 return user
         return None
 
-    async def authenticate(self, headers: Sequence[tuple[bytes, bytes]], peer: User | None) -> User | None:
-        """The user, None for a request without credentials. Raises 401 for bad ones, 403 for impersonation without the right."""
-        user = peer
+    async def authenticate(self, headers: Sequence[tuple[bytes, bytes]], peer: User | None) -> User:
+        """The user. `peer` is what the connection's certificate says. Raises 401 for bad credentials, 403 for impersonation without the right."""
+        user = None if peer is REJECTED else peer
+        credentials = peer is REJECTED
         impersonating = False
         for name, value in headers:
-            if name == b"authorization" and peer is None:
-                scheme, _, token = value.decode("latin-1").partition(" ")
-                user = await self.token(token.strip()) if scheme.lower() == "bearer" else None
+            if name == b"authorization":
                 if user is None:
-                    raise errors.unauthorized()
+                    credentials = True
+                    scheme, _, token = value.decode("latin-1").partition(" ")
+                    user = await self.token(token.strip()) if scheme.lower() == "bearer" and token.strip() else None
             elif name.startswith(b"impersonate-"):
                 impersonating = True
-        return _impersonate(headers, user) if impersonating else user
-
-
-def _impersonate(headers: Sequence[tuple[bytes, bytes]], user: User | None) -> User:
-    if user is None:
-        raise errors.unauthorized()
-    name, uid = "", ""
-    groups: list[str] = []
-    extra: dict[str, tuple[str, ...]] = {}
-    for key, raw in headers:
-        value = raw.decode("latin-1")
-        if key == b"impersonate-user":
-            name = value
-        elif key == b"impersonate-group":
-            groups.append(value)
-        elif key == b"impersonate-uid":
-            uid = value
-        elif key.startswith(b"impersonate-extra-"):
-            field = key[len(b"impersonate-extra-") :].decode("latin-1")
-            extra[field] = (*extra.get(field, ()), value)
-    if not name:
-        raise errors.bad_request("requested impersonation without a user: set Impersonate-User")
-    if not user.is_in(MASTERS):
-        raise errors.forbidden(
-            "", "users", name, f'User "{user.name}" cannot impersonate resource "users" in API group "" at the cluster scope'
-        )
-    if name.startswith("system:serviceaccount:") and not groups:
-        namespace = name.split(":")[2]
-        groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
-    return authenticated(name, tuple(groups), uid, extra)
+        if user is None:
+            if credentials or not self._anonymous:
+                raise errors.unauthorized()
+            user = ANONYMOUS
+        return await impersonation.impersonate(headers, user, self._authorizer) if impersonating else user

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 AUTHENTICATED = "system:authenticated"
+UNAUTHENTICATED = "system:unauthenticated"
 MASTERS = "system:masters"
 NODES = "system:nodes"
 
@@ -31,6 +32,12 @@ class User:
         if self.extra:
             found["extra"] = {key: list(values) for key, values in self.extra.items()}
         return found
+
+
+#: Who shows no credentials.
+ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
+#: Stands for credentials that are there and not to be believed.
+REJECTED = User("")
 
 
 def authenticated(name: str, groups: tuple[str, ...], uid: str = "", extra: dict[str, tuple[str, ...]] | None = None) -> User:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kubeling.apiserver.authn.user import User, authenticated
+from kubeling.apiserver.authn.user import REJECTED, User, authenticated
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.main import UsageError
 
@@ -36,10 +36,10 @@ class ClientCertificates:
         except ValueError as error:
             raise UsageError(f"--client-ca-file {path}: holds no certificate in PEM: {error}") from error
         self._clock = clock
-        self._known: dict[bytes, tuple[User | None, datetime]] = {}
+        self._known: dict[bytes, tuple[User, datetime]] = {}
 
     def user_of(self, chain: Sequence[bytes]) -> User | None:
-        """The user that a chain (DER, the client's own first) stands for; None where it is not to be believed or names nobody."""
+        """The user that a chain (DER, the client's own first) stands for, None without one; REJECTED where it is not to be believed."""
         if not chain:
             return None
         known = self._known.get(chain[0])
@@ -50,9 +50,9 @@ class ClientCertificates:
         try:
             found = [load_der_x509_certificate(each) for each in chain[:_MAX_DEPTH]]
             if not self._is_trusted(found[0], found[1:]) or not _is_for_clients(found[0]):
-                return None
+                return REJECTED
         except ValueError:
-            return None
+            return REJECTED
         user = _name(found[0])
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
@@ -111,9 +111,9 @@ def _is_for_clients(certificate: Certificate) -> bool:
     return usages is None or Usage.CLIENT_AUTH in usages or Usage.ANY_EXTENDED_KEY_USAGE in usages
 
 
-def _name(certificate: Certificate) -> User | None:
+def _name(certificate: Certificate) -> User:
     from cryptography.x509.oid import NameOID
 
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     groups = tuple(str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    return authenticated(str(names[0].value), groups) if names and names[0].value else None
+    return authenticated(str(names[0].value), groups) if names and names[0].value else REJECTED

@@ -1,17 +1,17 @@
-"""Whether a user may do something.
+"""Whether a user may do something: the seam behind which RBAC, the node authorizer and webhooks stand, and the 403 in upstream's words.
 
-:class:`Authorizer` is the seam: RBAC, the node authorizer and webhooks stand behind the same two methods. :class:`SystemAuthorizer` knows the
-administrators, the system's own components, and nodes; everybody else is refused everything but discovery and reviews of themselves.
+An authorizer allows, denies, or has no opinion; :class:`Union` asks one after the other until one has, and refuses where none does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from kubeling.api import errors
 from kubeling.api.errors import ApiError
-from kubeling.apiserver.authn.user import MASTERS, NODES, User
+from kubeling.apiserver.authn.user import MASTERS, User
 
 
 class Attributes(NamedTuple):
@@ -25,17 +25,36 @@ class Attributes(NamedTuple):
     namespace: str = ""
     name: str = ""
     path: str = ""
+    version: str = ""
+
+    @property
+    def read_only(self) -> bool:
+        return self.verb in ("get", "list", "watch")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer; `reason` is for the user's eyes."""
+    """The answer; `reason` is for the user's eyes. `denied` ends the search, where neither is set the next authorizer is asked."""
 
     allowed: bool
     reason: str = ""
+    denied: bool = False
+    #: Why the answer may be incomplete.
+    error: str = ""
 
 
 ALLOWED = Decision(True)
+NO_OPINION = Decision(False)
+
+
+@dataclass(slots=True)
+class RuleList:
+    """What a user may do in a namespace: what SelfSubjectRulesReview shows."""
+
+    resources: list[dict[str, Any]]
+    paths: list[dict[str, Any]]
+    incomplete: bool = False
+    error: str = ""
 
 
 class Authorizer(Protocol):
@@ -44,89 +63,75 @@ class Authorizer(Protocol):
     async def authorize(self, attributes: Attributes) -> Decision:
         """May they?"""
 
-    async def rules(self, user: User, namespace: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bool]:
-        """Resource rules, non-resource rules, and whether the lists are incomplete: what SelfSubjectRulesReview shows."""
+    async def rules(self, user: User, namespace: str) -> RuleList:
+        """What may they?"""
 
 
-_SYSTEM_PREFIX = "system:kube-"
-_SYSTEM_NAMES = frozenset({"system:cloud-controller-manager", "system:apiserver"})
-_READ = frozenset({"get", "list", "watch"})
-_WRITE = frozenset({"create", "update", "patch", "delete"})
-_ANY = _READ | _WRITE
-
-#: (group, resource or resource/subresource) → verbs: what a kubelet and the node's other agents do.
-_NODE_RULES: dict[tuple[str, str], frozenset[str]] = {
-    ("", "nodes"): _READ | {"create", "update", "patch"},
-    ("", "nodes/status"): frozenset({"get", "update", "patch"}),
-    ("", "pods"): _READ | {"create", "delete"},
-    ("", "pods/status"): frozenset({"get", "update", "patch"}),
-    ("", "pods/eviction"): frozenset({"create"}),
-    ("", "events"): frozenset({"create", "update", "patch"}),
-    ("events.k8s.io", "events"): frozenset({"create", "update", "patch"}),
-    ("", "services"): _READ,
-    ("", "endpoints"): _READ,
-    ("discovery.k8s.io", "endpointslices"): _READ,
-    ("", "configmaps"): _READ,
-    ("", "secrets"): _READ,
-    ("", "namespaces"): _READ,
-    ("", "serviceaccounts"): frozenset({"get"}),
-    ("", "serviceaccounts/token"): frozenset({"create"}),
-    ("", "persistentvolumes"): frozenset({"get"}),
-    ("", "persistentvolumeclaims"): frozenset({"get"}),
-    ("", "persistentvolumeclaims/status"): frozenset({"get", "update", "patch"}),
-    ("coordination.k8s.io", "leases"): _ANY,
-    ("node.k8s.io", "runtimeclasses"): _READ,
-    ("storage.k8s.io", "csidrivers"): _READ,
-    ("storage.k8s.io", "csinodes"): _ANY,
-    ("storage.k8s.io", "volumeattachments"): frozenset({"get"}),
-    ("certificates.k8s.io", "certificatesigningrequests"): _READ | {"create"},
-    ("authentication.k8s.io", "tokenreviews"): frozenset({"create"}),
-    ("authorization.k8s.io", "subjectaccessreviews"): frozenset({"create"}),
-    ("authorization.k8s.io", "localsubjectaccessreviews"): frozenset({"create"}),
-}
-_SELF_REVIEWS = frozenset(
-    {
-        ("authentication.k8s.io", "selfsubjectreviews"),
-        ("authorization.k8s.io", "selfsubjectaccessreviews"),
-        ("authorization.k8s.io", "selfsubjectrulesreviews"),
-    }
-)
-_DISCOVERY = ("/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz", "/.well-known", "/openid")
+_EVERYTHING = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+_EVERY_PATH = {"verbs": ["*"], "nonResourceURLs": ["*"]}
 
 
-class SystemAuthorizer:
-    """Administrators, components, nodes; nobody else."""
+class Union:
+    """The configured modes in their order; system:masters needs none of them."""
+
+    def __init__(self, modes: Sequence[Authorizer]) -> None:
+        self._modes = tuple(modes)
 
     async def authorize(self, attributes: Attributes) -> Decision:
-        user = attributes.user
-        if user.is_in(MASTERS) or user.name.startswith(_SYSTEM_PREFIX) or user.name in _SYSTEM_NAMES:
+        """See :class:`Authorizer`."""
+        if MASTERS in attributes.user.groups:
             return ALLOWED
-        if not attributes.resource:
-            path = attributes.path
-            known = any(path == each or path.startswith(each + "/") for each in _DISCOVERY)
-            return ALLOWED if known and attributes.verb in ("get", "head") else Decision(False)
-        resource = attributes.resource
-        if (attributes.group, resource) in _SELF_REVIEWS and attributes.verb == "create":
-            return ALLOWED
-        if user.is_in(NODES) and user.name.startswith("system:node:"):
-            if attributes.subresource:
-                resource = f"{resource}/{attributes.subresource}"
-            if attributes.verb in _NODE_RULES.get((attributes.group, resource), ()):
-                return ALLOWED
-        return Decision(False)
+        reasons, problems = [], []
+        for each in self._modes:
+            found = await each.authorize(attributes)
+            if found.allowed or found.denied:
+                return found
+            if found.reason:
+                reasons.append(found.reason)
+            if found.error:
+                problems.append(found.error)
+        return Decision(False, "\n".join(reasons), error=", ".join(problems)) if reasons or problems else NO_OPINION
 
-    async def rules(self, user: User, namespace: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bool]:
-        if user.is_in(MASTERS) or user.name.startswith(_SYSTEM_PREFIX) or user.name in _SYSTEM_NAMES:
-            return [_rule(["*"], ["*"], ["*"])], [{"verbs": ["*"], "nonResourceURLs": ["*"]}], False
-        resources = [_rule(["create"], [group], [name]) for group, name in sorted(_SELF_REVIEWS)]
-        if user.is_in(NODES) and user.name.startswith("system:node:"):
-            resources += [_rule(sorted(verbs), [group], [name]) for (group, name), verbs in _NODE_RULES.items()]
-        paths = [path for each in _DISCOVERY for path in (each, each + "/*")]
-        return resources, [{"verbs": ["get"], "nonResourceURLs": paths}], False
+    async def rules(self, user: User, namespace: str) -> RuleList:
+        """See :class:`Authorizer`."""
+        found = RuleList([], [])
+        if MASTERS in user.groups:
+            found.resources.append(_EVERYTHING)
+            found.paths.append(_EVERY_PATH)
+        problems = []
+        for each in self._modes:
+            more = await each.rules(user, namespace)
+            found.resources += more.resources
+            found.paths += more.paths
+            found.incomplete = found.incomplete or more.incomplete
+            if more.error:
+                problems.append(more.error)
+        found.error = ", ".join(problems)
+        return found
 
 
-def _rule(verbs: list[str], groups: list[str], resources: list[str]) -> dict[str, Any]:
-    return {"verbs": verbs, "apiGroups": groups, "resources": resources}
+class AlwaysAllow:
+    """`--authorization-mode=AlwaysAllow`."""
+
+    async def authorize(self, attributes: Attributes) -> Decision:
+        """Yes."""
+        return ALLOWED
+
+    async def rules(self, user: User, namespace: str) -> RuleList:
+        """Everything."""
+        return RuleList([_EVERYTHING], [_EVERY_PATH])
+
+
+class AlwaysDeny:
+    """`--authorization-mode=AlwaysDeny`."""
+
+    async def authorize(self, attributes: Attributes) -> Decision:
+        """No."""
+        return Decision(False, "Everything is forbidden.")
+
+    async def rules(self, user: User, namespace: str) -> RuleList:
+        """Nothing."""
+        return RuleList([], [])
 
 
 def refusal(attributes: Attributes, decision: Decision) -> ApiError:

@@ -49,9 +49,7 @@ async def subject_access_review(context: Context, request: Request, served: Serv
     wrong = _check_subject(spec) + _check_access(spec)
     if wrong:
         raise errors.invalid(served.resource.kind, "authorization.k8s.io", "", wrong)
-    extra = {key: tuple(values) for key, values in (spec.get("extra") or {}).items()}
-    user = User(spec.get("user") or "", tuple(spec.get("groups") or ()), spec.get("uid") or "", extra)
-    await _decide(context, request, served, review, user, spec)
+    await _decide(context, request, served, review, _subject(spec), spec)
 
 
 async def local_subject_access_review(context: Context, request: Request, served: Served) -> None:
@@ -72,8 +70,7 @@ async def local_subject_access_review(context: Context, request: Request, served
         wrong.append(errors.invalid_value("spec.resourceAttributes.namespace", attributes.get("namespace") or "", why))
     if wrong:
         raise errors.invalid(served.resource.kind, "authorization.k8s.io", "", wrong)
-    user = User(spec.get("user") or "", tuple(spec.get("groups") or ()))
-    await _decide(context, request, served, review, user, spec)
+    await _decide(context, request, served, review, _subject(spec), spec)
 
 
 async def self_subject_access_review(context: Context, request: Request, served: Served) -> None:
@@ -92,8 +89,10 @@ async def self_subject_rules_review(context: Context, request: Request, served: 
     namespace = (review.get("spec") or {}).get("namespace") or ""
     if not namespace:
         raise errors.bad_request("no namespace on request")
-    resource_rules, other_rules, incomplete = await context.authorizer.rules(request.user, namespace)
-    review["status"] = {"resourceRules": resource_rules, "nonResourceRules": other_rules, "incomplete": incomplete}
+    found = await context.authorizer.rules(request.user, namespace)
+    review["status"] = {"resourceRules": found.resources, "nonResourceRules": found.paths, "incomplete": found.incomplete}
+    if found.error:
+        review["status"]["evaluationError"] = found.error
     await respond_object(request, served, review, 201)
 
 
@@ -108,15 +107,26 @@ async def _decide(context: Context, request: Request, served: Served, review: Ob
             asked.get("subresource") or "",
             asked.get("namespace") or "",
             asked.get("name") or "",
+            version=asked.get("version") or "",
         )
     else:
         other = spec.get("nonResourceAttributes") or {}
         attributes = Attributes(user, other.get("verb") or "", path=other.get("path") or "")
     decision = await context.authorizer.authorize(attributes)
-    review["status"] = {"allowed": decision.allowed}
+    status: Object = {"allowed": decision.allowed}
+    if decision.denied:
+        status["denied"] = True
     if decision.reason:
-        review["status"]["reason"] = decision.reason
+        status["reason"] = decision.reason
+    if decision.error:
+        status["evaluationError"] = decision.error
+    review["status"] = status
     await respond_object(request, served, review, 201)
+
+
+def _subject(spec: Object) -> User:
+    extra = {key: tuple(values) for key, values in (spec.get("extra") or {}).items()}
+    return User(spec.get("user") or "", tuple(spec.get("groups") or ()), spec.get("uid") or "", extra)
 
 
 def _check_subject(spec: Object) -> list[FieldError]:

@@ -20,11 +20,12 @@ def bearer(token: str) -> dict[str, str]:
 
 def test_health_and_version_are_public_and_nothing_else(server):
     with server.client("") as nobody:
-        for path in ("/healthz", "/livez", "/readyz", "/readyz?verbose", "/livez/etcd", "/version", "/version/"):
+        for path in ("/healthz", "/livez", "/readyz", "/readyz?verbose", "/version", "/version/"):
             assert nobody.get(path).status_code == 200, path
-        for path in ("/api", "/apis", "/api/v1/pods", "/metrics", "/openapi/v3", "/nowhere"):
+        for path in ("/api", "/apis", "/api/v1/pods", "/metrics", "/openapi/v3", "/nowhere", "/livez/etcd"):
             answer = nobody.get(path)
-            assert (answer.status_code, answer.json()["reason"]) == (401, "Unauthorized"), path
+            assert (answer.status_code, answer.json()["reason"]) == (403, "Forbidden"), path
+            assert 'User "system:anonymous" cannot' in answer.json()["message"]
 
 
 def test_certificates_name_user_and_groups(server):

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from kubeling.cluster import rbac
 from tests.ports import free_port
 
 USERS = {"admin": "system:masters", "system:kube-controller-manager": "", "nobody": ""}
@@ -136,6 +137,7 @@ def running_plane(folder: Path) -> Iterator[Plane]:
             f"--initial-cluster=m={peers}",
         )
         wait_for_port(port, made.processes[-1])
+        rbac.write(folder / "rbac.json")
         made.daemon(
             "apiserver",
             f"--etcd-servers={etcd}",
@@ -147,6 +149,7 @@ def running_plane(folder: Path) -> Iterator[Plane]:
             f"--token-auth-file={folder / 'tokens.csv'}",
             f"--service-account-key-file={folder / 'sa.key'}",
             f"--service-account-signing-key-file={folder / 'sa.key'}",
+            f"--rbac-bootstrap-file={folder / 'rbac.json'}",
         )
         wait_for_port(api, made.processes[-1])
         made.daemon(

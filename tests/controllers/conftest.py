@@ -30,6 +30,7 @@ from kubeling.api.times import format_time
 from kubeling.client.informer import Change, Informer
 from kubeling.client.kubeconfig import ClientConfig
 from kubeling.client.rest import Client
+from kubeling.cluster import rbac
 from tests.ports import free_port
 
 USERS = {"admin": "system:masters", "system:kube-controller-manager": "", "system:cloud-controller-manager": ""}
@@ -145,6 +146,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
             f"--initial-cluster=m=http://127.0.0.1:{peer}",
         )
         wait_for_port(port, made.processes[-1])
+        rbac.write(folder / "rbac.json")
         made.daemon(
             "apiserver",
             f"--etcd-servers={etcd}",
@@ -156,6 +158,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
             f"--token-auth-file={folder / 'tokens.csv'}",
             f"--service-account-key-file={folder / 'sa.key'}",
             f"--service-account-signing-key-file={folder / 'sa.key'}",
+            f"--rbac-bootstrap-file={folder / 'rbac.json'}",
         )
         wait_for_port(api, made.processes[-1])
         yield made

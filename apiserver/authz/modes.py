@@ -1,0 +1,44 @@
+"""`--authorization-mode`: the authorizers that were asked for, in that order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kubeling.apiserver.authz.authorizer import AlwaysAllow, AlwaysDeny, Authorizer, Union
+from kubeling.apiserver.authz.node import NodeAuthorizer
+from kubeling.apiserver.authz.rbac import Rbac
+from kubeling.apiserver.config import Config
+from kubeling.apiserver.registry.kinds import Kinds
+from kubeling.daemon.main import UsageError
+
+MODES = ("Node", "RBAC", "Webhook", "AlwaysAllow", "AlwaysDeny")
+
+
+@dataclass(slots=True)
+class Authorization:
+    """The authorizer that is asked, and those behind it that have work of their own (None where they were not asked for)."""
+
+    authorizer: Union
+    rbac: Rbac | None = None
+
+
+def make(config: Config, kinds: Kinds) -> Authorization:
+    """From the flags. UsageError for an unknown mode, or one twice."""
+    modes = config.authorization_mode
+    if not modes or len(set(modes)) != len(modes):
+        raise UsageError("--authorization-mode: name at least one mode, and none twice")
+    rbac: Rbac | None = None
+    found: list[Authorizer] = []
+    for mode in modes:
+        if mode == "RBAC":
+            rbac = Rbac(kinds)
+            found.append(rbac)
+        elif mode == "Node":
+            found.append(NodeAuthorizer())
+        elif mode == "AlwaysAllow":
+            found.append(AlwaysAllow())
+        elif mode == "AlwaysDeny":
+            found.append(AlwaysDeny())
+        elif mode not in MODES:
+            raise UsageError(f"--authorization-mode: {mode} is none of {', '.join(MODES)}")
+    return Authorization(Union(found), rbac)

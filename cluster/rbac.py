@@ -1,0 +1,118 @@
+"""What our daemons may do beyond the bootstrap policy: roles and bindings that upstream does not have, for upstream's identities and our own.
+
+The apiserver reconciles them with its own policy before it says that it is ready (`--rbac-bootstrap-file`), so no daemon is ever refused for the lack of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kubeling.cluster import pki
+
+_GROUP = "rbac.authorization.k8s.io"
+_READ = ("get", "list", "watch")
+_LEASE = ("get", "create", "update", "patch")
+
+#: Our controllers share one identity, so it has the roles of all of them (upstream: --use-service-account-credentials=false).
+_CONTROLLERS = (
+    "attachdetach-controller",
+    "certificate-controller",
+    "clusterrole-aggregation-controller",
+    "cronjob-controller",
+    "daemon-set-controller",
+    "deployment-controller",
+    "disruption-controller",
+    "endpoint-controller",
+    "endpointslice-controller",
+    "endpointslicemirroring-controller",
+    "ephemeral-volume-controller",
+    "expand-controller",
+    "generic-garbage-collector",
+    "horizontal-pod-autoscaler",
+    "job-controller",
+    "legacy-service-account-token-cleaner",
+    "namespace-controller",
+    "node-controller",
+    "persistent-volume-binder",
+    "pod-garbage-collector",
+    "pv-protection-controller",
+    "pvc-protection-controller",
+    "replicaset-controller",
+    "replication-controller",
+    "resourcequota-controller",
+    "root-ca-cert-publisher",
+    "route-controller",
+    "service-account-controller",
+    "service-cidrs-controller",
+    "service-controller",
+    "statefulset-controller",
+    "ttl-after-finished-controller",
+    "ttl-controller",
+    "validatingadmissionpolicy-status-controller",
+)
+
+
+def objects() -> list[dict[str, Any]]:
+    """All of them."""
+    found = [
+        _binding(f"kubeling:kube-controller-manager:{each}", f"system:controller:{each}", "system:kube-controller-manager")
+        for each in _CONTROLLERS
+    ]
+    # Upstream's apiserver keeps the Service `kubernetes` itself.
+    found += _role(
+        "kubeling:kubernetes-service",
+        "system:kube-controller-manager",
+        _rule(("create",), "", "services"),
+        namespace="default",
+    )
+    found += _role(
+        "kubeling:kube-dns",
+        "system:kube-dns",
+        _rule(("list", "watch"), "", "services", "namespaces"),
+        _rule((*_READ, "create", "update", "delete"), "discovery.k8s.io", "endpointslices"),
+    )
+    found += _role(
+        "system:cloud-controller-manager",
+        "system:cloud-controller-manager",
+        _rule(_LEASE, "coordination.k8s.io", "leases"),
+        _rule(("create", "patch", "update"), "", "events"),
+        _rule((*_READ, "update", "patch", "delete"), "", "nodes"),
+        _rule(("patch", "update"), "", "nodes/status"),
+        _rule((*_READ, "update", "patch"), "", "services"),
+        _rule(("patch", "update"), "", "services/status"),
+        _rule(("list", "watch"), "discovery.k8s.io", "endpointslices"),
+    )
+    return found
+
+
+def _metadata(name: str, namespace: str = "") -> dict[str, Any]:
+    where = {"namespace": namespace} if namespace else {}
+    return {"name": name, **where, "labels": {"kubeling.dev/addon": "rbac"}}
+
+
+def _rule(verbs: Sequence[str], group: str, *resources: str) -> dict[str, Any]:
+    return {"verbs": list(verbs), "apiGroups": [group], "resources": list(resources)}
+
+
+def _role(name: str, user: str, *rules: dict[str, Any], namespace: str = "") -> list[dict[str, Any]]:
+    kind = "Role" if namespace else "ClusterRole"
+    role = {"apiVersion": f"{_GROUP}/v1", "kind": kind, "metadata": _metadata(name, namespace), "rules": list(rules)}
+    return [role, _binding(name, name, user, namespace)]
+
+
+def _binding(name: str, role: str, user: str, namespace: str = "") -> dict[str, Any]:
+    return {
+        "apiVersion": f"{_GROUP}/v1",
+        "kind": "RoleBinding" if namespace else "ClusterRoleBinding",
+        "metadata": _metadata(name, namespace),
+        "roleRef": {"apiGroup": _GROUP, "kind": "Role" if namespace else "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": _GROUP, "kind": "User", "name": user}],
+    }
+
+
+def write(path: Path) -> None:
+    """Write the file for the apiserver, anew at every start: it belongs to the version of kubeling that runs."""
+    pki.write_private(path, json.dumps(objects(), indent=1).encode() + b"\n")
