@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _run(name: str, store: str, seed: str, seconds: float, directory: Path) -> int:
+    from .known import sort
     from .report import report
     from .run import Run
     from .scenarios import SCENARIOS
@@ -61,7 +62,8 @@ async def _run(name: str, store: str, seed: str, seconds: float, directory: Path
         return sandbox.BROKEN
     finally:
         await run.close()
-    print(report(f"{name} on {store}, seed {seed}", seed, run.history, verdict, violations, directory))
+    violations, known = sort(store, run.history, violations)
+    print(report(f"{name} on {store}, seed {seed}", seed, run.history, verdict, violations, known, directory))
     return sandbox.VIOLATED if violations else sandbox.PASSED
 
 

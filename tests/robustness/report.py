@@ -9,6 +9,7 @@ from .history import History
 from .linearize import Verdict
 
 _SHOWN = 15
+_KNOWN = 3
 
 
 def summary(name: str, history: History, verdict: Verdict) -> str:
@@ -27,9 +28,12 @@ def summary(name: str, history: History, verdict: Verdict) -> str:
     return "; ".join(parts)
 
 
-def report(name: str, seed: str, history: History, verdict: Verdict, violations: list[str], directory: Path) -> str:
+def report(
+    name: str, seed: str, history: History, verdict: Verdict, violations: list[str], known: list[str], directory: Path
+) -> str:
     """The whole text; where something is wrong the history is kept in `directory`."""
     lines = [summary(name, history, verdict)]
+    lines += [f"known: {one[:600]}" for one in known[:_KNOWN]]
     if violations:
         path = directory / "history.jsonl"
         history.save(path)

@@ -81,6 +81,8 @@ def bookmarkable(watch: Watching, truth: Verdict) -> Iterator[str]:
         if response.bookmark:
             if response.revision < reached:
                 yield f"a bookmark of revision {response.revision} after an event of {reached}"
+            if start is not None and response.revision < start - 1:
+                yield f"a bookmark of revision {response.revision} on a watch that begins at {start}"
             if start is not None and response.revision >= start:
                 missing = expected_events(watch, truth, max(start, reached + 1), response.revision)
                 for event in missing:
