@@ -155,7 +155,7 @@ class Leading(Node):
 
     def _can_feed(self, progress: Progress) -> bool:
         if progress.flow is Flow.PROBE:
-            return not progress.probing and (progress.match == 0 or progress.next <= self.log.last_index)
+            return not progress.probing and (progress.match == 0 or progress.match < self.log.last_index)
         return (
             progress.flow is Flow.REPLICATE
             and progress.next <= self.log.last_index

@@ -224,3 +224,33 @@ def test_a_configuration_survives_the_disk() -> None:
     assert decode_configuration(encode_configuration(configuration, b"tag")) == configuration
     with pytest.raises(ValueError, match="length"):
         decode_configuration(encode_configuration(configuration) + b"x")
+
+
+def test_a_late_acknowledgement_does_not_end_the_asking() -> None:
+    # Found by the simulation (seed 9538): a member without its disk was asked about the log's end, and an acknowledgement of something earlier came late.
+    member = leader()
+    for number in range(12):
+        member.propose(b"\0%d" % number)
+    turn(member)
+    member.step(m.Recover(3, 1, member.term, 77), 1.1)
+    turn(member)
+    acknowledge(member, 3, 2)
+    # The answer to the question itself is lost.
+    member.step(m.HeartbeatReply(3, 1, member.term, member.reads.round, 2, True), 1.5)
+    assert sent(turn(member), m.Append), "nobody would ever feed it again"
+
+
+def test_a_lost_connection_to_the_leader_has_others_asked_soon() -> None:
+    member = core()
+    member.step(m.Heartbeat(2, 1, 1, 0, 0), 0.0)
+    turn(member)
+    assert member.next_deadline() >= 1.0
+    member.unreachable(3)
+    assert member.next_deadline() >= 1.0
+    member.unreachable(2)
+    assert member.next_deadline() < 0.5
+    # Those who hear the leader themselves do not join in.
+    other = core()
+    other.step(m.Heartbeat(2, 1, 1, 0, 0), 0.0)
+    other.step(m.PreVote(3, 1, 2, 5, 1), 0.2)
+    assert not any(reply.granted for reply in sent(turn(other), m.PreVoteReply))  # type: ignore[attr-defined]
