@@ -1,7 +1,8 @@
 """Backups in etcd's own format: what ``snapshot save`` gets, ``etcdctl snapshot status|restore`` and real etcd read, and :mod:`.backup_tool` restores.
 
 A backup is a bbolt database (see :mod:`.bolt`) and behind it the SHA-256 of it. Bucket ``key`` holds every version of every key under its revision
-(main u64, ``_``, sub u64, big-endian; and a ``t`` for a deletion), ``meta`` the compacted revision, ``lease`` the leases with their times to live in seconds.
+(main u64, ``_``, sub u64, big-endian; and a ``t`` for a deletion), ``meta`` the compacted revision, ``lease`` the leases with their times to live in seconds,
+``authUsers`` and ``authRoles`` the users and roles by name.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from kubeling.etcdlite import bolt, wire
 from kubeling.etcdlite.mvcc import Record
 from kubeling.etcdlite.snapshot import Meta
 from kubeling.proto import mvcc_pb2
+from kubeling.proto.auth_pb2 import Role, User
 
 _REVISION = struct.Struct(">QcQ")
 _ID = struct.Struct(">Q")
 _TOMBSTONE = b"t"
+_ENABLED, _AUTH_REVISION = b"authEnabled", b"authRevision"
 _DIGEST = hashlib.sha256().digest_size
 #: The buckets that real etcd has in every database.
 _BUCKETS = (
@@ -65,7 +69,13 @@ def encode(meta: Meta, records: Iterable[Record]) -> list[bytes]:
     if meta.compact_revision >= 0:
         compacted = _REVISION.pack(meta.compact_revision, b"_", 0)
         facts += [(b"finishedCompactRev", compacted), (b"scheduledCompactRev", compacted)]
+    auth = meta.auth
+    users = [User.FromString(bytes.fromhex(one)) for one in auth.get("users", ())]
+    roles = [Role.FromString(bytes.fromhex(one)) for one in auth.get("roles", ())]
     filled = {
+        b"auth": [(_ENABLED, b"\x01" if auth.get("enabled") else b"\x00"), (_AUTH_REVISION, _ID.pack(auth.get("revision", 1)))],
+        b"authUsers": sorted((one.name, one.SerializeToString()) for one in users),
+        b"authRoles": sorted((one.name, one.SerializeToString()) for one in roles),
         b"key": items,
         b"meta": facts,
         b"lease": [(_ID.pack(number), _lease(number, ttl)) for number, ttl in sorted(meta.leases)],
@@ -104,10 +114,22 @@ def decode(data: bytes, name: str) -> tuple[Meta, list[bytes]]:
         for key, value in bolt.read(data, b"key"):
             revision = max(revision, _ID.unpack_from(key)[0])
             records.append(_record(key, value))
+        auth = _auth(data)
         leases = [_ttl(key, value) for key, value in bolt.read(data, b"lease")]
     except (bolt.BoltError, struct.error, ValueError) as error:
         raise BackupError(f"{name} is not a backup of etcd, or is damaged: {error}") from None
-    return Meta(index=0, term=0, revision=revision, compact_revision=compact_revision, leases=leases), records
+    return Meta(index=0, term=0, revision=revision, compact_revision=compact_revision, leases=leases, auth=auth), records
+
+
+def _auth(data: bytes) -> dict[str, Any]:
+    """Users and roles, as :meth:`.auth.AuthStore.describe` says them."""
+    facts = dict(bolt.read(data, b"auth"))
+    return {
+        "enabled": facts.get(_ENABLED) == b"\x01",
+        "revision": _ID.unpack(facts[_AUTH_REVISION])[0] if _AUTH_REVISION in facts else 1,
+        "users": [value.hex() for _, value in bolt.read(data, b"authUsers")],
+        "roles": [value.hex() for _, value in bolt.read(data, b"authRoles")],
+    }
 
 
 def _record(key: bytes, value: bytes) -> bytes:

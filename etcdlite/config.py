@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from kubeling.daemon.main import UsageError, boolean, parser
+from kubeling.etcdlite.durations import duration
 
 DEFAULT_PEER_URL = "http://localhost:2380"
 DEFAULT_QUOTA = 2 << 30
 DEFAULT_MAX_REQUEST = 1536 << 10
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,11 @@ class Config:
     heartbeat_seconds: float = 0.1
     election_seconds: float = 1.0
     snapshot_bytes: int = 32 << 20
+    #: ``simple``, or ``jwt,…`` with what :mod:`.web_tokens` needs.
+    auth_token: str = "simple"
+    auth_token_ttl: float = 300.0
+    #: Each step doubles what a password costs to try.
+    bcrypt_cost: int = 10
 
     @property
     def cluster_id(self) -> int:
@@ -130,6 +134,9 @@ def make_parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--snapshot-log-bytes", type=int, default=32 << 20, metavar="BYTES", help="log size at which a snapshot is made"
     )
+    flags.add_argument("--auth-token", default="simple", metavar="KIND", help="simple, or jwt,sign-method=…,priv-key=…,ttl=…")
+    flags.add_argument("--auth-token-ttl", type=int, default=300, metavar="SECONDS", help="of a simple token that is not used")
+    flags.add_argument("--bcrypt-cost", type=int, default=10, metavar="N", help="cost of a password's hash, 4 to 31")
     for action in flags._actions:
         value = os.environ.get("ETCD_" + action.dest.upper())
         if value is not None and action.option_strings:
@@ -168,6 +175,9 @@ def from_args(args: argparse.Namespace) -> Config:
         heartbeat_seconds=args.heartbeat_interval / 1000,
         election_seconds=args.election_timeout / 1000,
         snapshot_bytes=args.snapshot_log_bytes,
+        auth_token=args.auth_token,
+        auth_token_ttl=args.auth_token_ttl,
+        bcrypt_cost=args.bcrypt_cost,
     )
     if config.name not in {peer.name for peer in members}:
         raise UsageError(f"--name {config.name} is not in --initial-cluster {args.initial_cluster}")
@@ -177,21 +187,12 @@ def from_args(args: argparse.Namespace) -> Config:
         raise UsageError("--election-timeout must be at least three times --heartbeat-interval")
     if config.max_request_bytes <= 0 or config.max_streams <= 0:
         raise UsageError("--max-request-bytes and --max-concurrent-streams must be more than 0")
+    if not 4 <= config.bcrypt_cost <= 31 or config.auth_token_ttl <= 0:
+        raise UsageError("--bcrypt-cost must be from 4 to 31, and --auth-token-ttl more than 0")
     secure = [url for url in config.listen_client_urls if url.startswith("https:")]
     if secure and not config.client_tls.enabled:
         raise UsageError(f"{secure[0]} needs --cert-file and --key-file")
     return config
-
-
-def duration(text: str) -> float:
-    """For ``type=``: seconds, of a duration as etcd's flags take it: ``5s``, ``1h30m``, ``100ms``."""
-    found = re.findall(r"([0-9.]+)(ms|s|m|h)", text)
-    if "".join(number + unit for number, unit in found) != text and text != "0":
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 5s, 2h or 100ms")
-    try:
-        return sum(float(number) * _UNITS[unit] for number, unit in found)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 5s, 2h or 100ms") from None
 
 
 def host_port(url: str) -> tuple[str, int]:

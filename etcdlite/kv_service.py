@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from kubeling.etcdlite import requests
+from kubeling.etcdlite.access import Access
 from kubeling.etcdlite.errors import NO_SPACE, REQUEST_TOO_LARGE, EtcdError
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.ops import Kind
@@ -12,9 +13,9 @@ from kubeling.etcdlite.rpc import Context, Service, answer, direct, service, una
 from kubeling.proto import etcd_pb2 as pb
 
 
-def handler(member: Member) -> Service:
+def handler(member: Member, access: Access) -> Service:
     """The KV service of `member`."""
-    kv = _KV(member)
+    kv = _KV(member, access)
     methods = {
         "Range": direct(kv.range),
         "Put": direct(kv.put),
@@ -26,8 +27,10 @@ def handler(member: Member) -> Service:
 
 
 class _KV:
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, access: Access) -> None:
         self._member = member
+        self._access = access
+        self._auth = member.state.auth
         self._state = member.state
         self._proposer = member.proposer
         self._max_request = member.config.max_request_bytes
@@ -35,12 +38,15 @@ class _KV:
     def range(self, raw: bytes, context: Context) -> bytes | Awaitable[bytes]:
         request = pb.RangeRequest.FromString(raw)
         requests.check_range(request)
-        if request.serializable or self._member.engine.alone:
+        if (request.serializable or self._member.engine.alone) and not self._auth.enabled:
             return self._range(request)
-        return self._range_after_barrier(request)
+        return self._range_later(request, context)
 
-    async def _range_after_barrier(self, request: pb.RangeRequest) -> bytes:
-        await self._member.engine.barrier()
+    async def _range_later(self, request: pb.RangeRequest, context: Context) -> bytes:
+        if not request.serializable:
+            await self._member.engine.barrier()
+        if self._auth.enabled:
+            self._access.guard.range(await self._access.identify(context), request)
         return self._range(request)
 
     def _range(self, request: pb.RangeRequest) -> bytes:
@@ -54,6 +60,8 @@ class _KV:
             raise REQUEST_TOO_LARGE
         if self._member.over_quota(len(raw)):
             return self._refuse_for_space()
+        if self._auth.enabled:
+            return self._access.submit(context, Kind.PUT, raw, request)
         return self._proposer.submit(Kind.PUT, raw, request)
 
     async def _refuse_for_space(self) -> EtcdError:
@@ -63,16 +71,18 @@ class _KV:
     async def delete_range(self, raw: bytes, context: Context) -> bytes:
         request = pb.DeleteRangeRequest.FromString(raw)
         requests.check_delete(request)
-        return answer(await self._proposer.submit(Kind.DELETE_RANGE, raw, request))
+        return await self._access.submit(context, Kind.DELETE_RANGE, raw, request)
 
     async def txn(self, raw: bytes, context: Context) -> bytes:
         request = pb.TxnRequest.FromString(raw)
         requests.check_txn(request)
         if requests.is_write(request):
             await self._check_room(raw, requests.puts(request))
-            return answer(await self._proposer.submit(Kind.TXN, raw, request))
+            return await self._access.submit(context, Kind.TXN, raw, request)
         if not requests.is_serializable(request):
             await self._member.engine.barrier()
+        if self._auth.enabled:
+            self._access.guard.txn(await self._access.identify(context), request)
         state = self._state
         return state.header(state.store.revision) + state.evaluator.read_txn(request)
 

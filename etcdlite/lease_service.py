@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from kubeling.etcdlite.access import Access
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.ops import Kind
 from kubeling.etcdlite.rpc import Context, Service, answer, both_streams, service, unary
 from kubeling.proto import etcd_pb2 as pb
 
 
-def handler(member: Member) -> Service:
+def handler(member: Member, access: Access) -> Service:
     """The Lease service of `member`."""
-    lease = _Lease(member)
+    lease = _Lease(member, access)
     methods = {
         "LeaseGrant": unary(lease.grant),
         "LeaseRevoke": unary(lease.revoke),
@@ -25,8 +26,9 @@ def handler(member: Member) -> Service:
 
 
 class _Lease:
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, access: Access) -> None:
         self._member = member
+        self._access = access
         self._leases = member.state.leases
 
     def _header(self) -> bytes:
@@ -42,7 +44,7 @@ class _Lease:
 
     async def revoke(self, raw: bytes, context: Context) -> bytes:
         request = pb.LeaseRevokeRequest.FromString(raw)
-        return answer(await self._member.proposer.submit(Kind.LEASE_REVOKE, raw, request))
+        return await self._access.submit(context, Kind.LEASE_REVOKE, raw, request)
 
     async def keep_alive(self, incoming: Any, context: Context) -> None:
         async for raw in incoming:
@@ -53,6 +55,8 @@ class _Lease:
     async def time_to_live(self, raw: bytes, context: Context) -> bytes:
         request = pb.LeaseTimeToLiveRequest.FromString(raw)
         await self._member.engine.barrier()
+        if request.keys and self._access.auth.enabled:
+            self._access.guard.lease_keys(await self._access.identify(context), request.ID)
         if request.ID not in self._leases:
             return self._header() + pb.LeaseTimeToLiveResponse(ID=request.ID, TTL=-1).SerializeToString()
         lease = self._leases.get(request.ID)

@@ -17,25 +17,6 @@ from kubeling.proto import etcd_pb2 as pb
 #: The etcd release whose API this is; clients look at it to decide what they may ask for.
 VERSION = "3.5.17"
 
-_AUTH = [
-    "AuthEnable",
-    "AuthDisable",
-    "Authenticate",
-    "UserAdd",
-    "UserGet",
-    "UserList",
-    "UserDelete",
-    "UserChangePassword",
-    "UserGrantRole",
-    "UserRevokeRole",
-    "RoleAdd",
-    "RoleGet",
-    "RoleList",
-    "RoleDelete",
-    "RoleGrantPermission",
-    "RoleRevokePermission",
-]
-
 #: What a message of a snapshot holds: small enough that others get their turn between two.
 _BLOB_BYTES = 128 << 10
 
@@ -53,11 +34,9 @@ def handlers(member: Member) -> list[Service]:
         "MoveLeader": unary(own.move_leader),
         "Downgrade": unimplemented("Downgrade"),
     }
-    auth = {"AuthStatus": unary(own.auth_status)} | {name: unimplemented(name) for name in _AUTH}
     health = {"Check": unary(own.health), "Watch": server_stream(own.watch_health)}
     return [
         service("etcdserverpb.Maintenance", maintenance),
-        service("etcdserverpb.Auth", auth),
         service("grpc.health.v1.Health", health),
     ]
 
@@ -140,9 +119,6 @@ class _Maintenance:
 
     async def move_leader(self, raw: bytes, context: Context) -> bytes:
         await self._member.cluster.move_leader(pb.MoveLeaderRequest.FromString(raw).targetID)
-        return self._header()
-
-    async def auth_status(self, raw: bytes, context: Context) -> bytes:
         return self._header()
 
     async def health(self, raw: bytes, context: Context) -> bytes:

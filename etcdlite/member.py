@@ -286,7 +286,7 @@ class Member:
         for lease_id in self.state.leases.expired(self.clock.monotonic()):
             self.proposer.counts.leases_expired += 1
             request = pb.LeaseRevokeRequest(ID=lease_id)
-            revoked = self.proposer.submit(Kind.LEASE_REVOKE, request.SerializeToString(), request)
+            revoked = self.proposer.submit(Kind.LEASE_EXPIRE, request.SerializeToString(), request)
             revoked.add_done_callback(lambda done, lease_id=lease_id: self._revoked(lease_id, done))  # type: ignore[misc]
         self._arm_leases()
 

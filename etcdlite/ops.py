@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -16,6 +17,7 @@ from kubeling.proto import etcd_pb2 as pb
 
 _HEAD = struct.Struct(">BQQ")
 _OP = struct.Struct(">BI")
+_WHO = struct.Struct(">QBH")
 
 
 class Kind(IntEnum):
@@ -30,6 +32,49 @@ class Kind(IntEnum):
     ALARM = 7
     #: A member says its name and where clients find it.
     PUBLISH = 8
+    #: The primary says that a lease has run out; a client's LEASE_REVOKE needs permissions, this does not.
+    LEASE_EXPIRE = 9
+    #: Another operation, done in the name of a user (see :class:`Attributed`).
+    ATTRIBUTED = 10
+    AUTH_ENABLE = 20
+    AUTH_DISABLE = 21
+    #: A token was given to a user; the password here is the token's digest, in hex.
+    AUTHENTICATE = 22
+    USER_ADD = 23
+    USER_DELETE = 24
+    USER_CHANGE_PASSWORD = 25
+    USER_GRANT_ROLE = 26
+    USER_REVOKE_ROLE = 27
+    ROLE_ADD = 28
+    ROLE_DELETE = 29
+    ROLE_GRANT_PERMISSION = 30
+    ROLE_REVOKE_PERMISSION = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """An operation with the user whose it is, and the auth revision at which that was found out.
+
+    Encoded: the revision (u64), the operation's kind (u8), the length of the user's name (u16) and the name in UTF-8, the encoded request.
+    """
+
+    user: str
+    revision: int
+    kind: int
+    request: Any
+
+    @classmethod
+    def FromString(cls, data: bytes) -> Attributed:  # noqa: N802 - named as with messages, beside which it stands below.
+        """What :func:`attributed` made."""
+        revision, kind, length = _WHO.unpack_from(data)
+        name_end = _WHO.size + length
+        return cls(data[_WHO.size : name_end].decode(), revision, kind, REQUESTS[kind].FromString(data[name_end:]))
+
+
+def attributed(user: str, revision: int, kind: int, raw: bytes) -> bytes:
+    """An encoded :class:`Attributed` with the encoded request `raw` in it."""
+    name = user.encode()
+    return _WHO.pack(revision, kind, len(name)) + name + raw
 
 
 REQUESTS: dict[int, Any] = {
@@ -41,6 +86,20 @@ REQUESTS: dict[int, Any] = {
     Kind.LEASE_REVOKE: pb.LeaseRevokeRequest,
     Kind.ALARM: pb.AlarmRequest,
     Kind.PUBLISH: pb.Member,
+    Kind.LEASE_EXPIRE: pb.LeaseRevokeRequest,
+    Kind.ATTRIBUTED: Attributed,
+    Kind.AUTH_ENABLE: pb.AuthEnableRequest,
+    Kind.AUTH_DISABLE: pb.AuthDisableRequest,
+    Kind.AUTHENTICATE: pb.AuthenticateRequest,
+    Kind.USER_ADD: pb.AuthUserAddRequest,
+    Kind.USER_DELETE: pb.AuthUserDeleteRequest,
+    Kind.USER_CHANGE_PASSWORD: pb.AuthUserChangePasswordRequest,
+    Kind.USER_GRANT_ROLE: pb.AuthUserGrantRoleRequest,
+    Kind.USER_REVOKE_ROLE: pb.AuthUserRevokeRoleRequest,
+    Kind.ROLE_ADD: pb.AuthRoleAddRequest,
+    Kind.ROLE_DELETE: pb.AuthRoleDeleteRequest,
+    Kind.ROLE_GRANT_PERMISSION: pb.AuthRoleGrantPermissionRequest,
+    Kind.ROLE_REVOKE_PERMISSION: pb.AuthRoleRevokePermissionRequest,
 }
 
 

@@ -10,7 +10,8 @@ from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
 from kubeling.daemon.serving import Page, StatusServer
-from kubeling.etcdlite import cluster_service, kv_service, lease_service, maintenance, metrics, watch_service
+from kubeling.etcdlite import auth_service, cluster_service, kv_service, lease_service, maintenance, metrics, watch_service
+from kubeling.etcdlite.access import Access
 from kubeling.etcdlite.config import Config, host_port
 from kubeling.etcdlite.gateway import Gateway
 from kubeling.etcdlite.joining import find_place, take_directory
@@ -30,15 +31,17 @@ async def run(config: Config, *, clock: Clock | None = None, ready: Callable[[Me
     """Serve until cancelled. Raises UsageError for what the operator has to mend, and OSError where the disk fails."""
     lock = take_directory(config.data_dir)
     member = Member(config, await find_place(config), lock, clock or SystemClock())
+    access = Access(member)
     await member.start()
     services = [
-        kv_service.handler(member),
-        watch_service.handler(member),
-        lease_service.handler(member),
+        kv_service.handler(member, access),
+        watch_service.handler(member, access),
+        lease_service.handler(member, access),
+        auth_service.handler(member, access),
         cluster_service.handler(member),
         *maintenance.handlers(member),
     ]
-    services = cluster_service.not_for_learners(services, member)
+    services = cluster_service.not_for_learners(access.guarded(services), member)
     pages = _pages(member)
     limits = Limits(config.max_streams, config.max_request_bytes + _OVERHEAD_BYTES)
     limits.keepalive_min, limits.keepalive_interval, limits.keepalive_timeout = config.keepalive_seconds

@@ -34,7 +34,8 @@ class Meta:
     """What a snapshot says beside the records.
 
     Leases are (id, ttl), alarms (member, kind), sessions (id, recent numbers), published (member, name, client URLs); `configuration` is that of the
-    consensus at `index`, encoded and in hex, `removed` the members that are none any more.
+    consensus at `index`, encoded and in hex, `removed` the members that are none any more. `auth` is what :meth:`.auth.AuthStore.describe` says, tokens are
+    (digest, user).
     """
 
     index: int
@@ -48,6 +49,8 @@ class Meta:
     published: list[tuple[int, str, list[str]]] = field(default_factory=list)
     configuration: str = ""
     removed: list[int] = field(default_factory=list)
+    auth: dict[str, Any] = field(default_factory=dict)
+    tokens: list[tuple[str, str]] = field(default_factory=list)
 
     def encode(self) -> bytes:
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
@@ -59,6 +62,7 @@ class Meta:
         fields["alarms"] = [(one[0], one[1]) for one in fields["alarms"]]
         fields["sessions"] = [(one[0], one[1]) for one in fields["sessions"]]
         fields["published"] = [(one[0], one[1], one[2]) for one in fields.get("published", ())]
+        fields["tokens"] = [(one[0], one[1]) for one in fields.get("tokens", ())]
         return cls(**fields)
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from kubeling.etcdlite import requests
+from kubeling.etcdlite.auth import NOBODY, AuthStore, Who
 from kubeling.etcdlite.errors import NO_SPACE, EtcdError
 from kubeling.etcdlite.evaluate import Evaluator
+from kubeling.etcdlite.guard import Guard
 from kubeling.etcdlite.lease import Lessor
 from kubeling.etcdlite.mvcc import Record, Store
-from kubeling.etcdlite.ops import Kind, decode_batch
+from kubeling.etcdlite.ops import Attributed, Kind, decode_batch
 from kubeling.etcdlite.snapshot import Meta
+from kubeling.etcdlite.tokens import Tokens
 from kubeling.etcdlite.wire import HeaderMaker
 from kubeling.proto import etcd_pb2 as pb
 
@@ -29,7 +33,7 @@ MAX_SESSIONS = 64
 
 
 class State:
-    """Store, leases and alarms of one member. `clock` gives monotonic seconds (used by the primary's leases only)."""
+    """Store, leases, alarms, users and roles of one member. `clock` gives monotonic seconds (used by the primary's leases only)."""
 
     def __init__(self, header: HeaderMaker, clock: Callable[[], float]) -> None:
         self.store = Store()
@@ -41,9 +45,12 @@ class State:
         self.published: dict[int, tuple[str, tuple[str, ...]]] = {}
         self.header = header
         self.evaluator = Evaluator(self.store, self.leases)
+        self.auth = AuthStore()
+        self.tokens = Tokens(clock)
+        self.guard = Guard(self.auth, self.leases)
         self._clock = clock
         self._events: list[Record] = []
-        self._do: dict[int, Callable[[Any], bytes]] = {
+        self._plain: dict[int, Callable[[Any], bytes]] = {
             Kind.PUT: self._put,
             Kind.DELETE_RANGE: self.evaluator.delete_range,
             Kind.TXN: self._txn,
@@ -52,7 +59,23 @@ class State:
             Kind.LEASE_REVOKE: self._revoke,
             Kind.ALARM: self._alarm,
             Kind.PUBLISH: self._publish,
+            Kind.LEASE_EXPIRE: self._revoke,
+            Kind.ATTRIBUTED: self._attributed,
+            Kind.AUTH_ENABLE: self._auth_enable,
+            Kind.AUTH_DISABLE: self._auth_disable,
+            Kind.AUTHENTICATE: self._authenticate,
+            Kind.USER_ADD: _silent(self.auth.user_add),
+            Kind.USER_DELETE: _silent(self._user_delete),
+            Kind.USER_CHANGE_PASSWORD: _silent(self._user_change_password),
+            Kind.USER_GRANT_ROLE: _silent(self.auth.user_grant_role),
+            Kind.USER_REVOKE_ROLE: _silent(self.auth.user_revoke_role),
+            Kind.ROLE_ADD: _silent(self.auth.role_add),
+            Kind.ROLE_DELETE: _silent(self.auth.role_delete),
+            Kind.ROLE_GRANT_PERMISSION: _silent(self.auth.role_grant_permission),
+            Kind.ROLE_REVOKE_PERMISSION: _silent(self.auth.role_revoke_permission),
         }
+        #: With checks where auth is enabled, without where it is not; so it costs nothing then.
+        self._do = dict(self._plain)
 
     def first_time(self, session: int, number: int) -> bool:
         """Whether a batch is new; False where it is a second copy, proposed again while a leader was lost.
@@ -108,6 +131,9 @@ class State:
         self.alarms = set(meta.alarms)
         self.sessions = {session: deque(numbers, maxlen=SESSION_WINDOW) for session, numbers in meta.sessions}
         self.published = {member: (name, tuple(urls)) for member, name, urls in meta.published}
+        self.auth.restore(meta.auth)
+        self.tokens.restore(meta.tokens)
+        self._enforce()
         self._events = []
 
     def describe(self, index: int, term: int) -> Meta:
@@ -121,6 +147,8 @@ class State:
             alarms=sorted(self.alarms),
             sessions=[(session, list(numbers)) for session, numbers in self.sessions.items()],
             published=[(member, name, list(urls)) for member, (name, urls) in self.published.items()],
+            auth=self.auth.describe(),
+            tokens=self.tokens.describe(),
         )
 
     @property
@@ -167,6 +195,56 @@ class State:
             self.alarms.discard(alarm)
             changed = [alarm]
         return alarm_body(changed)
+
+    # Users and roles.
+
+    def _attributed(self, request: Attributed) -> bytes:
+        if self.auth.enabled:
+            self.guard.check(Who(request.user, request.revision), request.kind, request.request)
+        return self._plain[request.kind](request.request)
+
+    def _enforce(self) -> None:
+        """From here on, and in place (within a batch too), operations that no user's name stands on are refused, or not any more."""
+        for kind in self.guard.kinds:
+            self._do[kind] = partial(self._anonymous, kind) if self.auth.enabled else self._plain[kind]
+
+    def _anonymous(self, kind: int, request: Any) -> bytes:
+        self.guard.check(NOBODY, kind, request)
+        return self._plain[kind](request)
+
+    def _auth_enable(self, request: object) -> bytes:
+        self.auth.enable()
+        self._enforce()
+        return b""
+
+    def _auth_disable(self, request: object) -> bytes:
+        self.auth.disable()
+        self.tokens.clear()
+        self._enforce()
+        return b""
+
+    def _authenticate(self, request: pb.AuthenticateRequest) -> bytes:
+        self.auth.password_of(request.name)
+        self.tokens.add(request.password, request.name)
+        return b""
+
+    def _user_delete(self, request: pb.AuthUserDeleteRequest) -> None:
+        self.auth.user_delete(request)
+        self.tokens.forget(request.name)
+
+    def _user_change_password(self, request: pb.AuthUserChangePasswordRequest) -> None:
+        self.auth.user_change_password(request)
+        self.tokens.forget(request.name)
+
+
+def _silent(call: Callable[[Any], None]) -> Callable[[Any], bytes]:
+    """For what is answered by a header alone."""
+
+    def done(request: Any) -> bytes:
+        call(request)
+        return b""
+
+    return done
 
 
 def alarm_body(alarms: Iterable[tuple[int, int]]) -> bytes:

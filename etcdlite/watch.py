@@ -130,8 +130,7 @@ class Hub:
         elif len(stream.watchers) >= MAX_WATCHES_PER_STREAM:
             reason = "etcdserver: too many watches on this stream"
         if reason:
-            refusal = pb.WatchResponse(watch_id=NO_WATCH, created=True, canceled=True, cancel_reason=reason)
-            stream.push(self._header() + refusal.SerializeToString())
+            self.refuse(stream, reason)
             return
         watcher = Watcher(request.watch_id or stream.new_id(), request, stream)
         stream.watchers[watcher.id] = watcher
@@ -145,6 +144,11 @@ class Hub:
             self._join(watcher)
         else:
             heapq.heappush(self._future, (watcher.next_revision, next(self._order), watcher))
+
+    def refuse(self, stream: Stream, reason: str) -> None:
+        """A watch is not begun."""
+        refusal = pb.WatchResponse(watch_id=NO_WATCH, created=True, canceled=True, cancel_reason=reason)
+        stream.push(self._header() + refusal.SerializeToString())
 
     def cancel(self, stream: Stream, watch_id: int) -> None:
         """End a watch; unknown ones are ignored, since a cancellation may cross the server's own."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from kubeling.etcdlite.errors import NO_LEADER
+from kubeling.etcdlite.access import Access
+from kubeling.etcdlite.errors import NO_LEADER, EtcdError
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.rpc import Context, Messages, Service, both_streams, header, service
 from kubeling.etcdlite.watch import MAX_QUEUED_BYTES, Stream
@@ -12,13 +13,20 @@ from kubeling.proto import etcd_pb2 as pb
 
 #: How often a watch that asked for progress notifications and had no events is told the current revision (etcd's default).
 PROGRESS_SECONDS = 600.0
+#: The codes as they are spelt where etcd puts an error into words.
+_GO_NAMES = {
+    "INVALID_ARGUMENT": "InvalidArgument",
+    "PERMISSION_DENIED": "PermissionDenied",
+    "UNAUTHENTICATED": "Unauthenticated",
+    "UNAVAILABLE": "Unavailable",
+}
 
 
-def handler(member: Member) -> Service:
+def handler(member: Member, access: Access) -> Service:
     """The Watch service of `member`."""
 
     async def watch(incoming: Messages, context: Context) -> None:
-        await _Served(member, context).run(incoming)
+        await _Served(member, access, context).run(incoming)
 
     return service("etcdserverpb.Watch", {"Watch": both_streams(watch)})
 
@@ -26,8 +34,9 @@ def handler(member: Member) -> Service:
 class _Served:
     """One client's stream of watches."""
 
-    def __init__(self, member: Member, context: Context) -> None:
+    def __init__(self, member: Member, access: Access, context: Context) -> None:
         self._member = member
+        self._access = access
         self._hub = member.hub
         self._context = context
         self._loop = asyncio.get_running_loop()
@@ -49,7 +58,7 @@ class _Served:
             self._member.needs_leader.add(lose_leader)
         try:
             async for raw in incoming:
-                self._handle(pb.WatchRequest.FromString(raw))
+                await self._handle(pb.WatchRequest.FromString(raw))
             await self._loop.create_future()
         except asyncio.CancelledError:
             if not self._leaderless:
@@ -61,14 +70,27 @@ class _Served:
             self._timer.cancel()
             self._hub.close(self._stream)
 
-    def _handle(self, request: pb.WatchRequest) -> None:
+    async def _handle(self, request: pb.WatchRequest) -> None:
         kind = request.WhichOneof("request_union")
         if kind == "create_request":
-            self._hub.create(self._stream, request.create_request)
+            create = request.create_request
+            try:
+                await self._check(create)
+            except EtcdError as error:
+                self._hub.refuse(self._stream, f"rpc error: code = {_GO_NAMES.get(error.code, error.code)} desc = {error.text}")
+            else:
+                self._hub.create(self._stream, create)
         elif kind == "cancel_request":
             self._hub.cancel(self._stream, request.cancel_request.watch_id)
         elif kind == "progress_request":
             self._hub.progress(self._stream)
+
+    async def _check(self, create: pb.WatchCreateRequest) -> None:
+        """Raises unless the caller may read what it wants to watch. What it is told later is not checked again, as in etcd."""
+        access = self._access
+        if access.auth.enabled:
+            wanted = pb.RangeRequest(key=create.key or b"\x00", range_end=create.range_end)
+            access.guard.range(await access.identify(self._context), wanted)
 
     def _drain(self) -> None:
         """Send what is queued and there is room for; then see to those that lag, a piece in each turn of the loop."""

@@ -72,9 +72,13 @@ class Member:
             while True:
                 if self._process is not None and self._process.returncode is not None:
                     raise AssertionError(f"{self.name} ended with {self._process.returncode}:\n{self.log}")
-                with contextlib.suppress(grpc.aio.AioRpcError):
+                try:
                     await self.kv.Range(pb.RangeRequest(key=b"\x00"), timeout=2, wait_for_ready=True)
                     return
+                except grpc.aio.AioRpcError as error:
+                    # With auth enabled: it has looked who asks, so it is there.
+                    if error.details() == "etcdserver: user name is empty":
+                        return
 
     async def connect(self) -> None:
         if self.channel is not None:

@@ -310,4 +310,4 @@ async def test_etcdctl_works(member: Member) -> None:
 async def test_client_api_of_auth_says_that_it_is_off(member: Member) -> None:
     auth = rpc.AuthStub(member.channel)
     assert not (await auth.AuthStatus(pb.AuthStatusRequest())).enabled
-    assert (await refused(auth.AuthEnable(pb.AuthEnableRequest())))[0] == "UNIMPLEMENTED"
+    assert (await refused(auth.AuthEnable(pb.AuthEnableRequest())))[0] == "FAILED_PRECONDITION"
