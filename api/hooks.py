@@ -27,8 +27,13 @@ def all_but_metadata(obj: Object) -> Any:
     return {**{key: value for key, value in obj.items() if key != "metadata"}, "labels": metadata_of(obj).get("labels") or {}}
 
 
+def all_but_identity(obj: Object) -> Any:
+    """Custom resources without a door for their status."""
+    return {key: value for key, value in obj.items() if key not in ("metadata", "apiVersion", "kind")}
+
+
 def all_but_status(obj: Object) -> Any:
-    """Custom resources."""
+    """Custom resources with one."""
     return {key: value for key, value in obj.items() if key not in ("metadata", "status", "apiVersion", "kind")}
 
 
@@ -262,6 +267,31 @@ def _resized(container: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any
     return {**container, **{field: wanted[field] for field in ("resources", "resizePolicy") if field in wanted}}
 
 
+def _storage_versions(definition: Object) -> list[str]:
+    return [each.get("name") or "" for each in spec_of(definition).get("versions") or () if each.get("storage")]
+
+
+def _create_definition(definition: Object, now: datetime) -> None:
+    """A CustomResourceDefinition has stored nothing yet but in its storage version, and no names yet."""
+    names = {"plural": "", "kind": ""}
+    definition["status"] = {"conditions": [], "acceptedNames": names, "storedVersions": _storage_versions(definition)}
+
+
+def _update_definition(new: Object, old: Object) -> None:
+    """A new storage version joins those in which objects may be stored."""
+    status = dict(status_of(new))
+    stored = list(status.get("storedVersions") or ())
+    status["storedVersions"] = stored + [each for each in _storage_versions(new) if each not in stored]
+    new["status"] = status
+
+
+def _delete_definition(definition: Object, now: datetime) -> None:
+    """The objects go first."""
+    from kubeling.api.structural import conditions
+
+    conditions.begin_termination(definition, now)
+
+
 SUBRESOURCES: dict[str, Callable[[Object, Object], None]] = {
     "approval": _approval,
     "finalize": _finalize,
@@ -288,11 +318,14 @@ CREATE: dict[Resource, Callable[[Object, datetime], None]] = {
     resources.CERTIFICATE_SIGNING_REQUESTS: _empty_status,
     resources.HORIZONTAL_POD_AUTOSCALERS: _autoscaler_status,
     resources.HORIZONTAL_POD_AUTOSCALERS_V1: _autoscaler_status,
+    resources.CUSTOM_RESOURCE_DEFINITIONS: _create_definition,
 }
+DELETE: dict[Resource, Callable[[Object, datetime], None]] = {resources.CUSTOM_RESOURCE_DEFINITIONS: _delete_definition}
 UPDATE: dict[Resource, Callable[[Object, Object], None]] = {
     resources.NAMESPACES: _update_namespace,
     resources.SERVICES: _update_service,
     resources.SECRETS: _update_secret,
+    resources.CUSTOM_RESOURCE_DEFINITIONS: _update_definition,
 }
 STATUS_UPDATE: dict[Resource, Callable[[Object, Object], None]] = {
     resources.PODS: _pod_status,

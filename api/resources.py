@@ -236,6 +236,16 @@ VALIDATING_ADMISSION_POLICY_BINDINGS = _r(
     namespaced=False,
     categories=_API,
 )
+CUSTOM_RESOURCE_DEFINITIONS = _r(
+    "apiextensions.k8s.io/v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    "crd crds",
+    STATUS,
+    namespaced=False,
+    categories=_API,
+    storage_group="apiextensions.k8s.io",
+)
 FLOW_SCHEMAS = _r("flowcontrol.apiserver.k8s.io/v1", "flowschemas", "FlowSchema", "", STATUS, namespaced=False)
 PRIORITY_LEVEL_CONFIGURATIONS = _r(
     "flowcontrol.apiserver.k8s.io/v1", "prioritylevelconfigurations", "PriorityLevelConfiguration", "", STATUS, namespaced=False

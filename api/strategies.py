@@ -41,6 +41,8 @@ class Strategy:
     on_create: Callable[[Object, datetime], None] | None = None
     on_update: Callable[[Object, Object], None] | None = None
     on_status_update: Callable[[Object, Object], None] | None = None
+    #: Called when an object is marked as being deleted, to put finalizers on it.
+    on_delete: Callable[[Object, datetime], None] | None = None
     selectable: Selectable | None = None
 
     @property
@@ -221,6 +223,7 @@ _GENERATION: dict[Resource, Callable[[Object], Any]] = {
     resources.FLOW_SCHEMAS: hooks.spec_only,
     resources.PRIORITY_LEVEL_CONFIGURATIONS: hooks.spec_only,
     resources.PRIORITY_CLASSES: lambda obj: None,
+    resources.CUSTOM_RESOURCE_DEFINITIONS: hooks.spec_only,
 }
 
 
@@ -239,16 +242,19 @@ def strategy_of(resource: Resource) -> Strategy:
         on_create=hooks.CREATE.get(resource),
         on_update=hooks.UPDATE.get(resource),
         on_status_update=hooks.STATUS_UPDATE.get(resource),
+        on_delete=hooks.DELETE.get(resource),
         selectable=SELECTABLE.get(resource),
     )
 
 
 def custom_strategy(resource: Resource, selectable: Selectable | None = None) -> Strategy:
-    """The strategy of a custom resource: generation over everything but metadata and status, PUT needs a resourceVersion."""
+    """The strategy of a custom resource. PUT needs a resourceVersion; the generation counts changes of everything but the metadata, and but the status
+    where that has a door of its own.
+    """
     return Strategy(
         resource,
         has_generation=True,
-        generation_of=hooks.all_but_status,
+        generation_of=hooks.all_but_status if resource.subresource("status") else hooks.all_but_identity,
         allow_unconditional_update=False,
         on_status_update=hooks.keep_metadata,
         selectable=selectable,

@@ -70,6 +70,8 @@ class Front:
                 served = self._context.kinds.find(info.group, info.version, info.resource)
                 await self._authorize(request)
                 if served is None:
+                    served = await self._context.definitions.find(info.group, info.version, info.resource)
+                if served is None:
                     raise errors.no_such_path()
                 if long:
                     gauge = metrics.LONG_RUNNING.labels(*_labels(request, served))
@@ -115,6 +117,8 @@ class Front:
 
     async def _resource(self, request: Request, served: Served) -> None:
         info, resource = request.info, served.resource
+        if served.deprecation:
+            request.warn(served.deprecation)
         if resource.namespaced and not info.namespace and (info.name or request.verb == "create"):
             raise errors.no_such_path()
         if not resource.namespaced and info.namespace and resource.plural != "namespaces":
@@ -144,6 +148,7 @@ class Front:
         if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
             if method not in ("GET", "HEAD"):
                 raise errors.method_not_allowed("", "", method.lower())
+            await self._context.definitions.refresh()
             await self._discovery.serve(request)
             return
         await self._pages(request.scope, request.receive, _counting(request))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kubeling.apiserver.authz.rbac import Rbac
     from kubeling.apiserver.cache.hub import Hub
     from kubeling.apiserver.config import Config
+    from kubeling.apiserver.custom.definitions import Definitions
     from kubeling.apiserver.kubelet import KubeletDialer
     from kubeling.apiserver.outbound import Caller
     from kubeling.apiserver.registry.kinds import Kinds
@@ -38,6 +39,7 @@ class Context:
     kv: KV
     hub: Hub
     kinds: Kinds
+    definitions: Definitions
     authenticator: Authenticator
     authorizer: Authorizer
     #: None where the authorization mode does without.

@@ -7,7 +7,7 @@ takes an object apart by the older version's names and loses nothing: what v1 of
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import orjson
 
@@ -21,22 +21,56 @@ _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
 _BEHAVIOR = "autoscaling.alpha.kubernetes.io/behavior"
 
 
+class Custom(Protocol):
+    """A served custom resource: the pipeline sees its objects in the version that the client speaks, not in the stored one."""
+
+    async def to_served(self, objs: list[Object]) -> list[Object]:
+        """Stored objects in the served version."""
+
+    async def to_stored(self, obj: Object) -> Object:
+        """An object of the served version in the stored one."""
+
+    def renamed(self, obj: Object) -> Object:
+        """An object of another version in the served one, where that takes no more than another apiVersion."""
+
+
+async def present(served: Served, objs: list[Object]) -> list[Object]:
+    """Stored objects in the served version."""
+    if not served.is_builtin:
+        return await cast(Custom, served).to_served(objs)
+    return [from_storage(served, each) for each in objs] if served.converts else objs
+
+
+async def opened(served: Served, obj: Object) -> Object:
+    """A stored object as the pipeline wants it: in the stored version, but for custom resources."""
+    return obj if served.is_builtin else (await cast(Custom, served).to_served([obj]))[0]
+
+
+async def closed(served: Served, obj: Object) -> Object:
+    """What the pipeline made, in the stored version."""
+    return obj if served.is_builtin else await cast(Custom, served).to_stored(obj)
+
+
 def from_storage(served: Served, obj: Object) -> Object:
-    """A stored object in the served version."""
+    """A stored object of a built-in kind in the served version; custom resources have been :func:`opened`."""
+    if not served.is_builtin:
+        return cast(Custom, served).renamed(obj)
     if not served.converts:
         return obj
     return _CONVERSIONS[served.stored.group_version, served.resource.group_version](obj)
 
 
 def to_storage(served: Served, obj: Object) -> Object:
-    """A client's object in the stored version."""
-    if not served.converts:
+    """A client's object as the pipeline wants it."""
+    if not served.converts or not served.is_builtin:
         return obj
     return _CONVERSIONS[served.resource.group_version, served.stored.group_version](obj)
 
 
 def field_selector(served: Served, selector: FieldSelector) -> FieldSelector:
     """A selector over the served version's fields as one over the stored version's."""
+    if not served.is_builtin:
+        return selector
     return FieldSelector(tuple(FieldRequirement(_field(each.field), each.value, each.negated) for each in selector.requirements))
 
 

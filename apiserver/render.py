@@ -38,7 +38,7 @@ def many(output: Output, served: Served, items: Sequence[Object], metadata: Obje
         kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{output.version}"
         made = {"kind": kind, "apiVersion": version, "metadata": metadata, "items": [partial(output, each) for each in items]}
     else:
-        made = {"kind": resource.kind + "List", "apiVersion": resource.group_version, "metadata": metadata, "items": list(items)}
+        made = {"kind": served.list_kind, "apiVersion": resource.group_version, "metadata": metadata, "items": list(items)}
     return serialize(output, made)
 
 
@@ -51,7 +51,7 @@ def partial(output: Output, obj: Object) -> Object:
 def table(output: Output, served: Served, items: Sequence[Object], metadata: Object, include: str, now: datetime) -> Object:
     """A meta.k8s.io Table; rows carry the metadata, the whole object, or nothing, as `include` says."""
     chosen: Include = "Object" if include == "Object" else "None" if include == "None" else "Metadata"
-    made = printers.table(items, served.resource, now, chosen, metadata=metadata)
+    made = printers.table(items, served.resource, now, chosen, metadata=metadata, printer=served.printer)
     if output.version != "v1":
         made["apiVersion"] = f"meta.k8s.io/{output.version}"
     return made

@@ -22,6 +22,9 @@ from kubeling.apiserver.cache.cache import Cache
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.config import Config
 from kubeling.apiserver.context import Context
+from kubeling.apiserver.custom.controller import Controller
+from kubeling.apiserver.custom.conversion import Renaming
+from kubeling.apiserver.custom.definitions import Definitions
 from kubeling.apiserver.discovery import Discovery
 from kubeling.apiserver.handlers import watch
 from kubeling.apiserver.health import Pages
@@ -65,12 +68,16 @@ async def run(
     more_roles = reconcile.load(config.rbac_bootstrap_file)
     context = _context(config, client, clock, source or random.SystemRandom())
     allocator = _allocator(context)
-    front = Front(context, Discovery(context), Pages(context))
+    discovery = Discovery(context)
+    context.definitions.on_kinds.append(discovery.changed)
+    front = Front(context, discovery, Pages(context))
     certificates = ClientCertificates(config.client_ca_file, clock) if config.client_ca_file else None
     server = Server(front, tls, certificates)
     try:
         async with Supervisor(clock) as parts:
             parts.start("hub", context.hub.run)
+            parts.start("definitions", context.definitions.run)
+            parts.start("kinds", Controller(context.definitions, context.kinds, clock).run)
             parts.start("bookmarks", lambda: watch.bookmarks(context))
             parts.start("compaction", lambda: compaction.run(context.kv, clock, config.compaction_seconds))
             parts.start("repair", lambda: _repair(context, allocator))
@@ -121,6 +128,7 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
         kv=kv,
         hub=hub,
         kinds=kinds,
+        definitions=Definitions(kinds, lambda definition: Renaming()),
         authenticator=Authenticator(
             tokens, issuer.audiences if issuer else (), authorizer=authorization.authorizer, anonymous=config.anonymous_auth
         ),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from kubeling.api.apply.fieldset import SELF, FieldSet
-from kubeling.api.apply.walk import element_key, granular, member_schema
+from kubeling.api.apply.walk import divisible, element_key, member_schema
 from kubeling.api.errors import FieldError, duplicate_value, required_value
 from kubeling.api.schema import Schema
 
 
 def merge(live: Any, applied: Any, schema: Schema | None) -> Any:
     """The two as one: the applied value wins wherever there is one. Parts are shared with the arguments."""
-    if schema is None or not granular(schema) or type(live) is not type(applied):
+    if schema is None or not divisible(applied, schema) or type(live) is not type(applied):
         return applied
     if isinstance(applied, dict):
         merged = dict(live)
@@ -44,7 +44,7 @@ def _merge_list(live: list[Any], applied: list[Any], schema: Schema) -> list[Any
 
 def prune(obj: Any, dropped: FieldSet, kept: FieldSet, schema: Schema | None) -> Any:
     """Take out the paths of `dropped` that nothing in `kept` is at or below. What no manager ever owned goes only with its parent."""
-    if schema is None or not granular(schema) or not dropped:
+    if schema is None or not divisible(obj, schema) or not dropped:
         return obj
     if isinstance(obj, dict):
         return _prune_map(obj, dropped, kept, schema)
@@ -89,7 +89,7 @@ def strip_nulls(value: Any) -> Any:
 
 def check_keys(value: Any, schema: Schema | None, path: str = "") -> list[FieldError]:
     """Keyed lists whose elements lack a key, or name one twice: they cannot be merged."""
-    if schema is None or not granular(schema):
+    if schema is None or not divisible(value, schema):
         return []
     found: list[FieldError] = []
     if isinstance(value, dict):

@@ -37,12 +37,20 @@ def granular(schema: Schema | None) -> bool:
     return schema.type in ("object", "map") or (schema.type == "list" and schema.list_type != "atomic")
 
 
+def divisible(value: Any, schema: Schema | None) -> bool:
+    """Whether this value can be owned in parts. What no schema describes passes for a map, whatever it is."""
+    if not granular(schema):
+        return False
+    return isinstance(value, list) if schema is not None and schema.type == "list" else isinstance(value, dict)
+
+
 def member_schema(schema: Schema, name: str) -> Schema | None:
     """The schema of a member of an object or map."""
     if schema.type == "map":
         return schema.element
     found = schema.fields.get(name)
-    return found.target() if found is not None else None
+    # Of a custom resource's object, `element` is the schema of the members that have no name of their own.
+    return found.target() if found is not None else schema.element
 
 
 def element_key(schema: Schema, item: Any) -> str | None:
@@ -71,7 +79,7 @@ def fields_of(obj: Any, schema: Schema | None, containers: bool = False) -> Fiel
     """The set of an object's fields (nulls left out). With `containers` the optional objects, maps and lists on the way are in it themselves, as
     they are for one who made them by create or update; list elements always are.
     """
-    if schema is None or not granular(schema):
+    if schema is None or not divisible(obj, schema):
         return EMPTY
     node: FieldSet = {}
     if isinstance(obj, dict):
@@ -79,7 +87,7 @@ def fields_of(obj: Any, schema: Schema | None, containers: bool = False) -> Fiel
             if value is None:
                 continue
             inner = member_schema(schema, name)
-            if not value or not isinstance(value, (dict, list)) or not granular(inner):
+            if not value or not divisible(value, inner):
                 node["f:" + name] = EMPTY
                 continue
             child = fields_of(value, inner, containers)
@@ -122,7 +130,7 @@ def diff(old: Any, new: Any, schema: Schema | None) -> tuple[FieldSet, FieldSet]
     """(what `new` adds or changes, what it lacks). A leaf of the second stands for everything below it."""
     changed: FieldSet = {}
     removed: FieldSet = {}
-    if schema is not None and granular(schema):
+    if schema is not None and divisible(new, schema):
         _diff(old, new, schema, changed, removed)
     return changed, removed
 
@@ -158,8 +166,8 @@ def _by_key(schema: Schema, items: list[Any]) -> dict[str, Any]:
 def _diff_one(
     element: str, before: Any, value: Any, schema: Schema | None, optional: bool, changed: FieldSet, removed: FieldSet
 ) -> None:
-    if before is None or type(before) is not type(value) or schema is None or not granular(schema) or not value:
-        child = fields_of(value, schema, True) if isinstance(value, (dict, list)) and granular(schema) else EMPTY
+    if before is None or type(before) is not type(value) or schema is None or not divisible(value, schema) or not value:
+        child = fields_of(value, schema, True)
         changed[element] = {SELF: EMPTY, **child} if child and optional else child
         return
     more, fewer = diff(before, value, schema)

@@ -19,13 +19,14 @@ UNKNOWN = "<unknown>"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column. With `wide` it is only shown by `-o wide`."""
+    """A column. With `wide`, or another priority than 0, it is only shown by `-o wide`."""
 
     name: str
     description: str
     type: str = "string"
     format: str = ""
     wide: bool = False
+    priority: int = 0
 
     def definition(self) -> dict[str, Any]:
         """The entry of `columnDefinitions`."""
@@ -34,7 +35,7 @@ class Column:
             "type": self.type,
             "format": self.format,
             "description": self.description,
-            "priority": 1 if self.wide else 0,
+            "priority": 1 if self.wide else self.priority,
         }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from kubeling.api import errors
-from kubeling.apiserver.cache.entry import Entry, Fields, head_of, make_entry
+from kubeling.apiserver.cache.entry import Entry, Fields, Settle, head_of, make_entry
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.cache.watcher import Event, Watcher
 from kubeling.apiserver.storage.errors import Compacted
@@ -45,9 +45,11 @@ class Cache:
         hub: Hub,
         clock: Clock,
         trigger: str = "",
+        settle: Settle | None = None,
     ) -> None:
         self.prefix = prefix
         self.kind = kind
+        self.settle = settle
         self.head = head_of(api_version, kind)
         self.fields = fields
         self._kv = kv
@@ -140,7 +142,7 @@ class Cache:
                 missed = self._hub.since(self.prefix, page.revision)
             # Where that was too far back already, the newest state will do.
             revision = 0
-        entries = {each.key: make_entry(each.key, each.value, each.revision, self.head, self.fields) for each in page.items}
+        entries = {each.key: self.make(each.key, each.value, each.revision) for each in page.items}
         self._entries = entries
         self._keys = sorted(entries)
         self._history.clear()
@@ -157,7 +159,23 @@ class Cache:
         for watcher in self.watchers():
             watcher.close(line)
 
+    def renew(self, api_version: str, fields: Fields, settle: Settle | None) -> None:
+        """The stored form of the kind has changed: end the watches, and load again when next used."""
+        self.head, self.fields, self.settle = head_of(api_version, self.kind), fields, settle
+        self.end()
+
+    def end(self) -> None:
+        """Forget everything and end the watches; their clients go on where they were, if there is still anything."""
+        self._loaded = False
+        self._epoch += 1
+        for watcher in self.watchers():
+            watcher.close()
+
     # Changes
+
+    def make(self, key: str, raw: bytes, revision: int) -> Entry:
+        """An entry from what the store holds."""
+        return make_entry(key, raw, revision, self.head, self.fields, self.settle)
 
     def apply(self, events: Sequence[Any]) -> None:
         if not self._loaded:
@@ -170,7 +188,7 @@ class Cache:
             key = kv.key.decode()
             previous = self._entries.get(key)
             if change.type == 0:
-                entry = make_entry(key, kv.value, kv.mod_revision, self.head, self.fields)
+                entry = self.make(key, kv.value, kv.mod_revision)
                 if previous is None:
                     insort(self._keys, key)
                 self._entries[key] = entry

@@ -14,6 +14,8 @@ import orjson
 Object = dict[str, Any]
 #: From a decoded object to the fields that field selectors may name.
 Fields = Callable[[Object], Mapping[str, str]]
+#: Brings a stored object, in place, into the form that is served; says whether anything changed.
+Settle = Callable[[Object], bool]
 
 
 def head_of(api_version: str, kind: str) -> bytes:
@@ -42,11 +44,14 @@ def decode(raw: bytes, revision: int) -> Object:
 
 
 class Entry:
-    """The newest (or, in an event, the previous) state of one object."""
+    """The newest (or, in an event, the previous) state of one object. `altered`: the store holds it in another form."""
 
-    __slots__ = ("fields", "key", "labels", "raw", "revision")
+    __slots__ = ("altered", "fields", "key", "labels", "raw", "revision")
 
-    def __init__(self, key: str, raw: bytes, revision: int, labels: Mapping[str, str], fields: Mapping[str, str]) -> None:
+    def __init__(
+        self, key: str, raw: bytes, revision: int, labels: Mapping[str, str], fields: Mapping[str, str], altered: bool = False
+    ) -> None:
+        self.altered = altered
         self.key = key
         self.raw = raw
         self.revision = revision
@@ -66,10 +71,11 @@ class Entry:
         return decode(self.raw, self.revision)
 
 
-def make_entry(key: str, raw: bytes, revision: int, head: bytes, fields: Fields) -> Entry:
-    """An entry from what the store holds; a value with another layout (written by other hands) is encoded anew."""
+def make_entry(key: str, raw: bytes, revision: int, head: bytes, fields: Fields, settle: Settle | None = None) -> Entry:
+    """An entry from what the store holds; a value with another layout (written by other hands), or of an older schema, is encoded anew."""
     obj = orjson.loads(raw)
-    if not raw.startswith(head):
+    altered = settle is not None and settle(obj)
+    if altered or not raw.startswith(head):
         raw = encode(obj)
     metadata = obj["metadata"]
-    return Entry(key, raw, revision, metadata.get("labels") or {}, fields(obj))
+    return Entry(key, raw, revision, metadata.get("labels") or {}, fields(obj), altered)

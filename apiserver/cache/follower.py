@@ -26,6 +26,8 @@ class Follower(Watcher):
         self._apply = apply
         self._reset = asyncio.Event()
         self._reset.set()
+        #: Set once the content was there for the first time.
+        self.loaded = asyncio.Event()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -48,6 +50,7 @@ class Follower(Watcher):
         self._reset.clear()
         self._replace(self._cache.entries())
         self._cache.attach(self)
+        self.loaded.set()
 
     def offer(self, event: Event) -> None:
         self._apply(event)
@@ -60,3 +63,10 @@ class Follower(Watcher):
 
     def close(self, farewell: bytes | None = None) -> None:
         self._reset.set()
+
+
+async def follow(followers: Iterable[Follower]) -> None:
+    """Run them all until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for each in followers:
+            group.create_task(each.run())

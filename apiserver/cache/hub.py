@@ -89,6 +89,10 @@ class Hub:
         """Events whose key begins with `prefix` (`/registry/pods/`) go to `subscriber` from the next response on."""
         self._subscribers[prefix] = subscriber
 
+    def unsubscribe(self, prefix: str) -> None:
+        """The kind is gone."""
+        self._subscribers.pop(prefix, None)
+
     async def wait_for(self, revision: int, seconds: float) -> bool:
         """Until the hub has seen `revision`; False after `seconds`."""
         if self._revision >= revision:

@@ -5,6 +5,7 @@ What is odd about a body (unknown and duplicate fields) is refused, told in a Wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kubeling.api import errors
@@ -45,7 +46,15 @@ def field_validation(request: Request) -> str:
 
 async def read_object(request: Request, served: Served) -> Object:
     """An object of the kind that is served here. Raises 400, 413, 415."""
-    return await read_kind(request, served.resource.group_version, served.resource.kind)
+    if served.is_builtin:
+        return await read_kind(request, served.resource.group_version, served.resource.kind)
+    mode = field_validation(request)
+    form = _FORMS.get(media_type(request))
+    raw = await request.body()
+    if form is None or form == "protobuf" or raw.startswith(_PROTOBUF_MAGIC):
+        raise errors.unsupported_media_type((JSON, YAML))
+    obj, duplicates = parse(raw, form, mode != "Ignore")
+    return check_served(request, served, obj, duplicates)
 
 
 async def read_kind(request: Request, api_version: str, kind: str) -> Object:
@@ -70,15 +79,31 @@ def parse(raw: bytes, form: str, find_duplicates: bool) -> tuple[Any, list[str]]
 
 def check_object(request: Request, served: Served, obj: Any) -> Object:
     """What a patch made, as an object of its kind."""
-    return check_kind(request, served.resource.group_version, served.resource.kind, obj, ())
+    return check_served(request, served, obj, ())
+
+
+def check_served(request: Request, served: Served, obj: Any, duplicates: Any) -> Object:
+    """Check that `obj` is of the served kind; warn of what is odd about it, or refuse."""
+    return _checked(request, served.resource.group_version, served.resource.kind, obj, duplicates, served.decode)
 
 
 def check_kind(request: Request, api_version: str, kind: str, obj: Any, duplicates: Any) -> Object:
-    """Check that `obj` is of the kind; warn of what is odd about it, or refuse."""
+    """The same for a kind that is built in."""
+
+    def as_kind(value: Any, *, strict: bool, duplicates: Any) -> tuple[Object, list[str]]:
+        return decode(value, api_version, kind, strict=strict, duplicates=duplicates)
+
+    return _checked(request, api_version, kind, obj, duplicates, as_kind)
+
+
+Decoder = Callable[..., tuple[Object, list[str]]]
+
+
+def _checked(request: Request, api_version: str, kind: str, obj: Any, duplicates: Any, decoder: Decoder) -> Object:
     mode = field_validation(request)
     if isinstance(obj, dict):
         check_names(obj, api_version, kind)
-    checked, problems = decode(obj, api_version, kind, strict=mode == "Strict", duplicates=duplicates)
+    checked, problems = decoder(obj, strict=mode == "Strict", duplicates=duplicates)
     if mode == "Warn":
         for problem in problems:
             request.warn(problem)

@@ -27,7 +27,7 @@ async def respond_stored(request: Request, served: Served, stored: Stored | Entr
     if output.plain and not served.converts and stored.revision:
         await request.respond(with_revision(stored.raw, store_of(served).head, stored.revision), status)
         return
-    await respond_object(request, served, convert.from_storage(served, stored_object(stored)), status)
+    await respond_object(request, served, (await convert.present(served, [stored_object(stored)]))[0], status)
 
 
 async def respond_object(request: Request, served: Served, obj: dict[str, Any], status: int = 200) -> None:

@@ -59,7 +59,7 @@ async def deletecollection(context: Context, request: Request, served: Served) -
         deleted.append(convert.from_storage(served, obj))
     resource = served.resource
     answer = {
-        "kind": resource.kind + "List",
+        "kind": served.list_kind,
         "apiVersion": resource.group_version,
         "metadata": result.metadata(),
         "items": deleted,
@@ -77,6 +77,7 @@ async def delete_object(
     last: dict[str, Object] = {}
 
     async def mutate(obj: Object) -> Change:
+        obj = await convert.opened(served, obj)
         _check_preconditions(served, name, obj, options)
         sent = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", **options}
         attributes = Attributes("DELETE", served.resource, "", namespace, name, request.user, None, obj, dry_run, sent, request)
@@ -85,6 +86,8 @@ async def delete_object(
         last["obj"] = obj
         metadata = obj["metadata"]
         already = bool(metadata.get("deletionTimestamp"))
+        if not already and strategy.on_delete is not None:
+            strategy.on_delete(obj, context.clock.now())
         grace = strategy.grace_period(obj, options.get("gracePeriodSeconds"))
         finalizers = _finalizers(served, metadata.get("finalizers") or [], options)
         held = grace > 0 or finalizers or _is_namespace(served, obj)
@@ -99,7 +102,7 @@ async def delete_object(
             obj.setdefault("status", {})["phase"] = "Terminating"
         if already and pipeline.is_finished(served, obj):
             return await pipeline.removal(served, obj)
-        return Change(obj)
+        return Change(await convert.closed(served, obj))
 
     result = await store.change(namespace, name, mutate, dry_run=dry_run)
     obj = last["obj"]

@@ -65,7 +65,7 @@ async def _apply(context: Context, request: Request, served: Served, options: Op
     info, version = request.info, served.resource.group_version
     form = "json" if raw.lstrip()[:1] == b"{" else "yaml"
     value, duplicates = body.parse(raw, form, body.field_validation(request) != "Ignore")
-    applied = body.check_kind(request, version, served.resource.kind, value, duplicates)
+    applied = body.check_served(request, served, value, duplicates)
     name = (applied.get("metadata") or {}).get("name")
     if name and name != info.name:
         raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({info.name})")

@@ -10,7 +10,7 @@ import orjson
 
 from kubeling.api import errors, fields, labels
 from kubeling.apiserver import convert, render
-from kubeling.apiserver.cache.entry import Entry, make_entry
+from kubeling.apiserver.cache.entry import Entry
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers.common import respond_stored, store_of
 from kubeling.apiserver.registry.kinds import Served
@@ -120,13 +120,13 @@ async def list_(context: Context, request: Request, served: Served) -> None:
     output = request.output
     if output.plain and not served.converts:
         head = store.head
-        # List items carry no apiVersion and kind: what stands before the metadata is left out.
-        inner = b'{"metadata":{'
+        # List items carry no apiVersion and kind, but for custom resources: what stands before the metadata is left out.
+        inner = b'{"metadata":{' if served.is_builtin else head
         items = b",".join([with_revision_under(each.raw, len(head), inner, each.revision) for each in result.entries])
         body = b'%b%b,"items":[%b]}' % (served.list_open, orjson.dumps(result.metadata()), items)
         await request.respond(body)
         return
-    objects = [convert.from_storage(served, each.object()) for each in result.entries]
+    objects = await convert.present(served, [each.object() for each in result.entries])
     body = render.many(output, served, objects, result.metadata(), request.clock.now(), request.query.get("includeObject", ""))
     await request.respond(body, 200, output.content_type)
 
@@ -193,14 +193,13 @@ async def _from_store(store: Store, prefix: str, revision: int, limit: int, matc
     """A past revision, which only the store has. Raises 410 where it is compacted."""
     found: list[Entry] = []
     first = prefix + start if start else ""
-    fields_of = store.cache.fields
     while True:
         page = await store.kv.list(prefix, revision=revision, limit=(limit or 1000) + 1, start=first)
         for at, each in enumerate(page.items):
             if limit and len(found) == limit:
                 rest = page.count - at if matches is None else None
                 return ListResult(found, revision, found[-1].key[len(prefix) :] + "\0", rest)
-            entry = make_entry(each.key, each.value, each.revision, store.head, fields_of)
+            entry = store.cache.make(each.key, each.value, each.revision)
             if matches is None or matches(entry):
                 found.append(entry)
         if not page.more:

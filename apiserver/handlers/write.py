@@ -81,6 +81,7 @@ async def replace(
     last: dict[str, Any] = {}
 
     async def mutate(old: Object) -> Change:
+        old = await convert.opened(served, old)
         new = convert.to_storage(served, compute(convert.from_storage(served, copy_json(old))))
         last["new"] = new
         return await pipeline.prepare_update(context, served, info.namespace, info.name, new, old, options)

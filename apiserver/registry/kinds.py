@@ -5,14 +5,18 @@ Versions of one kind share a store, which holds one of them; the others are conv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from kubeling.api import resources as api_resources
 from kubeling.api.builtin import schema_of
+from kubeling.api.decode import decode
+from kubeling.api.printers.columns import Printer
 from kubeling.api.resources import Resource
 from kubeling.api.schema import Schema
 from kubeling.api.strategies import strategy_of
 from kubeling.apiserver.cache.cache import Cache
+from kubeling.apiserver.cache.entry import Fields, Settle
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.registry.rules import Rules, rules_of
 from kubeling.apiserver.registry.store import Store
@@ -23,17 +27,20 @@ from kubeling.daemon.clock import Clock
 class Served:
     """One resource in one version. `store` is None for what is only ever created and answered, such as reviews."""
 
-    __slots__ = ("_schema", "_stored_schema", "list_open", "resource", "rules", "store", "stored")
+    __slots__ = ("_schema", "_stored_schema", "list_kind", "list_open", "resource", "rules", "store", "stored")
+    #: Told to whoever uses it, in a Warning header.
+    deprecation = ""
 
-    def __init__(self, resource: Resource, stored: Resource, store: Store | None, rules: Rules) -> None:
+    def __init__(self, resource: Resource, stored: Resource, store: Store | None, rules: Rules, list_kind: str = "") -> None:
         self.resource = resource
         self.stored = stored
         self.store = store
         self.rules = rules
         self._schema: Schema | None = None
         self._stored_schema: Schema | None = None
+        self.list_kind = list_kind or f"{resource.kind}List"
         #: How a list of it begins.
-        self.list_open = f'{{"kind":"{resource.kind}List","apiVersion":"{resource.group_version}","metadata":'.encode()
+        self.list_open = f'{{"kind":"{self.list_kind}","apiVersion":"{resource.group_version}","metadata":'.encode()
 
     @property
     def selectable_names(self) -> frozenset[str]:
@@ -64,6 +71,20 @@ class Served:
         """Whether stored objects are of another version than this one."""
         return self.stored is not self.resource
 
+    @property
+    def printer(self) -> Printer | None:
+        """The columns of its Table, None where they go by the kind."""
+        return None
+
+    @property
+    def scale_paths(self) -> tuple[str, str, str] | None:
+        """Where replicas, their actual number and the selector are, None where they are at the usual places."""
+        return None
+
+    def decode(self, obj: Any, *, strict: bool, duplicates: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """A client's object, checked, and what is odd about it: see :func:`kubeling.api.decode.decode`."""
+        return decode(obj, self.resource.group_version, self.resource.kind, strict=strict, duplicates=duplicates)
+
 
 class Kinds:
     """The registry of kinds."""
@@ -76,7 +97,7 @@ class Kinds:
         self._stores: dict[str, Store] = {}
 
     def __iter__(self) -> Iterator[Served]:
-        return iter(self._served.values())
+        return iter(list(self._served.values()))
 
     def add(self, resource: Resource) -> Served:
         """Serve a resource."""
@@ -103,6 +124,27 @@ class Kinds:
         for each in resources:
             self.add(each)
 
+    def put(self, served: Served) -> None:
+        """Serve a custom resource, in place of what was served there."""
+        resource = served.resource
+        self._served[resource.group, resource.version, resource.plural] = served
+
+    def drop(self, resource: Resource) -> None:
+        """Serve a custom resource no more."""
+        self._served.pop((resource.group, resource.version, resource.plural), None)
+
+    def custom_store(self, resource: Resource, prefix: str, fields: Fields, settle: Settle | None) -> Store:
+        """A store for custom resources of which `resource` is the stored version."""
+        cache = Cache(prefix, resource.group_version, resource.kind, fields, self._kv, self._hub, self._clock, settle=settle)
+        made = self._stores[prefix] = Store(resource, prefix, self._kv, cache, self._clock)
+        return made
+
+    def drop_store(self, store: Store) -> None:
+        """The kind is gone: its watches end."""
+        self._stores.pop(store.prefix, None)
+        self._hub.unsubscribe(store.prefix)
+        store.cache.end()
+
     def find(self, group: str, version: str, plural: str) -> Served | None:
         """What is served at that place."""
         return self._served.get((group, version, plural))
@@ -114,4 +156,4 @@ class Kinds:
         return found
 
     def stores(self) -> Iterable[Store]:
-        return self._stores.values()
+        return list(self._stores.values())

@@ -15,6 +15,7 @@ from kubeling.api import errors, names
 from kubeling.api.errors import ApiError
 from kubeling.api.meta import Object, copy_json, metadata_of
 from kubeling.api.times import format_time
+from kubeling.apiserver import convert
 from kubeling.apiserver.admission.chain import UNHEARD, Attributes, Notes
 from kubeling.apiserver.authn.user import User
 from kubeling.apiserver.context import Context
@@ -106,6 +107,7 @@ async def _create(context: Context, served: Served, store: Store, namespace: str
         options.notes,
     )
     await context.admission.admit(attributes)
+    rules.after_admission(obj)
     rules.strategy.prepare_for_create(obj, now)
     managed.on_write(served, None, obj, options, now)
     change = Change(obj)
@@ -115,6 +117,7 @@ async def _create(context: Context, served: Served, store: Store, namespace: str
     if wrong:
         raise errors.invalid(served.resource.kind, served.resource.group, name, wrong)
     await context.admission.validate(attributes)
+    change.obj = await convert.closed(served, obj)
     return await store.create(namespace, name, change, options.dry_run)
 
 
@@ -145,6 +148,7 @@ async def prepare_update(
         options.notes,
     )
     await context.admission.admit(attributes)
+    rules.after_admission(new)
     door = options.subresource if options.door is None else options.door
     rules.strategy.prepare_for_subresource_update(door, new, old)
     managed.on_write(served, old, new, options, now)
@@ -157,6 +161,7 @@ async def prepare_update(
     await context.admission.validate(attributes)
     if is_finished(served, new):
         return await removal(served, old)
+    change.obj = await convert.closed(served, new)
     return change
 
 

@@ -36,6 +36,9 @@ class Rules:
         """Fill in the defaults, in place."""
         apply_defaults(obj)
 
+    def after_admission(self, obj: Object) -> None:
+        """Bring what admission made of the object into the form of its kind, in place."""
+
     def validate_create(self, obj: Object) -> list[FieldError]:
         """What is wrong with an object that is to be created."""
         return validation.validate_create(obj, self.strategy.resource)

@@ -124,7 +124,7 @@ class Store:
         return self._entry(key, found.value, found.revision) if found else None
 
     def _entry(self, key: str, raw: bytes, revision: int) -> Entry:
-        return make_entry(key, raw, revision, self.head, lambda obj: {})
+        return make_entry(key, raw, revision, self.head, lambda obj: {}, self.cache.settle)
 
     async def create(self, namespace: str, name: str, change: Change, dry_run: bool = False) -> Stored:
         """Put a new object. Raises 409 AlreadyExists."""
@@ -176,7 +176,7 @@ class Store:
                     raise
                 continue
             raw = encode(change.obj) if change.obj is not None else None
-            if raw is not None and not change.writes and unchanged(raw, entry.raw):
+            if raw is not None and not change.writes and not entry.altered and unchanged(raw, entry.raw):
                 if newest or dry_run:
                     return Result(Stored(entry.raw, entry.revision), entry)
                 entry, newest = await self._live(key), True

@@ -32,7 +32,7 @@ async def scale(context: Context, request: Request, served: Served) -> None:
     _ = request.output
     if request.verb == "get":
         entry = await store_of(served).read(info.namespace, info.name, request.query.get("resourceVersion", ""))
-        await respond_other(request, scale_of(convert.from_storage(served, entry.object())))
+        await respond_other(request, scale_of((await convert.present(served, [entry.object()]))[0], served.scale_paths))
         return
     options = options_of(request)
     if request.verb == "update":
@@ -61,8 +61,9 @@ async def _write(context: Context, request: Request, served: Served, options: Op
     options = dataclasses.replace(options, subresource="scale", door="")
 
     async def mutate(old: Object) -> Change:
+        old = await convert.opened(served, old)
         current = convert.from_storage(served, copy_json(old))
-        wanted = compute(scale_of(current))
+        wanted = compute(scale_of(current, served.scale_paths))
         replicas = (wanted.get("spec") or {}).get("replicas") or 0
         if replicas < 0:
             wrong = errors.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
@@ -70,9 +71,10 @@ async def _write(context: Context, request: Request, served: Served, options: Op
         given = (wanted.get("metadata") or {}).get("uid")
         if given and given != old["metadata"]["uid"]:
             raise errors.conflict(served.resource.group, served.resource.plural, info.name)
-        new = convert.to_storage(served, with_scale(current, wanted))
+        new = convert.to_storage(served, with_scale(current, wanted, served.scale_paths))
         return await pipeline.prepare_update(context, served, info.namespace, info.name, new, old, options)
 
     result = await store_of(served).change(info.namespace, info.name, mutate, dry_run=options.dry_run)
     assert result.now is not None
-    await respond_other(request, scale_of(convert.from_storage(served, stored_object(result.now))))
+    now = (await convert.present(served, [stored_object(result.now)]))[0]
+    await respond_other(request, scale_of(now, served.scale_paths))

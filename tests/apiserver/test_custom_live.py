@@ -1,0 +1,236 @@
+"""Custom resources through the wire: from a definition to objects, and back to nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from tests.apiserver import definitions
+from tests.apiserver.conftest import make_namespace
+from tests.apiserver.definitions import CRDS, condition, definition, establish, gone, until, version
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def kind(http, ns):
+    with definitions.kind(http, ns.name) as made:
+        yield made
+
+
+def causes(answer) -> set[tuple[str, str]]:
+    return {(each["field"], each["message"]) for each in answer["details"]["causes"]}
+
+
+def test_an_object_can_be_created_as_soon_as_its_kind_is_established(http, ns):
+    with definitions.kind(http, ns.name) as kind:
+        assert kind.create("a")["spec"] == {"size": 3, "color": "red"}
+
+
+def test_objects_are_pruned_defaulted_and_kept(kind):
+    made = kind.create("a", bogus=1, parts=[{"name": "p", "odd": True}], free={"x": {"y": [None]}}, maybe=None, color=None)
+    parts = [{"name": "p", "count": 3}]
+    assert made["spec"] == {"size": 3, "color": "red", "parts": parts, "free": {"x": {"y": [None]}}, "maybe": None}
+    assert made["metadata"]["generation"] == 1
+    assert kind.get("a") == made
+    listed = kind.get()
+    assert listed["kind"] == "WidgetList"
+    assert [each["metadata"]["name"] for each in listed["items"]] == ["a"]
+
+
+def test_what_breaks_the_schema_is_told_in_upstreams_words(kind):
+    wrong = kind.create("a", status=422, size=11, color="blue", tags=["x", "x"], parts=[{"count": 1}], port=True)
+    assert causes(wrong) == {
+        ("spec.size", "Invalid value: 11: spec.size in body should be less than or equal to 10"),
+        ("spec.color", 'Unsupported value: "blue": supported values: "red", "green"'),
+        ("spec.tags[1]", 'Duplicate value: "x"'),
+        ("spec.parts[0].name", "Required value"),
+        ("spec.port", 'Invalid value: "boolean": spec.port in body must be of type integer,string: "boolean"'),
+    }
+    text = kind.create("a", status=422, size="3")["message"]
+    told = 'Widget.{} "a" is invalid: spec.size: Invalid value: "string": spec.size in body must be of type integer: "string"'
+    assert text == told.format(kind.group)
+
+
+def test_unknown_fields_are_refused_or_told_as_asked(kind):
+    body = kind.widget("a", bogus=1)
+    strict = kind.http.post(kind.path(), json=body, params={"fieldValidation": "Strict"})
+    assert strict.status_code == 400
+    assert strict.json()["message"].endswith('strict decoding error: unknown field "spec.bogus"')
+    warned = kind.http.post(kind.path(), json=body)
+    assert warned.headers["warning"] == '299 - "unknown field \\"spec.bogus\\""'
+    twice = kind.http.put(kind.path("a"), content=json.dumps(warned.json()).replace('"size"', '"size": 1, "size"'))
+    assert twice.headers["warning"] == '299 - "duplicate field \\"spec.size\\""'
+
+
+def test_status_has_a_door_of_its_own(kind):
+    kind.create("a")
+    main = kind.merge("a", {"spec": {"size": 4}, "status": {"phase": "x"}})
+    assert ("status" in main, main["metadata"]["generation"]) == (False, 2)
+    other = kind.merge("a/status", {"metadata": {"labels": {"a": "b"}}, "spec": {"size": 9}, "status": {"phase": "Up", "odd": 1}})
+    assert (other["spec"]["size"], other["status"], other["metadata"]["generation"]) == (4, {"phase": "Up"}, 2)
+    assert "labels" not in other["metadata"]
+    assert {each.get("subresource", "") for each in other["metadata"]["managedFields"]} == {"", "status"}
+
+
+def test_scale_goes_by_the_definitions_paths(kind):
+    kind.create("a")
+    kind.merge("a/status", {"status": {"size": 2, "selector": "app=x"}})
+    scale = kind.get("a/scale")
+    assert (scale["spec"], scale["status"]) == ({"replicas": 3}, {"replicas": 2, "selector": "app=x"})
+    assert kind.merge("a/scale", {"spec": {"replicas": 5}})["spec"] == {"replicas": 5}
+    assert kind.get("a")["spec"]["size"] == 5
+    assert causes(kind.merge("a/scale", {"spec": {"replicas": 50}}, status=422)).pop()[0] == "spec.size"
+
+
+def test_an_update_needs_a_version_and_a_strategic_patch_is_refused(kind):
+    made = kind.create("a")
+    del made["metadata"]["resourceVersion"]
+    refused = kind.http.put(kind.path("a"), json=made)
+    assert refused.status_code == 422
+    assert "metadata.resourceVersion: Invalid value: 0: must be specified for an update" in refused.json()["message"]
+    strategic = kind.http.patch(kind.path("a"), json={}, headers={"content-type": "application/strategic-merge-patch+json"})
+    assert strategic.status_code == 415
+
+
+def test_apply_goes_by_the_schema(kind):
+    one = kind.widget("a", parts=[{"name": "x", "count": 1}], tags=["p"], free={"m": {"k": 1}, "l": [1]})
+    assert kind.apply("a", one, "one").status_code == 201
+    two = {**kind.widget("a"), "spec": {"parts": [{"name": "y"}], "tags": ["q"], "free": {"m": {"j": 2}}}}
+    both = kind.apply("a", two, "two").json()["spec"]
+    assert {each["name"] for each in both["parts"]} == {"x", "y"}
+    assert sorted(both["tags"]) == ["p", "q"]
+    assert both["free"] == {"m": {"k": 1, "j": 2}, "l": [1]}
+    conflict = kind.apply("a", {**two, "spec": {"size": 4, "free": {"l": [2]}}}, "two")
+    assert {each["field"] for each in conflict.json()["details"]["causes"]} == {".spec.size", ".spec.free.l"}
+    less = kind.widget("a", parts=[{"name": "x", "count": 1}])
+    left = kind.apply("a", less, "one").json()["spec"]
+    assert (left["tags"], left["free"]) == (["q"], {"m": {"j": 2}})
+
+
+def test_watches_see_objects_come_change_and_go(kind):
+    seen = []
+
+    def follow() -> None:
+        with kind.http.stream("GET", kind.path(), params={"watch": "1", "timeoutSeconds": "20"}) as answer:
+            for line in answer.iter_lines():
+                event = json.loads(line)
+                seen.append((event["type"], event["object"]["spec"]["size"]))
+                if event["type"] == "DELETED":
+                    return
+
+    kind.create("a")
+    thread = threading.Thread(target=follow)
+    thread.start()
+    kind.merge("a", {"spec": {"size": 4}})
+    kind.http.delete(kind.path("a"))
+    thread.join(20)
+    assert seen[-1] == ("DELETED", 4)
+    assert seen[0][0] == "ADDED"
+
+
+def test_discovery_knows_the_kind_at_once(kind):
+    group = kind.http.get(f"/apis/{kind.group}").json()
+    assert group["preferredVersion"] == {"groupVersion": f"{kind.group}/v1", "version": "v1"}
+    names = {each["name"]: each for each in kind.http.get(f"/apis/{kind.group}/v1").json()["resources"]}
+    assert set(names) == {"widgets", "widgets/status", "widgets/scale"}
+    assert names["widgets/scale"]["group"] == "autoscaling"
+    accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    groups = kind.http.get("/apis", headers={"accept": accept}).json()["items"]
+    assert kind.group in {each["metadata"]["name"] for each in groups}
+
+
+def test_the_first_who_asks_for_a_name_has_it(http, ns):
+    with definitions.kind(http, ns.name, shortNames=["wi"]) as kind:
+        clash = definition(kind.group, shortNames=["wi"])
+        clash["metadata"]["name"] = f"gadgets.{kind.group}"
+        clash["spec"]["names"] = {"plural": "gadgets", "kind": "Widget", "shortNames": ["wi"]}
+        path = f"{CRDS}/gadgets.{kind.group}"
+        assert http.post(CRDS, json=clash).status_code == 201
+        refused = until(http, path, lambda obj: condition(obj, "NamesAccepted") == "False")
+        assert condition(refused, "Established") == "False"
+        assert http.get(f"/apis/{kind.group}/v1/gadgets").status_code == 404
+        http.delete(kind.crd)
+        until(http, path, lambda obj: condition(obj, "Established") == "True")
+        assert http.get(f"/apis/{kind.group}/v1/gadgets").status_code == 200
+        http.delete(path)
+
+
+def test_a_definition_takes_its_objects_with_it(http, ns):
+    with definitions.kind(http, ns.name) as kind:
+        kind.create("a")
+        held = kind.widget("b")
+        held["metadata"]["finalizers"] = ["example.com/hold"]
+        http.post(kind.path(), json=held)
+        assert http.delete(kind.crd).status_code == 200
+        gone(http, kind.path("a"))
+        going = until(http, kind.crd, lambda obj: condition(obj, "Terminating") == "True")
+        assert "customresourcecleanup.apiextensions.k8s.io" in going["metadata"]["finalizers"]
+        assert http.post(kind.path(), json=kind.widget("c")).status_code == 405
+        assert "deletionTimestamp" in kind.get("b")["metadata"]
+        kind.merge("b", {"metadata": {"finalizers": None}}, status=405)
+        del held["metadata"]["finalizers"]
+
+
+def test_a_definition_made_anew_begins_empty(http, ns):
+    with definitions.kind(http, ns.name) as kind:
+        kind.create("a")
+        assert http.delete(kind.crd).status_code == 200
+        gone(http, kind.crd)
+        assert http.get(kind.path()).status_code == 404
+        establish(http, definition(kind.group))
+        assert kind.get()["items"] == []
+
+
+def test_a_changed_schema_counts_at_once_also_for_what_is_stored(kind):
+    kind.create("a", color="green")
+
+    def change(spec):
+        properties = spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        properties["shape"] = {"type": "string", "default": "round"}
+        del properties["color"]
+
+    kind.redefine(change)
+    assert kind.get("a")["spec"] == {"size": 3, "shape": "round"}
+    assert kind.get()["items"][0]["spec"] == {"size": 3, "shape": "round"}
+    assert kind.create("b", color="x")["spec"] == {"size": 3, "shape": "round"}
+
+
+def test_every_server_knows_the_kind_when_one_says_so(world, server):
+    other = world.start_server()
+    with server.client() as here, other.client() as there:
+        ns = make_namespace(here)
+        for _ in range(5):
+            with definitions.kind(here, ns.name) as kind:
+                answer = there.post(kind.path(), json=kind.widget("a"))
+                assert answer.status_code == 201, answer.text
+                assert there.get(f"/apis/{kind.group}/v1").status_code == 200
+                here.delete(kind.crd)
+                gone(there, kind.crd)
+                assert there.get(kind.path()).status_code == 404
+
+
+def test_versions_that_differ_in_name_only(http, ns):
+    with definitions.kind(http, ns.name, version("v1"), version("v1beta1", storage=False, deprecated=True)) as kind:
+        kind.create("a", "v1beta1")
+        assert kind.get("a")["apiVersion"] == f"{kind.group}/v1"
+        old = http.get(kind.path("a", "v1beta1"))
+        assert old.json()["apiVersion"] == f"{kind.group}/v1beta1"
+        assert old.headers["warning"] == f'299 - "{kind.group}/v1beta1 Widget is deprecated"'
+
+        def swap(spec):
+            for each in spec["versions"]:
+                each["storage"] = each["name"] == "v1beta1"
+
+        crd = kind.redefine(swap)
+        assert crd["status"]["storedVersions"] == ["v1", "v1beta1"]
+        assert kind.get("a")["apiVersion"] == f"{kind.group}/v1"
+        listed = http.get(kind.path(version="v1beta1")).json()
+        assert [each["apiVersion"] for each in listed["items"]] == [f"{kind.group}/v1beta1"]
+        before = kind.get("a")
+        after = http.put(kind.path("a"), json=before).json()
+        assert after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]  # it is stored anew
+        again = http.put(kind.path("a"), json=after).json()
+        assert again["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
