@@ -105,11 +105,12 @@ class Front:
     async def _authorize(self, request: Request) -> None:
         info = request.info
         namespace = info.namespace
-        name = info.name
+        name, selector = info.name, ""
         if not name and request.verb in ("list", "watch", "deletecollection"):
-            name = _single_name(request.query.get("fieldSelector", ""))
+            selector = request.query.get("fieldSelector", "")
+            name = _single_name(selector)
         attributes = Attributes(
-            request.user, request.verb, info.group, info.resource, info.subresource, namespace, name, version=info.version
+            request.user, request.verb, info.group, info.resource, info.subresource, namespace, name, "", info.version, selector
         )
         decision = await self._context.authorizer.authorize(attributes)
         if not decision.allowed:

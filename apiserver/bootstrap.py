@@ -57,8 +57,8 @@ async def run(context: Context, more_roles: Sequence[dict[str, Any]] = ()) -> No
     for resource, obj in wanted:
         while not await _ensured(context, resource, obj):
             await context.clock.sleep(backoff.next())
-    if context.rbac is not None:
-        await reconcile.run(context, context.rbac, more_roles)
+    if context.authorization.rbac is not None:
+        await reconcile.run(context, context.authorization.rbac, more_roles)
     context.bootstrapped = True
 
 

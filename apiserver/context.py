@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kubeling.apiserver.authn.authenticator import Authenticator
     from kubeling.apiserver.authn.serviceaccount import TokenIssuer
     from kubeling.apiserver.authz.authorizer import Authorizer
-    from kubeling.apiserver.authz.rbac import Rbac
+    from kubeling.apiserver.authz.modes import Authorization
     from kubeling.apiserver.cache.hub import Hub
     from kubeling.apiserver.config import Config
     from kubeling.apiserver.custom.definitions import Definitions
@@ -42,8 +42,8 @@ class Context:
     definitions: Definitions
     authenticator: Authenticator
     authorizer: Authorizer
-    #: None where the authorization mode does without.
-    rbac: Rbac | None
+    #: The authorizers behind it.
+    authorization: Authorization
     admission: Chain
     issuer: TokenIssuer | None
     random: random.Random

@@ -81,8 +81,7 @@ async def run(
             parts.start("bookmarks", lambda: watch.bookmarks(context))
             parts.start("compaction", lambda: compaction.run(context.kv, clock, config.compaction_seconds))
             parts.start("repair", lambda: _repair(context, allocator))
-            if context.rbac is not None:
-                parts.start("rbac", context.rbac.run)
+            parts.start("authorization", context.authorization.run)
             parts.start("bootstrap", lambda: bootstrap.run(context, more_roles))
             await server.start(sockets)
             addresses = [each.getsockname() for each in sockets]
@@ -116,10 +115,10 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
         tokens.append(StaticTokens(load_tokens(config.token_auth_file)))
     if issuer is not None:
         tokens.append(ServiceAccountTokens(issuer, kinds, clock))
-    caller, targets = Caller(clock), Targets(kinds, source)
-    parts = plugins.Parts(kinds, hub, clock, source, caller, targets)
-    admission = plugins.chain(parts, config.enable_admission_plugins, config.disable_admission_plugins)
     authorization = modes.make(config, kinds)
+    caller, targets = Caller(clock), Targets(kinds, source)
+    parts = plugins.Parts(kinds, hub, clock, source, caller, targets, authorization.authorizer)
+    admission = plugins.chain(parts, config.enable_admission_plugins, config.disable_admission_plugins)
     if authorization.rbac is not None:
         admission.append(EscalationCheck(authorization.rbac, authorization.authorizer))
     return Context(
@@ -133,7 +132,7 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
             tokens, issuer.audiences if issuer else (), authorizer=authorization.authorizer, anonymous=config.anonymous_auth
         ),
         authorizer=authorization.authorizer,
-        rbac=authorization.rbac,
+        authorization=authorization,
         admission=admission,
         issuer=issuer,
         random=source,

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from kubeling.api.names import Random
 from kubeling.apiserver.admission.chain import Chain, Plugin
 from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
+from kubeling.apiserver.admission.node_restriction import NodeRestriction
 from kubeling.apiserver.admission.priority import Priority
 from kubeling.apiserver.admission.serviceaccount import ServiceAccount
 from kubeling.apiserver.admission.tolerations import DefaultTolerationSeconds
 from kubeling.apiserver.admission.webhooks.call import Webhooks
 from kubeling.apiserver.admission.webhooks.mutating import MutatingAdmissionWebhook
 from kubeling.apiserver.admission.webhooks.validating import ValidatingAdmissionWebhook
+from kubeling.apiserver.authz.authorizer import Authorizer
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.outbound import Caller
 from kubeling.apiserver.registry.kinds import Kinds
@@ -32,6 +34,7 @@ class Parts:
     random: Random
     caller: Caller
     targets: Targets
+    authorizer: Authorizer
 
     def webhooks(self) -> Webhooks:
         return Webhooks(self.kinds, self.caller, self.targets)
@@ -41,6 +44,7 @@ class Parts:
 _PLUGINS: tuple[tuple[str, Callable[[Parts], Plugin], bool], ...] = (
     ("NamespaceLifecycle", lambda parts: NamespaceLifecycle(parts.kinds, parts.clock), True),
     ("ServiceAccount", lambda parts: ServiceAccount(parts.kinds, parts.hub, parts.clock, parts.random), True),
+    ("NodeRestriction", lambda parts: NodeRestriction(parts.kinds, parts.authorizer), True),
     ("Priority", lambda parts: Priority(parts.kinds), True),
     ("DefaultTolerationSeconds", lambda parts: DefaultTolerationSeconds(), True),
     ("MutatingAdmissionWebhook", lambda parts: MutatingAdmissionWebhook(parts.kinds, parts.webhooks()), True),

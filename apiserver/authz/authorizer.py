@@ -26,6 +26,8 @@ class Attributes(NamedTuple):
     name: str = ""
     path: str = ""
     version: str = ""
+    #: The field selector of a list, a watch or a deletion of many.
+    selector: str = ""
 
     @property
     def read_only(self) -> bool:

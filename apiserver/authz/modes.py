@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from kubeling.apiserver.authz.authorizer import AlwaysAllow, AlwaysDeny, Authorizer, Union
+from kubeling.apiserver.authz.graph import Graph
 from kubeling.apiserver.authz.node import NodeAuthorizer
 from kubeling.apiserver.authz.rbac import Rbac
 from kubeling.apiserver.config import Config
@@ -20,6 +22,14 @@ class Authorization:
 
     authorizer: Union
     rbac: Rbac | None = None
+    node: NodeAuthorizer | None = None
+
+    async def run(self) -> None:
+        """Do that work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for each in (self.rbac, self.node):
+                if each is not None:
+                    group.create_task(each.run())
 
 
 def make(config: Config, kinds: Kinds) -> Authorization:
@@ -28,17 +38,19 @@ def make(config: Config, kinds: Kinds) -> Authorization:
     if not modes or len(set(modes)) != len(modes):
         raise UsageError("--authorization-mode: name at least one mode, and none twice")
     rbac: Rbac | None = None
+    node: NodeAuthorizer | None = None
     found: list[Authorizer] = []
     for mode in modes:
         if mode == "RBAC":
             rbac = Rbac(kinds)
             found.append(rbac)
         elif mode == "Node":
-            found.append(NodeAuthorizer())
+            node = NodeAuthorizer(Graph(kinds))
+            found.append(node)
         elif mode == "AlwaysAllow":
             found.append(AlwaysAllow())
         elif mode == "AlwaysDeny":
             found.append(AlwaysDeny())
         elif mode not in MODES:
             raise UsageError(f"--authorization-mode: {mode} is none of {', '.join(MODES)}")
-    return Authorization(Union(found), rbac)
+    return Authorization(Union(found), rbac, node)

@@ -18,7 +18,7 @@ from kubeling.apiserver.authn.user import User
 from kubeling.apiserver.authz.authorizer import Attributes, Decision, RuleList
 from kubeling.apiserver.authz.rules import Rule, path_matches, resource_matches, verb_matches
 from kubeling.apiserver.cache.entry import Entry
-from kubeling.apiserver.cache.follower import Follower
+from kubeling.apiserver.cache.follower import Follower, follow
 from kubeling.apiserver.cache.watcher import Event
 from kubeling.apiserver.registry.kinds import Kinds
 
@@ -148,9 +148,7 @@ class Rbac:
 
     async def run(self) -> None:
         """Follow the roles and bindings until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for each in self._followers:
-                group.create_task(each.run())
+        await follow(self._followers)
 
     def policy_is_there(self) -> None:
         """The bootstrap policy has been written."""
@@ -255,7 +253,7 @@ class Rbac:
             if attributes.path in _HEALTH:
                 return Decision(True)
             await self.ready()
-        user, verb, group, resource, subresource, namespace, name, path, _ = attributes
+        user, verb, group, resource, subresource, namespace, name, path, _, _ = attributes
         whole = self.access(user, _CLUSTER)
         if not resource:
             reason = whole.path(verb, path)

@@ -8,6 +8,7 @@ from typing import Any
 from kubeling.api import errors, resources
 from kubeling.api.meta import Object
 from kubeling.api.times import format_time
+from kubeling.apiserver.admission.chain import Attributes
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import body
 from kubeling.apiserver.handlers.common import respond_other, store_of
@@ -37,6 +38,11 @@ async def token(context: Context, request: Request, served: Served) -> None:
     if wrong:
         raise errors.invalid("TokenRequest", "authentication.k8s.io", "", wrong)
     account = (await store_of(served).read(info.namespace, info.name)).object()
+    attributes = Attributes("CREATE", served.resource, "token", info.namespace, info.name, request.user, sent, notes=request)
+    attributes.body = ("authentication.k8s.io/v1", "TokenRequest")
+    sent.setdefault("metadata", {})
+    await context.admission.admit(attributes)
+    await context.admission.validate(attributes)
     audiences = spec.get("audiences") or list(issuer.audiences)
     bound = await _bound(context, request, spec.get("boundObjectRef"))
     reference = {"name": info.name, "uid": account["metadata"]["uid"]}

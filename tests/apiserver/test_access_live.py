@@ -73,7 +73,8 @@ def test_a_stranger_is_told_what_he_may_not_do(server):
 
 def test_nodes_and_components(server):
     with server.client("node") as node, server.client("scheduler") as scheduler:
-        assert node.get("/api/v1/pods").status_code == 200
+        assert node.get("/api/v1/pods", params={"fieldSelector": "spec.nodeName=n1"}).status_code == 200
+        assert node.get("/api/v1/pods").status_code == 403
         assert node.post("/api/v1/nodes", json={"metadata": {"name": "n1"}}).status_code == 201
         assert node.delete("/api/v1/nodes/n1").status_code == 403
         assert node.get("/apis/apps/v1/deployments").status_code == 403
