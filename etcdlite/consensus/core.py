@@ -20,6 +20,7 @@ from kubeling.etcdlite.consensus.types import HardState, Kind, Output, ReadReady
 __all__ = ["Core", "Role", "Start"]
 
 _CONFIGURATION = bytes((Kind.CONFIGURATION,))
+_MAX_PATIENCE = 8
 
 
 class Core(Leading):
@@ -185,7 +186,9 @@ class Core(Leading):
         self._become_follower(self.term + 1, 0)
         self.role = Role.CANDIDATE
         self._set_hard_state(self.term, self.me)
-        self._election_due = self.now + self.settings.election * self.rand.uniform(0.5, 1)
+        # Longer each time: on slow disks an election takes longer than a fast one may.
+        self._campaigns = min(self._campaigns + 1, _MAX_PATIENCE)
+        self._election_due = self.now + self.settings.election * self._campaigns * self.rand.uniform(0.5, 1)
         for voter in self.configuration.voters:
             if voter != self.me:
                 self._send(m.Vote(self.me, voter, self.term, self.log.last_index, self.log.last_term, transfer))

@@ -71,6 +71,8 @@ class Node:
         self.own_reads = OwnReads(settings.max_reads, rand.getrandbits(62))
         self._ask_due = math.inf
         self._votes: set[int] = set()
+        #: Elections since a leader was last known.
+        self._campaigns = 0
         self._hard_dirty = False
         #: The write that made, or will make, the present term and vote durable.
         self._hard_sequence = 0
@@ -147,6 +149,7 @@ class Node:
             return
         self.leader = leader
         if leader:
+            self._campaigns = 0
             self._repropose = True
         for read in self.own_reads.restart():
             self.own_reads.add(read)
