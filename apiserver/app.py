@@ -128,7 +128,7 @@ class Front:
             sub = resource.subresource(info.subresource)
             if sub is None:
                 raise errors.no_such_path()
-            if request.verb not in sub.verbs:
+            if request.verb not in sub.verbs and sub.name != "proxy":
                 raise errors.method_not_allowed(resource.group, resource.plural, request.verb)
             await subresources.handler(resource, info.subresource, request.verb)(self._context, request, served)
             return
@@ -152,7 +152,9 @@ class Front:
             await self._context.definitions.refresh()
             await self._discovery.serve(request)
             return
-        await self._pages(request.scope, request.receive, _counting(request))
+        # A HEAD is a GET without its body, which the server leaves out.
+        scope = {**request.scope, "method": "GET"} if method == "HEAD" else request.scope
+        await self._pages(scope, request.receive, _counting(request))
 
     async def _fail(self, request: Request, error: ApiError) -> None:
         """Answer with a Status, unless an answer has begun: then the connection says it by breaking off."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl
 
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
-_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get"}
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get", "HEAD": "get"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,14 @@ class PathInfo:
         verb = _VERBS.get(method, method.lower())
         if not self.resource or (self.watch and verb != "get"):
             return method.lower()
+        # A HEAD of a watch would never end.
+        watching = (watching or self.watch) and method != "HEAD"
         if not self.name:
             if verb == "get":
-                return "watch" if watching or self.watch else "list"
+                return "watch" if watching else "list"
             if verb == "delete":
                 return "deletecollection"
-        elif verb == "get" and not self.subresource and (watching or self.watch):
+        elif verb == "get" and not self.subresource and watching:
             return "watch"
         return verb
 

@@ -49,7 +49,8 @@ class KubeletDialer:
         self._config = config
         self._tls: ssl.SSLContext | None = None
 
-    def _context(self) -> ssl.SSLContext:
+    def tls(self) -> ssl.SSLContext:
+        """The settings of a connection to a kubelet."""
         if self._tls is None:
             made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self._config.kubelet_certificate_authority or None)
             if not self._config.kubelet_certificate_authority:
@@ -65,7 +66,7 @@ class KubeletDialer:
         """Connect. Raises 500 in upstream's words."""
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                return await asyncio.open_connection(address.host, address.port, ssl=self._context(), limit=_READ)
+                return await asyncio.open_connection(address.host, address.port, ssl=self.tls(), limit=_READ)
         except TimeoutError:
             why = "i/o timeout"
         except OSError as error:

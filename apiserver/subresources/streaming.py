@@ -19,6 +19,7 @@ from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers.common import store_of
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.request import Request
+from kubeling.apiserver.reverse import relay
 from kubeling.apiserver.server import Hijacked
 from kubeling.apiserver.subresources.pod_log import Cancelling, container_of
 
@@ -30,7 +31,6 @@ _PARAMETERS = {
     "portforward": ("ports",),
 }
 _PATHS = {"exec": "exec", "attach": "attach", "portforward": "portForward"}
-_READ = 64 * 1024
 _MAX_ERROR = 16 * 1024
 
 
@@ -102,29 +102,13 @@ async def _refused(status: int, reader: asyncio.StreamReader) -> errors.ApiError
 
 
 async def _relay(context: Context, client: Hijacked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    up = asyncio.ensure_future(_up(client, writer))
-    down = asyncio.ensure_future(_down(reader, client))
-    stream = Cancelling(down)
+    """Until the kubelet has said all, the client is gone, or the server goes."""
+    task = asyncio.ensure_future(relay(client, reader, writer))
+    stream = Cancelling(task)
     context.streams.add(stream)
     try:
-        # The session is over when the kubelet has said all; a client that is gone ends it too.
-        await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
-        if up.done() and not down.done():
-            await asyncio.wait([down], timeout=2)
+        await asyncio.wait([task])
     finally:
         context.streams.discard(stream)
-        for task in (up, down):
-            task.cancel()
-        await asyncio.gather(up, down, return_exceptions=True)
-        client.close()
-
-
-async def _up(client: Hijacked, writer: asyncio.StreamWriter) -> None:
-    while data := await client.reader.read(_READ):
-        writer.write(data)
-        await writer.drain()
-
-
-async def _down(reader: asyncio.StreamReader, client: Hijacked) -> None:
-    while data := await reader.read(_READ):
-        await client.write(data)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -10,7 +10,7 @@ from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import patch, read, write
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.request import Request
-from kubeling.apiserver.subresources import binding, eviction, pod_log, reviews, scale, streaming, token
+from kubeling.apiserver.subresources import binding, eviction, pod_log, proxy, reviews, scale, streaming, token
 
 Handler = Callable[[Context, Request, Served], Awaitable[None]]
 
@@ -46,6 +46,9 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
     ("pods", "attach"): streaming.stream,
     ("pods", "portforward"): streaming.stream,
     ("serviceaccounts", "token"): token.token,
+    ("pods", "proxy"): proxy.proxy,
+    ("services", "proxy"): proxy.proxy,
+    ("nodes", "proxy"): proxy.proxy,
 }
 _REVIEWS: dict[str, Handler] = {
     "bindings": binding.legacy,
