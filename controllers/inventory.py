@@ -72,6 +72,10 @@ class Inventory:
         found = [each for each in self._informers.values() if each.resource.qualified == qualified]
         return len(found[0].store.in_namespace(namespace)) if found else 0
 
+    def resource(self, qualified: str) -> Resource | None:
+        """The kind that is called `plural` or `plural.group`, in the version that the server prefers."""
+        return next((each for each in self.discovered.preferred() if each.qualified == qualified), None)
+
     async def run(self) -> None:
         """Follow the kinds until cancelled."""
         async with Supervisor(self._ctx.clock) as parts:

@@ -9,7 +9,9 @@ from kubeling.api.names import Random
 from kubeling.apiserver.admission.chain import Chain, Plugin
 from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
 from kubeling.apiserver.admission.node_restriction import NodeRestriction
+from kubeling.apiserver.admission.limit_ranger import LimitRanger
 from kubeling.apiserver.admission.priority import Priority
+from kubeling.apiserver.admission.resource_quota import ResourceQuota
 from kubeling.apiserver.admission.serviceaccount import ServiceAccount
 from kubeling.apiserver.admission.tolerations import DefaultTolerationSeconds
 from kubeling.apiserver.admission.webhooks.call import Webhooks
@@ -43,12 +45,14 @@ class Parts:
 #: Name, constructor, and whether it is there by default; the order is upstream's.
 _PLUGINS: tuple[tuple[str, Callable[[Parts], Plugin], bool], ...] = (
     ("NamespaceLifecycle", lambda parts: NamespaceLifecycle(parts.kinds, parts.clock), True),
+    ("LimitRanger", lambda parts: LimitRanger(parts.kinds), True),
     ("ServiceAccount", lambda parts: ServiceAccount(parts.kinds, parts.hub, parts.clock, parts.random), True),
     ("NodeRestriction", lambda parts: NodeRestriction(parts.kinds, parts.authorizer), True),
     ("Priority", lambda parts: Priority(parts.kinds), True),
     ("DefaultTolerationSeconds", lambda parts: DefaultTolerationSeconds(), True),
     ("MutatingAdmissionWebhook", lambda parts: MutatingAdmissionWebhook(parts.kinds, parts.webhooks()), True),
     ("ValidatingAdmissionWebhook", lambda parts: ValidatingAdmissionWebhook(parts.kinds, parts.webhooks()), True),
+    ("ResourceQuota", lambda parts: ResourceQuota(parts.kinds, parts.clock), True),
 )
 NAMES = tuple(name for name, _, _ in _PLUGINS)
 

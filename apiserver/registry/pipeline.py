@@ -118,6 +118,7 @@ async def _create(context: Context, served: Served, store: Store, namespace: str
         raise errors.invalid(served.resource.kind, served.resource.group, name, wrong)
     await context.admission.validate(attributes)
     change.obj = await convert.closed(served, obj)
+    change.guard = attributes.guard
     return await store.create(namespace, name, change, options.dry_run)
 
 
@@ -159,6 +160,7 @@ async def prepare_update(
     if wrong:
         raise errors.invalid(resource.kind, resource.group, name, wrong)
     await context.admission.validate(attributes)
+    change.guard = attributes.guard
     if is_finished(served, new):
         return await removal(served, old)
     change.obj = await convert.closed(served, new)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -21,6 +21,9 @@ from kubeling.apiserver.cache.entry import Entry, Object, decode, encode, make_e
 from kubeling.apiserver.storage.kv import KV, Commit, Write
 from kubeling.daemon.clock import Clock
 
+if TYPE_CHECKING:
+    from kubeling.apiserver.admission.chain import Guard
+
 #: The bounds of the conflict loop.
 MAX_ATTEMPTS = 256
 MAX_SECONDS = 25.0
@@ -28,6 +31,24 @@ MAX_SECONDS = 25.0
 MAX_VERSION = 1 << 63
 #: Events are forgotten after an hour.
 EVENT_SECONDS = 3600
+#: Kinds that other requests are judged by: a write of one is acknowledged when this server's own cache has it.
+_JUDGES = frozenset(
+    {
+        resources.NAMESPACES,
+        resources.LIMIT_RANGES,
+        resources.PRIORITY_CLASSES,
+        resources.RUNTIME_CLASSES,
+        resources.STORAGE_CLASSES,
+        resources.MUTATING_WEBHOOK_CONFIGURATIONS,
+        resources.VALIDATING_WEBHOOK_CONFIGURATIONS,
+        resources.VALIDATING_ADMISSION_POLICIES,
+        resources.VALIDATING_ADMISSION_POLICY_BINDINGS,
+        resources.ROLES,
+        resources.ROLE_BINDINGS,
+        resources.CLUSTER_ROLES,
+        resources.CLUSTER_ROLE_BINDINGS,
+    }
+)
 LEASE_SHARED_SECONDS = 60
 
 
@@ -46,6 +67,8 @@ class Change:
     writes: Sequence[Write] = field(default_factory=tuple)
     #: Asked, with the Txn's answer, for another proposal when one of `writes` stood in the way of a creation.
     again: Callable[[Commit], Awaitable[Change]] | None = None
+    #: More that is written in the same Txn, computed at the last moment: what quotas are charged.
+    guard: Guard | None = None
 
 
 class Result(NamedTuple):
@@ -128,6 +151,13 @@ class Store:
 
     async def create(self, namespace: str, name: str, change: Change, dry_run: bool = False) -> Stored:
         """Put a new object. Raises 409 AlreadyExists."""
+        guard = change.guard
+        if guard is None or dry_run:
+            return await self._create(namespace, name, change, dry_run, None)
+        async with guard:
+            return await self._create(namespace, name, change, dry_run, guard)
+
+    async def _create(self, namespace: str, name: str, change: Change, dry_run: bool, guard: Guard | None) -> Stored:
         key = self.key(namespace, name)
         for _ in range(MAX_ATTEMPTS):
             assert change.obj is not None
@@ -137,13 +167,43 @@ class Store:
                 if found is not None:
                     break
                 return Stored(raw, 0)
-            commit = await self.kv.commit([Write(key, raw, 0, lease=await self._lease_of()), *change.writes])
+            writes = [Write(key, raw, 0, lease=await self._lease_of()), *change.writes]
+            charged = await guard.writes() if guard is not None else ()
+            commit = await self.kv.commit([*writes, *charged])
+            stale = guard.learn(commit, len(writes)) if guard is not None else False
             if commit.done:
+                await self._settled(commit.revision)
                 return Stored(raw, commit.revision)
-            if commit.current[0] is not None or change.again is None:
+            if commit.current[0] is not None:
+                break
+            if stale:
+                continue
+            if change.again is None:
                 break
             change = await change.again(commit)
         raise errors.already_exists(self.resource.group, self.resource.plural, name)
+
+    async def _commit(self, write: Write, change: Change) -> Commit:
+        """Write an object's next state, with what goes along. Raises 403 where a quota is in the way."""
+        if change.guard is None:
+            commit = await self.kv.commit([write, *change.writes])
+        else:
+            async with change.guard as guard:
+                commit = await self.kv.commit([write, *change.writes, *await guard.writes()])
+                guard.learn(commit, 1 + len(change.writes))
+        if commit.done:
+            await self._settled(commit.revision)
+        return commit
+
+    async def _settled(self, revision: int) -> None:
+        """Return when the cache has what was just written, if that is a kind by which other requests are judged."""
+        if self.resource in _JUDGES and self.cache.active:
+            try:
+                await self.cache.at_least(revision)
+            except ApiError as error:
+                # It is written all the same; the cache will get there.
+                if not errors.is_timeout(error):
+                    raise
 
     async def _lease_of(self) -> int:
         """The lease under which objects of this kind are written. One serves for a minute's worth of them."""
@@ -184,7 +244,7 @@ class Store:
             if dry_run:
                 return Result(Stored(raw, entry.revision) if raw is not None else None, entry)
             write = Write(key, raw, entry.revision, lease=await self._lease_of())
-            commit = await self.kv.commit([write, *change.writes])
+            commit = await self._commit(write, change)
             if commit.done:
                 return Result(Stored(raw, commit.revision) if raw is not None else None, entry)
             found = commit.current[0]

@@ -18,7 +18,6 @@ from kubeling.controllers.gc_graph import Graph
 from kubeling.controllers.kubernetes_service import endpoints_body, slice_bodies
 from kubeling.controllers.node_ipam import allocate
 from kubeling.controllers.podgc import finished_too_many, why_collect
-from kubeling.controllers.quota_plan import used
 from kubeling.controllers.registry import CONTROLLERS, chosen
 from kubeling.controllers.taint_eviction import seconds_to_stay
 
@@ -416,43 +415,6 @@ def test_an_index_is_done_once() -> None:
     here = [job_pod(each, annotations={job_indexes.INDEX: each[0]}) for each in ("0a", "0b", "2a")]
     step = job_plan.plan(one, here, set(), NOW)
     assert (names(step.surplus), step.create) == (["0b"], [1])
-
-
-# -- quotas ----------------------------------------------------------------------------------------------------------------------------
-
-
-def test_what_a_namespace_uses() -> None:
-    small = pod("small")
-    small["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "250m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
-    done = pod("done", "Succeeded")
-    done["spec"]["containers"][0]["resources"] = small["spec"]["containers"][0]["resources"]
-    services = [
-        {"spec": {"type": "LoadBalancer", "ports": [{"nodePort": 30000}, {"nodePort": 30001}]}},
-        {"spec": {"type": "ClusterIP"}},
-    ]
-    claim = {"spec": {"storageClassName": "fast", "resources": {"requests": {"storage": "5Gi"}}}}
-    hard = ["pods", "cpu", "requests.memory", "limits.memory", "services.loadbalancers", "services.nodeports", "requests.storage"]
-    hard += [
-        "count/deployments.apps",
-        "fast.storageclass.storage.k8s.io/requests.storage",
-        "requests.example.com/gpu",
-        "nonsense",
-    ]
-    quota = {"spec": {"hard": dict.fromkeys(hard, "1")}}
-    assert used(quota, [small, pod("plain"), done], services, [claim], lambda name: 7 if name == "deployments.apps" else 0) == {
-        "pods": "2",
-        "cpu": "250m",
-        "requests.memory": "64Mi",
-        "limits.memory": "128Mi",
-        "services.loadbalancers": "1",
-        "services.nodeports": "2",
-        "requests.storage": "5Gi",
-        "count/deployments.apps": "7",
-        "fast.storageclass.storage.k8s.io/requests.storage": "5Gi",
-        "requests.example.com/gpu": "0",
-    }
-    quota["spec"] = {"hard": {"pods": "1"}, "scopes": ["BestEffort"]}
-    assert used(quota, [small, pod("plain")], [], [], lambda name: 0) == {"pods": "1"}
 
 
 # -- the rest --------------------------------------------------------------------------------------------------------------------------
