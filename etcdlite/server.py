@@ -10,12 +10,23 @@ from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
 from kubeling.daemon.serving import Page, StatusServer
-from kubeling.etcdlite import auth_service, cluster_service, kv_service, lease_service, maintenance, metrics, watch_service
+from kubeling.etcdlite import (
+    auth_service,
+    cluster_service,
+    election_service,
+    kv_service,
+    lease_service,
+    lock_service,
+    maintenance,
+    metrics,
+    watch_service,
+)
 from kubeling.etcdlite.access import Access
 from kubeling.etcdlite.config import Config, host_port
 from kubeling.etcdlite.gateway import Gateway
 from kubeling.etcdlite.joining import find_place, take_directory
 from kubeling.etcdlite.member import Member
+from kubeling.etcdlite.recipes import Recipes
 from kubeling.etcdlite.transport.listener import Server
 from kubeling.etcdlite.transport.shared import Limits
 
@@ -41,7 +52,10 @@ async def run(config: Config, *, clock: Clock | None = None, ready: Callable[[Me
         cluster_service.handler(member),
         *maintenance.handlers(member),
     ]
-    services = cluster_service.not_for_learners(access.guarded(services), member)
+    services = access.guarded(services)
+    recipes = Recipes(member, services)
+    services += [lock_service.handler(recipes), election_service.handler(recipes)]
+    services = cluster_service.not_for_learners(services, member)
     pages = _pages(member)
     limits = Limits(config.max_streams, config.max_request_bytes + _OVERHEAD_BYTES)
     limits.keepalive_min, limits.keepalive_interval, limits.keepalive_timeout = config.keepalive_seconds
