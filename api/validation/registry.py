@@ -10,7 +10,7 @@ from kubeling.api.meta import Object
 from kubeling.api.names import Check
 from kubeling.api.resources import Resource
 from kubeling.api.strategies import strategy_of
-from kubeling.api.validation import cluster, pod, rbac, services, storage, webhooks, workloads
+from kubeling.api.validation import cluster, definitions, pod, rbac, services, storage, webhooks, workloads
 from kubeling.api.validation.common import Errors
 from kubeling.api.validation.objectmeta import validate_metadata, validate_metadata_update
 
@@ -54,6 +54,7 @@ _CREATE: dict[Resource, Callable[[Object], Errors]] = {
     r.RUNTIME_CLASSES: cluster.runtime_class,
     r.MUTATING_WEBHOOK_CONFIGURATIONS: webhooks.mutating_webhooks,
     r.VALIDATING_WEBHOOK_CONFIGURATIONS: webhooks.validating_webhooks,
+    r.CUSTOM_RESOURCE_DEFINITIONS: definitions.definition,
 }
 #: Kinds whose updates are held against the old object as well; all but pods are validated as on creation first.
 _UPDATE: dict[Resource, Callable[[Object, Object], Errors]] = {
@@ -76,6 +77,7 @@ _UPDATE: dict[Resource, Callable[[Object, Object], Errors]] = {
     r.PERSISTENT_VOLUME_CLAIMS: storage.persistent_volume_claim_update,
     r.CERTIFICATE_SIGNING_REQUESTS: cluster.signing_request_update,
     r.RUNTIME_CLASSES: cluster.runtime_class_update,
+    r.CUSTOM_RESOURCE_DEFINITIONS: definitions.definition_update,
 }
 
 
@@ -103,4 +105,6 @@ def validate_update(new: Object, old: Object, resource: Resource) -> list[FieldE
 def validate_status_update(new: Object, old: Object, resource: Resource) -> list[FieldError]:
     """What is wrong with an update through `/status` or another door: the metadata, and of pods what their doors can change."""
     found = list(validate_metadata_update(new, old))
+    if resource == r.CUSTOM_RESOURCE_DEFINITIONS:
+        found += definitions.stored_versions(new)
     return [*found, *pod.pod_door_update(new, old)] if resource == r.PODS else found
