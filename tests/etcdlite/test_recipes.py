@@ -119,7 +119,8 @@ async def test_a_lock_hangs_on_a_lease(channel: grpc.aio.Channel) -> None:
     await leases.LeaseRevoke(pb.LeaseRevokeRequest(ID=1), timeout=10)
     assert (await waiting).key == b"n/2"
     gone = locks.Lock(lock_pb2.LockRequest(name=b"n", lease=99), timeout=10)
-    assert await refused(gone) == ("NOT_FOUND", "etcdserver: requested lease not found")
+    # In etcd the code gets lost here.
+    assert (await refused(gone))[1] == "etcdserver: requested lease not found"
     # Without a lease one of a minute is made.
     made = await locks.Lock(lock_pb2.LockRequest(name=b"other"), timeout=10)
     number = int(made.key.rpartition(b"/")[2], 16)
