@@ -86,6 +86,11 @@ class Log:
         """The one in effect for `index`."""
         return next(configuration for at, configuration in reversed(self._configurations) if at <= index)
 
+    def configurations_since(self, index: int) -> list[Configuration]:
+        """The one in effect for `index`, and all later ones."""
+        start = max(position for position, (at, _) in enumerate(self._configurations) if at <= index)
+        return [configuration for _, configuration in self._configurations[start:]]
+
     # Changing.
 
     def append(self, entry: Entry) -> None:

@@ -101,10 +101,11 @@ class Node:
         """Whether this member may stand for election.
 
         One whose removal is not known to be committed may, since nobody else might have enough to win; its own vote does not count then (thesis 4.2.2).
+        After a restart it may know neither of that nor of its having been added.
         """
         if self.recovering:
             return False
-        return self.me in self.configuration.voters or self.me in self.log.configuration_at(self.commit).voters
+        return any(self.me in configuration.voters for configuration in self.log.configurations_since(self.commit))
 
     # Sending.
 

@@ -254,3 +254,15 @@ def test_a_lost_connection_to_the_leader_has_others_asked_soon() -> None:
     other.step(m.Heartbeat(2, 1, 1, 0, 0), 0.0)
     other.step(m.PreVote(3, 1, 2, 5, 1), 0.2)
     assert not any(reply.granted for reply in sent(turn(other), m.PreVoteReply))  # type: ignore[attr-defined]
+
+
+def test_who_removed_itself_and_forgot_what_is_committed_may_still_be_elected() -> None:
+    # Found by the simulation (seed 30891): of two, the leader removes itself, and has more than the other when both start again.
+    one, both = Configuration([Member(2)]), Configuration([Member(1), Member(2)])
+    entries = [Entry(2, 1, encode_configuration(both)), Entry(3, 1, b"\0x"), Entry(4, 1, encode_configuration(one))]
+    member = core(one, entries=entries, hard_state=HardState(1, 1))
+    assert member.electable
+    deadline = member.next_deadline()
+    assert deadline is not None
+    member.tick(deadline)
+    assert sent(turn(member), m.PreVote)
