@@ -119,6 +119,11 @@ def test_an_ordinary_user(user_cluster: UserCluster) -> None:
         assert '"worker-1": "Ready"' in user_cluster.cli("status", "--json").stdout
         user_cluster.kubectl("run", "p", "--image=kubeling.local/host", "--command", "--", "sleep", "1000")
         user_cluster.kubectl("wait", "--for=condition=Ready", "pod/p", "--timeout=30s")
+        if not deadly:
+            backup = user_cluster.root.parent / "backup.db"
+            user_cluster.cli("etcd", "snapshot", "save", str(backup))
+            assert user_cluster.cli("etcd", "snapshot", "status", str(backup)).stdout.endswith(" B\n")
+            backup.unlink()
         if deadly:
             os.kill(supervisor(user_cluster), signal.SIGKILL)
             until_gone(processes)
