@@ -28,6 +28,7 @@ class Barriers:
         #: Answered, and not applied as far as that: (index, round).
         self._ready: list[tuple[int, int]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self.failed = 0
 
     def add(self) -> asyncio.Future[None]:
         """A reader comes. Raises TOO_MANY_REQUESTS."""
@@ -84,6 +85,7 @@ class Barriers:
                 return
             del self._rounds[number]
             self._core.forget_read(number)
+            self.failed += 1
             _settle(readers, TIMEOUT)
 
 

@@ -36,6 +36,8 @@ log = get_logger("etcdlite.engine")
 #: After so long others get their turn.
 _TURN_SECONDS = 0.02
 _FULL_RETRY_SECONDS = 0.5
+#: As in etcd.
+_SLOW_APPLY_SECONDS = 0.1
 _MAX_INBOX = 10_000
 _CORE_KINDS = range(1, 33)
 #: A cluster of one has no follower that might need old entries: they are forgotten after so many bytes.
@@ -72,6 +74,7 @@ class Engine:
         self.applied_index = core.applied
         self.applied_term = applied_term
         self.leader_changes = 0
+        self.slow_applies = 0
         self.stopped = False
         self._acting = False
         self._scheduled = False
@@ -84,7 +87,7 @@ class Engine:
         self._writing = False
         self.disk_full = False
         self._durable_waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._barriers = Barriers(core)
+        self.barriers = Barriers(core)
         self._awaited: list[tuple[Callable[[], bool], asyncio.Future[bool]]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -134,7 +137,7 @@ class Engine:
         """Return once this member's state is no older than this call was: after it a local read is linearizable. Raises EtcdError."""
         if self.alone:
             return
-        future = self._barriers.add()
+        future = self.barriers.add()
         # All that come in this turn of the loop ask together.
         self.schedule()
         await future
@@ -221,7 +224,7 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
         self._proposer.fail_all(STOPPED)
-        self._barriers.fail_all(STOPPED)
+        self.barriers.fail_all(STOPPED)
         for _, future in self._durable_waiters:
             future.cancel()
 
@@ -237,7 +240,7 @@ class Engine:
             self._take_inbox()
             if tick:
                 core.tick(self._loop.time())
-            self._barriers.begin()
+            self.barriers.begin()
             began = self._loop.time()
             while core.has_output:
                 self._do(core.take())
@@ -287,7 +290,7 @@ class Engine:
             send(message.to, encode(message))
         for entry in output.committed:
             self._apply(entry)
-        self._barriers.answered(output.reads, self.applied_index)
+        self.barriers.answered(output.reads, self.applied_index)
         for member in output.snapshots_for:
             self._hooks.ship(member)
         if output.recovered:
@@ -309,7 +312,12 @@ class Engine:
             session, number = batch_id(entry.data)
             if session == self._proposer.session:
                 self._outstanding.pop(number, None)
+            began = self._loop.time()
             self._proposer.applied(entry)
+            took = self._loop.time() - began
+            if took > _SLOW_APPLY_SECONDS:
+                self.slow_applies += 1
+                log.warning("applying an entry took long", index=entry.index, bytes=len(entry.data), seconds=round(took, 3))
             if self.core.alone:
                 self._forget(len(entry.data))
         elif kind == Kind.CONFIGURATION:

@@ -69,9 +69,11 @@ class Journal:
         *,
         now: Callable[[], float] = time.monotonic,
         observe: Callable[[float], None] = lambda seconds: None,
+        observe_write: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._now = now
         self._observe = observe
+        self._observe_write = observe_write
         self._directory = directory
         self._ids = (cluster_id, member_id)
         self._segment_bytes = segment_bytes
@@ -206,7 +208,7 @@ class Journal:
 
     def write(self, batch: Batch) -> None:
         """Put one batch on disk. On :class:`NoSpace` nothing has changed; any other OSError means that the disk cannot be trusted any more."""
-        size = batch.size
+        size, began = batch.size, self._now()
         try:
             if self._fd < 0 or self._at + size + 64 > max(self._segment_bytes, size + 256):
                 self._roll(batch.head)
@@ -216,6 +218,7 @@ class Journal:
                 raise NoSpace(str(error)) from error
             raise
         self._segments[-1].last_index = max(self._segments[-1].last_index, batch.last_index)
+        self._observe_write(self._now() - began)
 
     def quick(self, size: int) -> bool:
         """Whether writing `size` bytes will most likely take no longer than handing them to a thread and back.

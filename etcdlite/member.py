@@ -72,7 +72,7 @@ class Member:
         self.proposer = Proposer(self.state, random.getrandbits(63), self._publish)
         self._disk = ThreadPoolExecutor(1, "disk")
         self._snapshots = SnapshotDirectory(config.data_dir / "snap")
-        self.fsync_seconds = Histogram()
+        self.fsync_seconds, self.write_seconds, self.snapshot_seconds = Histogram(), Histogram(), Histogram()
         self.journal = Journal(
             config.data_dir / "wal",
             self.cluster_id,
@@ -80,6 +80,7 @@ class Member:
             # Small enough that a snapshot lets whole segments go.
             min(SEGMENT_BYTES, max(64 << 10, config.snapshot_bytes // 2)),
             observe=self.fsync_seconds.observe,
+            observe_write=self.write_seconds.observe,
             now=clock.monotonic,
         )
         #: Set while there is nothing compacted that is still to be freed.
@@ -378,6 +379,7 @@ class Member:
             await self._loop.run_in_executor(self._disk, self.journal.release, meta.index)
             self.engine.compacted(meta.index)
             self._snapshot_mark = mark
+            self.snapshot_seconds.observe(self._loop.time() - began)
             log.info("snapshot made", index=meta.index, records=meta.records, seconds=round(self._loop.time() - began, 3))
         except OSError as error:
             log.error("no snapshot could be made; the log stays as it is", error=str(error))

@@ -13,6 +13,7 @@ import asyncio
 import socket
 import ssl
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -63,8 +64,9 @@ class PeerTransport:
         self.links: dict[int, Link] = {}
         self.removed: frozenset[int] = frozenset()
         self.strangers: set[Link] = set()
-        self.sent = 0
-        self.received = 0
+        #: Bytes, by member.
+        self.sent: Counter[int] = Counter()
+        self.received: Counter[int] = Counter()
         self._tls = tls
         self._urls: Mapping[int, tuple[str, ...]] = {}
         self._dialers: dict[int, asyncio.Task[None]] = {}
@@ -107,7 +109,7 @@ class PeerTransport:
         link = self.links.get(member)
         if link is None or link.transport is None:
             return False
-        self.sent += len(data)
+        self.sent[member] += len(data)
         link.transport.writelines((_LENGTH.pack(len(data)), data))
         if link.full and link.transport.get_write_buffer_size() > _MAX_UNSENT:
             log.warning("a peer takes nothing any more and is cut off", peer=f"{member:x}")
@@ -203,7 +205,8 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
         buffer += data
-        self._owner.received += len(data)
+        if self.member is not None:
+            self._owner.received[self.member] += len(data)
         at = 0
         while len(buffer) - at >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, at)

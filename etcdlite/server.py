@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
@@ -29,6 +29,7 @@ from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.recipes import Recipes
 from kubeling.etcdlite.transport.listener import Server
 from kubeling.etcdlite.transport.shared import Limits
+from kubeling.etcdlite.transport.tally import Tally
 
 log = get_logger("etcdlite")
 
@@ -56,10 +57,11 @@ async def run(config: Config, *, clock: Clock | None = None, ready: Callable[[Me
     recipes = Recipes(member, services)
     services += [lock_service.handler(recipes), election_service.handler(recipes)]
     services = cluster_service.not_for_learners(services, member)
-    pages = _pages(member)
+    pages: dict[str, Callable[[], Page]] = {}
     limits = Limits(config.max_streams, config.max_request_bytes + _OVERHEAD_BYTES)
     limits.keepalive_min, limits.keepalive_interval, limits.keepalive_timeout = config.keepalive_seconds
     server = Server(services, Gateway(services, pages), limits)
+    pages |= _pages(member, server.tallies)
     try:
         for url in config.listen_client_urls:
             await server.listen(url, config.client_tls)
@@ -87,7 +89,7 @@ async def _status_page(pages: StatusServer, url: str) -> None:
         raise UsageError(f"cannot listen on {url}: {error.strerror}") from None
 
 
-def _pages(member: Member) -> dict[str, Callable[[], Page]]:
+def _pages(member: Member, tallies: Mapping[str, Tally]) -> dict[str, Callable[[], Page]]:
     def health() -> Page:
         problem = member.problem()
         if problem is None:
@@ -95,7 +97,7 @@ def _pages(member: Member) -> dict[str, Callable[[], Page]]:
         return Page(f'{{"health":"false","reason":"{problem}"}}', 503, "application/json")
 
     def show_metrics() -> Page:
-        return Page(metrics.render(member), content_type="text/plain; version=0.0.4; charset=utf-8")
+        return Page(metrics.render(member, tallies), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     def plain() -> Page:
         problem = member.problem()

@@ -20,6 +20,7 @@ from kubeling.etcdlite.transport.frames import DATA, END_HEADERS, END_STREAM, HE
 from kubeling.etcdlite.transport.headers import GRPC_HEAD, GRPC_OK, Head, trailers
 from kubeling.etcdlite.transport.shared import MAX_UNSENT_BYTES, STREAM_WINDOW
 from kubeling.etcdlite.transport.stream import Stream
+from kubeling.etcdlite.transport.tally import Tally
 
 if TYPE_CHECKING:
     from kubeling.etcdlite.transport.connection import Connection
@@ -40,11 +41,12 @@ _MAX_SECONDS = 365 * 86400.0
 class Call(Stream):
     """One call; what its handler gets as context, and as the iterator over what comes in."""
 
-    __slots__ = ("_future", "_inbox", "_method", "_partial", "_queued", "_request", "_started", "_timer", "_waiter")
+    __slots__ = ("_future", "_inbox", "_method", "_partial", "_queued", "_request", "_started", "_tally", "_timer", "_waiter")
 
-    def __init__(self, connection: Connection, number: int, head: Head, window: int, method: Method | None) -> None:
+    def __init__(self, connection: Connection, number: int, head: Head, window: int, method: Method | None, tally: Tally) -> None:
         Stream.__init__(self, connection, number, head, window, STREAM_WINDOW)
         self._method = method
+        self._tally = tally
         self._partial: bytearray | None = None
         self._request: bytes | None = None
         self._started = False
@@ -57,6 +59,7 @@ class Call(Stream):
 
     def begin(self) -> None:
         method, head, connection = self._method, self.head, self.connection
+        self._tally.started += 1
         if method is None:
             self.status(EtcdError("UNIMPLEMENTED", unknown(head.path)))
             return
@@ -85,6 +88,7 @@ class Call(Stream):
 
     def post(self, message: bytes) -> None:
         """Send a message; whoever sends many looks at `writable` first."""
+        self._tally.sent += 1
         if not self._started:
             self._started = True
             self.send_headers(GRPC_HEAD)
@@ -106,6 +110,7 @@ class Call(Stream):
         ):
             self.send_window -= whole
             connection.send_window -= whole
+            self._tally.sent += 1
             connection.send_pair(_MESSAGE.pack(whole << 8 | DATA, 0, self.id, 0, size), message)
             return True
         if not self.writable:
@@ -172,6 +177,7 @@ class Call(Stream):
             if plain is None:
                 return
             message = plain
+        self._tally.received += 1
         if self._inbox is not None:
             self._inbox.append(message)
             if self._hold(len(message) + 5):
@@ -317,6 +323,8 @@ class Call(Stream):
             self.post(message)
             self.status(None)
             return
+        self._tally.ok += 1
+        self._tally.sent += 1
         connection.send_window -= whole
         number = self.id
         front = _FRONT.pack(_FRONT_FIRST, END_HEADERS, number, GRPC_HEAD, whole << 8 | DATA, 0, number, 0, size)
@@ -330,7 +338,12 @@ class Call(Stream):
         """End the call; None where all went well."""
         if self.closed:
             return
-        block = GRPC_OK if error is None else trailers(CODES[error.code], error.text)
+        if error is None:
+            self._tally.ok += 1
+            block = GRPC_OK
+        else:
+            self._tally.ended[error.code] += 1
+            block = trailers(CODES[error.code], error.text)
         if not self._started:
             block = GRPC_HEAD + block
         self.finish(frame(HEADERS, END_HEADERS | END_STREAM, self.id, block))

@@ -10,7 +10,7 @@ from typing import Any
 
 from kubeling.daemon.main import UsageError
 from kubeling.etcdlite.config import TLS, host_port
-from kubeling.etcdlite.rpc import Method, Service
+from kubeling.etcdlite.rpc import Kind, Method, Service
 from kubeling.etcdlite.transport.call import Call
 from kubeling.etcdlite.transport.connection import Connection
 from kubeling.etcdlite.transport.frames import PREFACE
@@ -19,6 +19,7 @@ from kubeling.etcdlite.transport.http1 import Http1
 from kubeling.etcdlite.transport.page import PageStream
 from kubeling.etcdlite.transport.shared import Limits, Peer, Shared
 from kubeling.etcdlite.transport.stream import Stream
+from kubeling.etcdlite.transport.tally import NOBODYS, Tally
 from kubeling.etcdlite.transport.web import Site
 
 #: A client that connects and says nothing is not waited for longer.
@@ -33,6 +34,14 @@ _BACKLOG = 1024
 SSLProtocol.max_size = 32 * 1024
 
 
+_KINDS = {
+    Kind.UNARY: "unary",
+    Kind.DIRECT: "unary",
+    Kind.SERVER_STREAM: "server_stream",
+    Kind.BOTH_STREAMS: "bidi_stream",
+}
+
+
 class Server:
     """Serves `services` as gRPC and `site` as ordinary HTTP."""
 
@@ -40,6 +49,8 @@ class Server:
         self._methods: dict[str, Method] = {
             f"/{service.name}/{name}": method for service in services for name, method in service.methods.items()
         }
+        #: What is counted, by path.
+        self.tallies = {path: Tally(_KINDS[method.kind]) for path, method in self._methods.items()}
         self._site = site
         self._shared = Shared(limits, self._open)
         self._listeners: list[asyncio.Server] = []
@@ -87,7 +98,7 @@ class Server:
 
     def _open(self, connection: Connection, number: int, head: Head, window: int) -> Stream:
         if head.grpc and head.method == "POST":
-            return Call(connection, number, head, window, self._methods.get(head.path))
+            return Call(connection, number, head, window, self._methods.get(head.path), self.tallies.get(head.path, NOBODYS))
         return PageStream(connection, number, head, window, self._site, self._shared.limits.max_message * _JSON_FACTOR)
 
     def choose(self, peer: Peer, first: bytes) -> asyncio.Protocol | None:
