@@ -15,6 +15,7 @@ from kubeling.daemon.main import UsageError
 from kubeling.etcdlite import identity, membership
 from kubeling.etcdlite.config import Config
 from kubeling.etcdlite.identity import Identity
+from kubeling.etcdlite.journal import sync_directory
 from kubeling.etcdlite.peer_transport import ask_members
 
 log = get_logger("etcdlite")
@@ -61,9 +62,20 @@ async def _join(config: Config) -> Place:
 
 
 def take_directory(directory: Path) -> int:
-    """Make the data directory and lock it; returns the lock's file descriptor. Raises UsageError."""
+    """Make the data directory with its parts and lock it; returns the lock's file descriptor. Raises UsageError.
+
+    Their names are on disk when it returns. Else a power failure could take the directory with all the fsynced files in it.
+    """
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = [path for path in (directory, *directory.absolute().parents) if not path.exists()]
+        for path in (directory, directory / "wal", directory / "snap"):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in dict.fromkeys((directory, directory.absolute().parent, *(path.absolute().parent for path in new))):
+            try:
+                sync_directory(path)
+            except PermissionError:
+                # One that we may pass through, but not read.
+                os.sync()
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise UsageError(f"--data-dir {directory}: {error.strerror}") from None

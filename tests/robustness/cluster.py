@@ -17,6 +17,7 @@ from kubeling.proto import etcd_pb2 as pb
 from kubeling.proto import etcd_pb2_grpc as rpc
 
 from .network import Network
+from .storage import Storage
 
 READY_SECONDS = 40.0
 CLIENT_PORT, PEER_PORT = 2379, 2380
@@ -37,6 +38,8 @@ class Member:
         self.wrappers: list[list[str]] = [["nsenter", f"--net={netns}", "--"]]
         self.process: asyncio.subprocess.Process | None = None
         self.paused = False
+        #: A disk that can fail; None: the machine's own.
+        self.storage: Storage | None = None
 
     @property
     def endpoint(self) -> str:
@@ -166,6 +169,12 @@ class Cluster:
             self._channels[member.name] = member.channel()
         return self._channels[member.name]
 
+    async def mount(self) -> None:
+        """Give every member a disk that can fail, before the start."""
+        for member in self.members:
+            # Real etcd trusts a file system to keep the name of a new file that it fsyncs, as ext4 does; we trust it with nothing.
+            member.storage = await Storage.mount(member.data.parent, names_follow_files=self.store == "etcd")
+
     async def start(self) -> None:
         """Start all, and wait until each of them serves."""
         for member in self.members:
@@ -221,5 +230,6 @@ class Cluster:
         for channel in self._channels.values():
             await channel.close()
         for member in self.members:
-            if member.running:
-                await member.kill()
+            await member.kill()
+            if member.storage is not None:
+                await member.storage.close()

@@ -6,6 +6,8 @@ A fault leaves the cluster as it found it but for what the fault itself destroys
 from __future__ import annotations
 
 import asyncio
+import errno
+import signal
 from collections.abc import Awaitable, Callable
 
 import grpc.aio
@@ -20,6 +22,8 @@ Fault = Callable[[Run], Awaitable[None]]
 PROCESSES: dict[str, Fault] = {}
 PARTITIONS: dict[str, Fault] = {}
 MAINTENANCE: dict[str, Fault] = {}
+#: Only on members whose disk is ours.
+DISKS: dict[str, Fault] = {}
 #: An election takes about one of these.
 ELECTION_SECONDS = 0.8
 
@@ -218,6 +222,84 @@ async def isolated_and_killed(run: Run) -> None:
     await hold(run, 2)
     await run.start(member)
     await run.cluster.ready()
+
+
+# Disks.
+
+
+@among(DISKS)
+async def power_failure_of_one(run: Run) -> None:
+    await power_failure(run, [anyone(run)])
+
+
+@among(DISKS)
+async def power_failure_of_the_leader(run: Run) -> None:
+    await power_failure(run, [await leader(run)])
+
+
+@among(DISKS)
+async def power_failure_of_all(run: Run) -> None:
+    await power_failure(run, run.cluster.members)
+
+
+async def power_failure(run: Run, members: list[Member]) -> None:
+    """kill -9, and what was not fsynced is gone: all of it, or any part."""
+    torn = run.rng.random() < 0.5
+    run.note("power failure", members=[one.name for one in members], torn=torn)
+    for member in members:
+        member.signal(signal.SIGKILL)
+    for member in members:
+        await member.kill()
+        assert member.storage is not None
+        await member.storage.power_failure(str(run.rng.random()) if torn else None)
+    if len(members) < len(run.cluster.members):
+        await hold(run)
+    await run.start(*members)
+    await run.cluster.ready()
+
+
+@among(DISKS)
+async def fsync_fails(run: Run) -> None:
+    """fsync answers EIO, and what it was called for never gets to the disk. The member may stop; it may not go on as if nothing were; then the power fails."""
+    member = await leader(run) if run.rng.random() < 0.5 else anyone(run)
+    run.note("fsync fails", member=member.name)
+    assert member.storage is not None
+    await member.storage.set(fsync_error=errno.EIO)
+    await hold(run, 2)
+    await member.storage.set(fsync_error=0)
+    await hold(run, 1)
+    await power_failure(run, [member])
+
+
+@among(DISKS)
+async def disk_is_full(run: Run) -> None:
+    """Nothing more fits. Whatever the member does then, it has to be well when there is room again."""
+    member = await leader(run) if run.rng.random() < 0.5 else anyone(run)
+    assert member.storage is not None
+    used = (await member.storage.set())["used"]
+    run.note("disk is full", member=member.name, used=used)
+    await member.storage.set(capacity=used)
+    await hold(run, 3)
+    if run.rng.random() < 0.5:
+        await run.kill(member)
+        await run.start(member)
+        await hold(run, 1)
+    await member.storage.set(capacity=1 << 40)
+    await hold(run, 1)
+    if not member.running:
+        await run.start(member)
+    await run.cluster.ready()
+
+
+@among(DISKS)
+async def slow_disk(run: Run) -> None:
+    """Each fsync of one member takes longer than a heartbeat."""
+    member = await leader(run) if run.rng.random() < 0.5 else anyone(run)
+    run.note("slow disk", member=member.name)
+    assert member.storage is not None
+    await member.storage.set(fsync_seconds=run.rng.uniform(0.02, 0.3))
+    await hold(run, 3)
+    await member.storage.set(fsync_seconds=0)
 
 
 # What an operator does meanwhile.

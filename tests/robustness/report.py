@@ -8,7 +8,7 @@ from pathlib import Path
 from .history import History
 from .linearize import Verdict
 
-_SHOWN = 15
+_SHOWN = 6
 _KNOWN = 3
 
 
@@ -37,7 +37,7 @@ def report(
     if violations:
         path = directory / "history.jsonl"
         history.save(path)
-        lines += [f"VIOLATED (seed {seed}): {one[:1500]}" for one in violations[:_SHOWN]]
+        lines += [f"VIOLATED (seed {seed}): {one[:700]}" for one in violations[:_SHOWN]]
         if len(violations) > _SHOWN:
             lines.append(f"and {len(violations) - _SHOWN} more")
         lines.append(f"history kept in {path}; look at it again with: python -m tests.robustness check {path}")

@@ -120,6 +120,8 @@ class Run:
         self.heal()
         for member in self.cluster.members:
             member.resume()
+            if member.storage is not None:
+                await member.storage.set(fsync_error=0, capacity=1 << 40, fsync_seconds=0)
             if not member.running:
                 await self.start(member)
         await self.cluster.ready()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from .client import Client
-from .faults import MAINTENANCE, PARTITIONS, PROCESSES, Fault, anyone, chain, hold, leader, others
+from .faults import DISKS, MAINTENANCE, PARTITIONS, PROCESSES, Fault, anyone, chain, hold, leader, others, power_failure
 from .model import prefix_end
 from .operations import Put, Range, WatchOpen
 from .run import Run
@@ -79,10 +79,45 @@ async def maintenance(run: Run) -> None:
     await _chain(run, MAINTENANCE)
 
 
-async def _chain(run: Run, faults: dict[str, Fault]) -> None:
-    await (await run.form(3)).start()
+async def _chain(run: Run, faults: dict[str, Fault], *, disk: bool = False) -> None:
+    cluster = await run.form(3)
+    if disk:
+        await cluster.mount()
+    await cluster.start()
     async with run.load():
         await chain(run, faults)
+
+
+@scenario(disk=True)
+async def disks(run: Run) -> None:
+    """Disks lose what was not fsynced, fail, fill up and are slow."""
+    await _chain(run, DISKS, disk=True)
+
+
+@scenario(disk=True)
+async def power_failures(run: Run) -> None:
+    """All members lose their power at once, again and again, and with it all that they had not fsynced."""
+    cluster = await run.form(3)
+    await cluster.mount()
+    await cluster.start()
+    async with run.load() as traffic:
+        end = run.history.now() + run.seconds * 1e9
+        while run.history.now() < end:
+            await traffic.progress(run.rng.randrange(10, 150))
+            await power_failure(run, cluster.members)
+
+
+@scenario(disk=True)
+async def power_failures_of_a_single_member(run: Run) -> None:
+    """A cluster of one loses what it had not fsynced: so it may acknowledge nothing before."""
+    cluster = await run.form(1)
+    await cluster.mount()
+    await cluster.start()
+    async with run.load() as traffic:
+        end = run.history.now() + run.seconds * 1e9
+        while run.history.now() < end:
+            await traffic.progress(run.rng.randrange(10, 200))
+            await power_failure(run, cluster.members)
 
 
 @scenario()
