@@ -74,6 +74,9 @@ class Front:
                 if served is None:
                     raise errors.no_such_path()
                 if long:
+                    if self._context.draining:
+                        # Somewhere else, please: a stream that began now would have to be broken off.
+                        raise errors.service_unavailable("the server is shutting down")
                     gauge = metrics.LONG_RUNNING.labels(*_labels(request, served))
                     gauge.inc()
                 await self._resource(request, served)

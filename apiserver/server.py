@@ -3,7 +3,9 @@
 - The peer's certificate is looked at once a connection and travels in ``scope["state"]``.
 - Every Upgrade (WebSocket, SPDY) is a plain request first, so that it is authenticated, authorised and refused like any other; the handler then takes the
   connection over with :meth:`Connection.hijack` and moves bytes itself.
-- Several sockets, no polling, and a shutdown that ends watches, finishes the writes under way and then closes.
+- Several sockets, no polling, and a shutdown that ends watches, finishes the writes under way and then closes. HTTP/1.1 has no GOAWAY, and a request that meets
+  a closing connection is an error that its client cannot repair (a write may have been done). So connections in use are closed by an answer that says so, and only
+  those on which nothing has been asked for a while are closed without one.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ log = get_logger("server")
 KEEP_ALIVE_SECONDS = 180
 #: A client that connects has to say something within this time.
 _FIRST_REQUEST_SECONDS = 60
+#: At a shutdown, a connection is closed between two requests only if its last one is at least this long ago.
+_QUIET_SECONDS = 0.3
+_HANDSHAKE_SECONDS = 0.05
 #: A hijacked connection stops reading from one side while the other has this much unsent.
 _HIGH_WATER = 256 * 1024
 #: asyncio gives each TLS connection a buffer to read into, and 256 KB is its idea. An idle cluster has some eighty connections. Two records are enough.
@@ -136,6 +141,9 @@ class KubeProtocol(HttpToolsProtocol):
 
     #: Set in a subclass for each server.
     certificates: ClientCertificates | None = None
+    #: Set when the server shuts down; the future is done when the last connection is gone.
+    drained: asyncio.Future[None] | None = None
+    _used = 0.0
     _connection: Connection
     _hijacked: Hijacked | None = None
     _upgrading = False
@@ -150,6 +158,9 @@ class KubeProtocol(HttpToolsProtocol):
         self.app_state = {**self.app_state, "connection": self._connection}
         # uvicorn's own timer starts with the first answer.
         self.timeout_keep_alive_task = self.loop.call_later(_FIRST_REQUEST_SECONDS, self.timeout_keep_alive_handler)
+        self._used = self.loop.time()
+        if self.drained is not None:
+            self.shutdown()
 
     def _should_upgrade(self) -> bool:
         return False
@@ -192,7 +203,26 @@ class KubeProtocol(HttpToolsProtocol):
         self.transport.write(head)
         return self._hijacked
 
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.drained is not None:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server shuts down: the answer under way is the last; where there is none, the connection is closed when nobody is using it."""
+        if self._hijacked is not None:
+            self.transport.close()
+        elif self.cycle is None or self.cycle.response_complete:
+            quiet = self._used + _QUIET_SECONDS - self.loop.time()
+            if quiet > 0:
+                self.loop.call_later(quiet, self.shutdown)
+            elif not self.transport.is_closing():
+                self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
     def on_response_complete(self) -> None:
+        self._used = self.loop.time()
         super().on_response_complete()
         if self._upgrading and self._hijacked is None:
             # A refused Upgrade: the parser cannot go on after it.
@@ -218,6 +248,8 @@ class KubeProtocol(HttpToolsProtocol):
             self._hijacked.reader.feed_eof()
             self._hijacked.resume()
         self._connection.lost()
+        if self.drained is not None and not self.connections and not self.drained.done():
+            self.drained.set_result(None)
 
 
 class Server(uvicorn.Server):
@@ -225,6 +257,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: Any, tls: ssl.SSLContext | None, certificates: ClientCertificates | None) -> None:
         protocol = type("Protocol", (KubeProtocol,), {"certificates": certificates})
+        self._protocol: type[KubeProtocol] = protocol
         config = uvicorn.Config(
             app,
             http=protocol,
@@ -253,8 +286,12 @@ class Server(uvicorn.Server):
         """Accept nothing new, let what is under way finish for up to `seconds`, and close."""
         for server in self.servers:
             server.close()
+        drained = self._protocol.drained = asyncio.get_running_loop().create_future()
         for connection in list(self.server_state.connections):
             connection.shutdown()
+        # Also with no connection left: one that was accepted just now may be in the middle of its TLS handshake.
+        left = _QUIET_SECONDS if self.server_state.connections else _HANDSHAKE_SECONDS
+        await asyncio.wait([drained], timeout=min(seconds, left))
         tasks = [each for each in self.server_state.tasks if not each.done()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=seconds)

@@ -27,17 +27,17 @@ class Plain:
 
     def __init__(self, server: Server, context: ssl.SSLContext) -> None:
         where = urlsplit(server.url)
-        self._http = http.client.HTTPSConnection(where.hostname or "", where.port, timeout=60, context=context)
+        self.http = http.client.HTTPSConnection(where.hostname or "", where.port, timeout=60, context=context)
 
     def __call__(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> tuple[int, Any]:
         raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        self._http.request(method, path, raw, {"content-type": kind} if raw is not None else {})
-        answer = self._http.getresponse()
+        self.http.request(method, path, raw, {"content-type": kind} if raw is not None else {})
+        answer = self.http.getresponse()
         text = answer.read()
         return answer.status, json.loads(text) if text else None
 
     def close(self) -> None:
-        self._http.close()
+        self.http.close()
 
     def __enter__(self) -> Plain:
         return self
