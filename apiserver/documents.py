@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import orjson
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-import kubeling
 from kubeling.api import openapi
 from kubeling.apiserver.context import Context
+from kubeling.apiserver.openapi import Documents, Page
 
 _FOREVER = {"cache-control": "public, immutable", "expires": "Thu, 31 Dec 2037 23:55:55 GMT"}
 
@@ -26,36 +24,38 @@ def router(context: Context) -> APIRouter:
 
 
 def _openapi(router: APIRouter, context: Context) -> None:
-    def documents() -> dict[str, bytes]:
-        resources = [each.resource for each in context.kinds]
-        versions = dict.fromkeys(each.group_version for each in resources)
-        return {each: openapi.document(each, resources, version=kubeling.KUBERNETES_VERSION) for each in versions}
+    documents = Documents(context)
 
     @router.get("/openapi/v2")
-    async def version_2() -> Response:
-        return Response(openapi.V2, media_type=openapi.V2_CONTENT_TYPE)
+    async def version_2(request: HttpRequest) -> Response:
+        # kubectl asks for protobuf and is content with nothing, since it has version 3; who asks for JSON means it.
+        if "application/json" not in request.headers.get("accept", ""):
+            return Response(openapi.V2, media_type=openapi.V2_CONTENT_TYPE)
+        await context.definitions.refresh()
+        return _tagged(request, documents.version_2())
 
     @router.get("/openapi/v3")
     async def version_3(request: HttpRequest) -> Response:
-        return _tagged(request, openapi.index(documents()))
+        await context.definitions.refresh()
+        return _tagged(request, documents.index())
 
     @router.get("/openapi/v3/{path:path}")
     async def group_version(request: HttpRequest, path: str) -> Response:
-        for each, body in documents().items():
-            if openapi.path_of(each) == path:
-                answer = _tagged(request, body)
-                if "hash" in request.query_params:
-                    answer.headers.update(_FOREVER)
-                return answer
-        raise HTTPException(404)
+        await context.definitions.refresh()
+        found = documents.at(path)
+        if found is None:
+            raise HTTPException(404)
+        answer = _tagged(request, found)
+        if "hash" in request.query_params:
+            answer.headers.update(_FOREVER)
+        return answer
 
 
-def _tagged(request: HttpRequest, body: bytes) -> Response:
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"'
-    headers = {"etag": etag, "vary": "Accept"}
-    if request.headers.get("if-none-match") == etag:
+def _tagged(request: HttpRequest, page: Page) -> Response:
+    headers = {"etag": page.etag, "vary": "Accept"}
+    if request.headers.get("if-none-match") == page.etag:
         return Response(b"", 304, headers)
-    return Response(body, 200, headers, media_type="application/json")
+    return Response(page.body, 200, headers, media_type="application/json")
 
 
 def _keys(router: APIRouter, context: Context) -> None:

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import orjson
 
 from kubeling.api import builtin
-from kubeling.api.openapi.components import Components
+from kubeling.api.openapi.components import Components, kind_name
 from kubeling.api.openapi.paths import paths_of
 from kubeling.api.resources import Resource
 from kubeling.api.schema import Schema
 
-__all__ = ["V2", "V2_CONTENT_TYPE", "document", "index", "path_of"]
+__all__ = ["V2", "V2_CONTENT_TYPE", "custom_document", "document", "index", "kind_name", "path_of"]
 
 #: An empty document, and the type under which it is sent.
 V2 = b""
@@ -49,6 +50,14 @@ def document(
     return found
 
 
+def custom_document(resources: Iterable[Resource], bodies: Mapping[str, Any], *, version: str = "v1.33.0") -> bytes:
+    """The document of a group version of custom resources. `bodies` are the components of the kinds and of their lists, by :func:`kind_name`.
+
+    It is made anew at every call.
+    """
+    return _make(tuple(resources), version, builtin.schema_of, bodies)
+
+
 def path_of(group_version: str) -> str:
     """Under which name a group version stands in the index and below /openapi/v3: `api/v1`, `apis/apps/v1`."""
     return f"apis/{group_version}" if "/" in group_version else f"api/{group_version}"
@@ -68,8 +77,8 @@ def index(documents: Mapping[str, bytes]) -> bytes:
     )
 
 
-def _make(resources: tuple[Resource, ...], version: str, schema_of: SchemaOf) -> bytes:
-    components = Components(schema_of)
+def _make(resources: tuple[Resource, ...], version: str, schema_of: SchemaOf, bodies: Mapping[str, Any] | None = None) -> bytes:
+    components = Components(schema_of, bodies)
     paths = {path: item for resource in resources for path, item in paths_of(resource, components).items()}
     return orjson.dumps(
         {

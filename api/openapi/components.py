@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from kubeling.api.builtin import message
 from kubeling.api.schema import Field, Schema
 
 Json = dict[str, Any]
@@ -64,8 +65,10 @@ _SPECIAL: dict[str, tuple[str, Json]] = {
 class Components:
     """The components of one document. Asking for a reference adds what it leads to."""
 
-    def __init__(self, schema_of: Callable[[str, str], Schema]) -> None:
+    def __init__(self, schema_of: Callable[[str, str], Schema], bodies: Mapping[str, Json] | None = None) -> None:
         self._schema_of = schema_of
+        #: Components that are given as they are, by name: of custom resources.
+        self._bodies = bodies or {}
         self._made: dict[str, Json] = {}
 
     def schemas(self) -> dict[str, Json]:
@@ -74,6 +77,14 @@ class Components:
 
     def kind(self, group: str, version: str, kind: str) -> Json:
         """A reference to the schema of a kind, which is marked with its group, version and kind."""
+        given = kind_name(group, version, kind)
+        if given in self._bodies:
+            if given not in self._made:
+                mark = {"group": group, "version": version, "kind": kind}
+                self._made[given] = {**self._bodies[given], "x-kubernetes-group-version-kind": [mark]}
+                self._reference(message("meta.v1.ObjectMeta"))
+                self._reference(message("meta.v1.ListMeta"))
+            return {"$ref": f"#/components/schemas/{given}"}
         try:
             schema = self._schema_of(f"{group}/{version}" if group else version, kind)
         except KeyError:
@@ -155,6 +166,11 @@ def component_name(name: str) -> str:
     if rest.count(".") != 1:
         return name
     return f"{_PREFIXES.get(group, f'io.k8s.api.{group}')}.{rest}"
+
+
+def kind_name(group: str, version: str, kind: str) -> str:
+    """What a custom resource's component is called: "com.example.v1.Widget"."""
+    return f"{_reversed(group)}.{version}.{kind}"
 
 
 def _reversed(group: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubeling.api.builtin import message
-from kubeling.api.openapi.components import Components
+from kubeling.api.openapi.components import Components, kind_name
 from kubeling.api.resources import Resource, Subresource
 
 Json = dict[str, Any]
@@ -69,7 +69,8 @@ class _Builder:
         self.kind = components.kind(resource.group, resource.version, resource.kind)
         self.status = components.kind("", "v1", "Status")
         #: Only kinds that are built in have merge keys; custom resources must not offer strategic merge.
-        self.strategic = str(self.kind["$ref"]).startswith("#/components/schemas/io.k8s.")
+        own = kind_name(resource.group, resource.version, resource.kind)
+        self.strategic = self.kind["$ref"] != f"#/components/schemas/{own}"
 
     def paths(self) -> dict[str, Json]:
         resource = self.resource

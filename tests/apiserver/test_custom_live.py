@@ -234,3 +234,29 @@ def test_versions_that_differ_in_name_only(http, ns):
         assert after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]  # it is stored anew
         again = http.put(kind.path("a"), json=after).json()
         assert again["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
+
+
+def test_openapi_tells_of_the_kind_at_once(kind):
+    index = kind.http.get("/openapi/v3").json()["paths"]
+    found = kind.http.get(index[f"apis/{kind.group}/v1"]["serverRelativeURL"]).json()
+    name = ".".join([*reversed(kind.group.split(".")), "v1", "Widget"])
+    schema = found["components"]["schemas"][name]
+    assert schema["properties"]["spec"]["properties"]["size"]["description"] == "How big it is."
+    assert schema["x-kubernetes-group-version-kind"] == [{"group": kind.group, "version": "v1", "kind": "Widget"}]
+    path = f"/apis/{kind.group}/v1/namespaces/{{namespace}}/widgets/{{name}}"
+    assert set(found["paths"][path]["patch"]["requestBody"]["content"]) == {
+        "application/json-patch+json",
+        "application/merge-patch+json",
+        "application/apply-patch+yaml",
+    }
+    old = kind.http.get("/openapi/v2", headers={"accept": "application/json"}).json()
+    assert old["definitions"][name]["properties"]["spec"]["properties"]["color"]["default"] == "red"
+    assert path in old["paths"]
+
+
+def test_tables_have_the_definitions_columns(kind):
+    kind.create("a")
+    accept = "application/json;as=Table;g=meta.k8s.io;v=v1"
+    table = kind.http.get(kind.path(), headers={"accept": accept}).json()
+    assert [each["name"] for each in table["columnDefinitions"]] == ["Name", "Size", "Age"]
+    assert table["rows"][0]["cells"][:2] == ["a", 3]

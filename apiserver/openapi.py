@@ -1,0 +1,88 @@
+"""The OpenAPI documents, kept as bytes until the set of kinds changes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+import kubeling
+from kubeling.api import openapi
+from kubeling.api.openapi import version2
+from kubeling.api.resources import Resource
+from kubeling.api.structural import publish
+from kubeling.apiserver.context import Context
+from kubeling.apiserver.custom.served import CustomServed
+
+_REFERENCE = "#/components/schemas/"
+
+
+class Page(NamedTuple):
+    """A document and its ETag."""
+
+    body: bytes
+    etag: str
+
+
+def page(body: bytes) -> Page:
+    """A document with its ETag."""
+    return Page(body, f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"')
+
+
+class Documents:
+    """All documents. Those of built-in kinds are made once; those of custom resources, the index and version 2 whenever a definition changes."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._builtin: dict[str, Page] = {}
+        self._pages: dict[str, Page] | None = None
+        self._index: Page | None = None
+        self._version_2: Page | None = None
+        context.definitions.on_kinds.append(self._changed)
+
+    def _changed(self) -> None:
+        self._pages = self._index = self._version_2 = None
+
+    def pages(self) -> dict[str, Page]:
+        """The documents of version 3 by their group version."""
+        if self._pages is None:
+            groups: dict[str, list[Any]] = {}
+            for each in self._context.kinds:
+                groups.setdefault(each.resource.group_version, []).append(each)
+            self._pages = {name: self._page(name, served) for name, served in groups.items()}
+        return self._pages
+
+    def _page(self, group_version: str, served: list[Any]) -> Page:
+        resources: list[Resource] = [each.resource for each in served]
+        custom = [each for each in served if isinstance(each, CustomServed)]
+        if custom:
+            return page(openapi.custom_document(resources, _bodies(custom), version=kubeling.KUBERNETES_VERSION))
+        if group_version not in self._builtin:
+            body = openapi.document(group_version, resources, version=kubeling.KUBERNETES_VERSION)
+            self._builtin[group_version] = page(body)
+        return self._builtin[group_version]
+
+    def at(self, path: str) -> Page | None:
+        """GET /openapi/v3/<path>, such as `apis/apps/v1`; None where there is nothing."""
+        return next((each for name, each in self.pages().items() if openapi.path_of(name) == path), None)
+
+    def index(self) -> Page:
+        """GET /openapi/v3."""
+        if self._index is None:
+            self._index = page(openapi.index({name: each.body for name, each in self.pages().items()}))
+        return self._index
+
+    def version_2(self) -> Page:
+        """GET /openapi/v2, as JSON."""
+        if self._version_2 is None:
+            self._version_2 = page(version2.document(each.body for each in self.pages().values()))
+        return self._version_2
+
+
+def _bodies(served: list[CustomServed]) -> dict[str, Any]:
+    bodies: dict[str, Any] = {}
+    for each in served:
+        resource = each.resource
+        name = openapi.kind_name(resource.group, resource.version, resource.kind)
+        bodies[name] = publish.object_schema(each.version.json_schema, resource.kind, _REFERENCE)
+        bodies[f"{name}List"] = publish.list_schema(resource.kind, name, _REFERENCE)
+    return bodies
