@@ -10,6 +10,7 @@ from kubeling.apiserver.admission.chain import Chain, Plugin
 from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
 from kubeling.apiserver.admission.node_restriction import NodeRestriction
 from kubeling.apiserver.admission.limit_ranger import LimitRanger
+from kubeling.apiserver.admission.pod_security import PodSecurity
 from kubeling.apiserver.admission.priority import Priority
 from kubeling.apiserver.admission.resource_quota import ResourceQuota
 from kubeling.apiserver.admission.serviceaccount import ServiceAccount
@@ -48,6 +49,7 @@ _PLUGINS: tuple[tuple[str, Callable[[Parts], Plugin], bool], ...] = (
     ("LimitRanger", lambda parts: LimitRanger(parts.kinds), True),
     ("ServiceAccount", lambda parts: ServiceAccount(parts.kinds, parts.hub, parts.clock, parts.random), True),
     ("NodeRestriction", lambda parts: NodeRestriction(parts.kinds, parts.authorizer), True),
+    ("PodSecurity", lambda parts: PodSecurity(parts.kinds), True),
     ("Priority", lambda parts: Priority(parts.kinds), True),
     ("DefaultTolerationSeconds", lambda parts: DefaultTolerationSeconds(), True),
     ("MutatingAdmissionWebhook", lambda parts: MutatingAdmissionWebhook(parts.kinds, parts.webhooks()), True),
