@@ -1,4 +1,4 @@
-"""etcdserverpb.Maintenance and the health service: what operators and load balancers ask of one member."""
+"""etcdserverpb.Maintenance: what operators ask of one member."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ VERSION = "3.5.17"
 _BLOB_BYTES = 128 << 10
 
 
-def handlers(member: Member) -> list[Service]:
-    """Maintenance, Auth (only its status) and Health."""
+def handler(member: Member) -> Service:
+    """The Maintenance service of `member`."""
     own = _Maintenance(member)
     maintenance = {
         "Alarm": unary(own.alarm),
@@ -34,11 +34,7 @@ def handlers(member: Member) -> list[Service]:
         "MoveLeader": unary(own.move_leader),
         "Downgrade": unimplemented("Downgrade"),
     }
-    health = {"Check": unary(own.health), "Watch": server_stream(own.watch_health)}
-    return [
-        service("etcdserverpb.Maintenance", maintenance),
-        service("grpc.health.v1.Health", health),
-    ]
+    return service("etcdserverpb.Maintenance", maintenance)
 
 
 class _Maintenance:
@@ -120,10 +116,3 @@ class _Maintenance:
     async def move_leader(self, raw: bytes, context: Context) -> bytes:
         await self._member.cluster.move_leader(pb.MoveLeaderRequest.FromString(raw).targetID)
         return self._header()
-
-    async def health(self, raw: bytes, context: Context) -> bytes:
-        return b"\x08\x01" if self._member.problem() is None else b"\x08\x02"
-
-    async def watch_health(self, raw: bytes, context: Context) -> AsyncIterator[bytes]:
-        yield await self.health(raw, context)
-        await asyncio.get_running_loop().create_future()  # Nothing more to say until the client goes away.

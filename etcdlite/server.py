@@ -10,23 +10,13 @@ from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
 from kubeling.daemon.serving import Page, StatusServer
-from kubeling.etcdlite import (
-    auth_service,
-    cluster_service,
-    election_service,
-    kv_service,
-    lease_service,
-    lock_service,
-    maintenance,
-    metrics,
-    watch_service,
-)
+from kubeling.etcdlite import maintenance, metrics
 from kubeling.etcdlite.access import Access
 from kubeling.etcdlite.config import Config, host_port
 from kubeling.etcdlite.gateway import Gateway
 from kubeling.etcdlite.joining import find_place, take_directory
 from kubeling.etcdlite.member import Member
-from kubeling.etcdlite.recipes import Recipes
+from kubeling.etcdlite.services import services_of
 from kubeling.etcdlite.transport.listener import Server
 from kubeling.etcdlite.transport.shared import Limits
 from kubeling.etcdlite.transport.tally import Tally
@@ -45,18 +35,7 @@ async def run(config: Config, *, clock: Clock | None = None, ready: Callable[[Me
     member = Member(config, await find_place(config), lock, clock or SystemClock())
     access = Access(member)
     await member.start()
-    services = [
-        kv_service.handler(member, access),
-        watch_service.handler(member, access),
-        lease_service.handler(member, access),
-        auth_service.handler(member, access),
-        cluster_service.handler(member),
-        *maintenance.handlers(member),
-    ]
-    services = access.guarded(services)
-    recipes = Recipes(member, services)
-    services += [lock_service.handler(recipes), election_service.handler(recipes)]
-    services = cluster_service.not_for_learners(services, member)
+    services = services_of(member, access)
     pages: dict[str, Callable[[], Page]] = {}
     limits = Limits(config.max_streams, config.max_request_bytes + _OVERHEAD_BYTES)
     limits.keepalive_min, limits.keepalive_interval, limits.keepalive_timeout = config.keepalive_seconds
