@@ -39,9 +39,15 @@ class Storage:
         return await self._do({"do": "set"} | how)
 
     async def close(self) -> None:
-        if self._process.returncode is None:
+        """Unmount it, and end the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
             self._process.kill()
-        await self._process.wait()
+            await self._process.wait()
 
     async def _do(self, command: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
