@@ -6,9 +6,9 @@ import time
 
 from kubeling.etcdlite import membership
 from kubeling.etcdlite.consensus.configuration import ChangeKind
-from kubeling.etcdlite.errors import NOT_FOR_LEARNER
+from kubeling.etcdlite.errors import NO_LEADER, NOT_FOR_LEARNER
 from kubeling.etcdlite.member import Member
-from kubeling.etcdlite.rpc import Context, Method, Service, service, unary
+from kubeling.etcdlite.rpc import Context, Method, Service, header, service, unary
 from kubeling.proto import etcd_pb2 as pb
 
 #: What a learner answers: nothing that could be stale without the client's asking for it.
@@ -70,8 +70,8 @@ class _Cluster:
         return self._header() + pb.MemberPromoteResponse(members=members).SerializeToString()
 
 
-def not_for_learners(services: list[Service], member: Member) -> list[Service]:
-    """The same services, refusing while this member is a learner what etcd's learners refuse."""
+def guarded(services: list[Service], member: Member) -> list[Service]:
+    """The same services, refusing what etcd's learners refuse while this member is one, and while there is no leader those who ask for one."""
     return [
         Service(one.name, {name: _guarded(f"{one.name}/{name}", method, member) for name, method in one.methods.items()})
         for one in services
@@ -84,6 +84,8 @@ def _guarded(path: str, method: Method, member: Member) -> Method:
     call, core = method.call, member.engine.core
 
     def guarded(raw: bytes, context: Context) -> object:
+        if not core.leader and header(context, "hasleader") == "true":
+            raise NO_LEADER
         if core.is_learner and not (path == _RANGE and pb.RangeRequest.FromString(raw).serializable):
             raise NOT_FOR_LEARNER
         return call(raw, context)

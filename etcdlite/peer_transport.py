@@ -21,6 +21,7 @@ from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
 from kubeling.etcdlite.config import TLS, host_port
+from kubeling.etcdlite.tls import ListeningTLS
 
 log = get_logger("etcdlite.peers")
 
@@ -77,10 +78,17 @@ class PeerTransport:
         loop = asyncio.get_running_loop()
         for url in urls:
             host, port = host_port(url)
-            context = peer_context(self._tls, url, server=True)
+            secure = ListeningTLS(_checked(self._tls, url), required=bool(self._tls.ca)) if url.startswith("https:") else None
+
+            def accept(secure: ListeningTLS | None = secure) -> Link:
+                # Called before the handshake.
+                if secure is not None:
+                    secure.refresh()
+                return Link(self, None)
+
             try:
                 self._servers.append(
-                    await loop.create_server(lambda: Link(self, None), host, port, ssl=context, reuse_address=True)
+                    await loop.create_server(accept, host, port, ssl=secure.context if secure else None, reuse_address=True)
                 )
             except OSError as error:
                 raise UsageError(f"cannot listen for peers on {url}: {error.strerror}") from None
@@ -143,7 +151,7 @@ class PeerTransport:
         loop = asyncio.get_running_loop()
         link = None
         try:
-            context = peer_context(self._tls, url, server=False)
+            context = dialling_context(self._tls, url)
             async with asyncio.timeout(_HELLO_SECONDS):
                 _, link = await loop.create_connection(
                     lambda: Link(self, peer), host, port, ssl=context, server_hostname=host if context else None
@@ -306,7 +314,7 @@ def _detect_death(sock: socket.socket) -> None:
 async def ask_members(url: str, tls: TLS) -> bytes:
     """What the member behind a peer URL says of the cluster; see :func:`.membership.description`. Raises OSError and UsageError."""
     host, port = host_port(url)
-    context = peer_context(tls, url, server=False)
+    context = dialling_context(tls, url)
     try:
         async with asyncio.timeout(_HELLO_SECONDS):
             reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host if context else None)
@@ -322,18 +330,22 @@ async def ask_members(url: str, tls: TLS) -> bytes:
         raise OSError(f"no answer: {error!r}") from None
 
 
-def peer_context(tls: TLS, url: str, *, server: bool) -> ssl.SSLContext | None:
-    """What TLS is to be like on a peer URL; None for plain HTTP. Raises UsageError."""
+def dialling_context(tls: TLS, url: str) -> ssl.SSLContext | None:
+    """What TLS is to be like towards a peer URL; None for plain HTTP. Raises UsageError."""
     if not url.startswith("https:"):
         return None
-    if not tls.enabled:
-        raise UsageError(f"{url} needs --peer-cert-file and --peer-key-file")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    _checked(tls, url)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(tls.cert, tls.key)
     if tls.ca:
         context.load_verify_locations(tls.ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    elif not server:
+    else:
         context.load_default_certs()
     return context
+
+
+def _checked(tls: TLS, url: str) -> TLS:
+    if not tls.enabled:
+        raise UsageError(f"{url} needs --peer-cert-file and --peer-key-file")
+    return tls

@@ -36,4 +36,4 @@ def services_of(member: Member, access: Access) -> list[Service]:
     services += [lock_service.handler(recipes), election_service.handler(recipes)]
     names = [service.name for service in services]
     services.append(health.handler(member, names))
-    return [*cluster_service.not_for_learners(services, member), *reflection.handlers([*names, health.NAME])]
+    return [*cluster_service.guarded(services, member), *reflection.handlers([*names, health.NAME])]

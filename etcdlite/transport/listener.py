@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kubeling.daemon.main import UsageError
 from kubeling.etcdlite.config import TLS, host_port
 from kubeling.etcdlite.rpc import Kind, Method, Service
+from kubeling.etcdlite.tls import ListeningTLS
 from kubeling.etcdlite.transport.call import Call
 from kubeling.etcdlite.transport.connection import Connection
 from kubeling.etcdlite.transport.frames import PREFACE
@@ -59,15 +59,23 @@ class Server:
         """Accept connections for `url`. Raises UsageError."""
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {"backlog": _BACKLOG}
+        accept: Callable[[], asyncio.Protocol] = self._accept
         if url.startswith("https:"):
-            options |= {"ssl": _context(tls), "ssl_handshake_timeout": _HANDSHAKE_SECONDS, "ssl_shutdown_timeout": 2.0}
+            secure = ListeningTLS(tls, alpn=("h2", "http/1.1"))
+
+            def accept() -> asyncio.Protocol:
+                # Called before the handshake.
+                secure.refresh()
+                return self._accept()
+
+            options |= {"ssl": secure.context, "ssl_handshake_timeout": _HANDSHAKE_SECONDS, "ssl_shutdown_timeout": 2.0}
         try:
             if url.startswith("unix:"):
                 path = url.removeprefix("unix:").removeprefix("//")
-                listener = await loop.create_unix_server(self._accept, path, **options)
+                listener = await loop.create_unix_server(accept, path, **options)
             else:
                 host, port = host_port(url)
-                listener = await loop.create_server(self._accept, host, port, reuse_address=True, **options)
+                listener = await loop.create_server(accept, host, port, reuse_address=True, **options)
         except OSError as error:
             reason = error.strerror or str(error)
             raise UsageError(f"cannot listen on {url}: the address is in use or not this machine's ({reason})") from None
@@ -153,20 +161,3 @@ def _peer(transport: asyncio.Transport) -> Peer:
     certificate = transport.get_extra_info("peercert") or {}
     names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
     return Peer(text, names[0] if names else "", transport.get_extra_info("ssl_object") is not None)
-
-
-def _context(tls: TLS) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    try:
-        context.load_cert_chain(tls.cert, tls.key)
-        if tls.ca:
-            context.load_verify_locations(tls.ca)
-        if tls.client_auth:
-            context.verify_mode = ssl.CERT_REQUIRED
-        elif tls.ca:
-            context.verify_mode = ssl.CERT_OPTIONAL
-    except (ssl.SSLError, OSError) as error:
-        raise UsageError(f"the certificates for clients cannot be used: {error}") from None
-    return context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import ipaddress
 import ssl
@@ -145,3 +146,38 @@ async def test_clients_show_a_certificate(tmp_path: Path) -> None:
         assert await get(ours) == "OK"
         assert await get(foreign) == "UNAVAILABLE"
         assert await get(None) == "UNAVAILABLE"
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path: Path) -> None:
+    ours = Authority(tmp_path, "ours")
+    ours.issue("server")
+    flags = [f"--cert-file={ours.path('server')}", f"--key-file={ours.path('server', 'key')}"]
+
+    async def shown(port: int) -> bytes:
+        context = ssl.create_default_context(cafile=ours.path("ca"))
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return bytes(certificate)
+
+    async with single(tmp_path) as member:
+        await member.kill()
+        await member.launch(*flags, f"--listen-client-urls=https://{member.endpoint}")
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(OSError):
+                    before = await shown(member.port)
+                    break
+                await asyncio.sleep(0.05)
+        assert await shown(member.port) == before
+        key = Path(ours.path("server", "key"))
+        old = key.read_bytes()
+        ours.issue("server")
+        new, whole = key.read_bytes(), Path(ours.path("server")).read_bytes()
+        # The new certificate with the old key: somebody is still writing.
+        key.write_bytes(old)
+        assert await shown(member.port) == before
+        key.write_bytes(new)
+        after = await shown(member.port)
+        assert after != before
+        assert ssl.PEM_cert_to_DER_cert(whole.decode()) == after
