@@ -15,7 +15,7 @@ from functools import cache, lru_cache, partial
 from typing import Annotated, Any, get_args, get_origin
 
 from kubeling.api.schema import Field, Format, Schema, Type
-from kubeling.api.types import GROUP_VERSIONS, PACKAGES
+from kubeling.api.types import GROUP_VERSIONS, OLDER_VERSIONS, PACKAGES
 from kubeling.api.types.declare import Facts, Scalar, inlines, is_atomic
 
 _PLAIN: dict[Any, Scalar] = {
@@ -36,7 +36,7 @@ def schema_of(api_version: str, kind: str) -> Schema:
 
     Raises KeyError where there is none.
     """
-    for package in (GROUP_VERSIONS.get(api_version), "meta.v1"):
+    for package in (GROUP_VERSIONS.get(api_version) or OLDER_VERSIONS.get(api_version), "meta.v1"):
         found = _find(package, kind) if package else None
         if found is not None and is_kind(schema := _message(found)):
             return schema

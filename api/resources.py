@@ -47,6 +47,8 @@ class Resource:
     storage_version: str = ""
     #: Where the objects are kept: /registry/<storage_group>/<plural>; the core group's have none.
     storage_group: str = ""
+    #: Whether objects are kept at all. Reviews are only answered; metrics are measured when they are asked for.
+    kept: bool = True
 
     @property
     def group_version(self) -> str:
@@ -255,6 +257,13 @@ TOKEN_REVIEWS = _r("authentication.k8s.io/v1", "tokenreviews", "TokenReview", na
 SELF_SUBJECT_REVIEWS = _r(
     "authentication.k8s.io/v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False, verbs=CREATE_ONLY
 )
+#: kubectl before 1.28 knows no other.
+SELF_SUBJECT_REVIEWS_V1BETA1 = _r(
+    "authentication.k8s.io/v1beta1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False, verbs=CREATE_ONLY
+)
+SELF_SUBJECT_REVIEWS_V1ALPHA1 = _r(
+    "authentication.k8s.io/v1alpha1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False, verbs=CREATE_ONLY
+)
 SUBJECT_ACCESS_REVIEWS = _r(
     "authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=CREATE_ONLY
 )
@@ -266,6 +275,20 @@ SELF_SUBJECT_RULES_REVIEWS = _r(
 )
 LOCAL_SUBJECT_ACCESS_REVIEWS = _r(
     "authorization.k8s.io/v1", "localsubjectaccessreviews", "LocalSubjectAccessReview", verbs=CREATE_ONLY
+)
+
+NODE_METRICS = _r("metrics.k8s.io/v1beta1", "nodes", "NodeMetrics", namespaced=False, singular="", verbs=READ_ONLY, kept=False)
+POD_METRICS = _r("metrics.k8s.io/v1beta1", "pods", "PodMetrics", singular="", verbs=READ_ONLY, kept=False)
+
+API_SERVICES = _r(
+    "apiregistration.k8s.io/v1",
+    "apiservices",
+    "APIService",
+    "",
+    STATUS,
+    namespaced=False,
+    categories=_API,
+    storage_group="apiregistration.k8s.io",
 )
 
 #: Every built-in resource, in the order in which discovery shows them. Of a kind's versions the preferred one comes first.

@@ -8,6 +8,7 @@ import resource
 import sys
 from ipaddress import ip_network
 
+from kubeling.apiserver import authoptions
 from kubeling.apiserver.config import Config, Network
 from kubeling.daemon import main as daemon
 
@@ -25,11 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen-fds", default=(), type=_numbers, metavar="N[,N]", help="inherited listening sockets to serve on as well")
     add("--tls-cert-file", default="", metavar="PEM")
     add("--tls-private-key-file", default="", metavar="PEM")
-    add("--client-ca-file", default="", metavar="PEM", help="the authority of client certificates")
-    add("--token-auth-file", default="", metavar="CSV", help="static bearer tokens")
-    add("--anonymous-auth", default=True, type=_boolean, metavar="BOOL", help="requests without credentials are system:anonymous")
-    add("--authorization-mode", default=("Node", "RBAC"), type=_strings, metavar="MODE[,MODE]", help="Node, RBAC, Webhook, AlwaysAllow")
-    add("--rbac-bootstrap-file", default="", metavar="JSON", help="roles and bindings that the cluster has besides upstream's")
+    authoptions.add(parser)
     add("--service-account-key-file", default=[], action="append", metavar="PEM", help="keys that verify service-account tokens")
     add("--service-account-signing-key-file", default="", metavar="PEM", help="the key that signs them")
     add("--service-account-issuer", default="https://kubernetes.default.svc.cluster.local", metavar="URL")
@@ -47,12 +44,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _strings(text: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in text.split(",") if each.strip())
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false", "1", "0", "t", "f"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text.lower() in ("true", "1", "t")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -83,11 +74,7 @@ def config_of(args: argparse.Namespace) -> Config:
         listen_fds=args.listen_fds,
         tls_cert_file=args.tls_cert_file,
         tls_private_key_file=args.tls_private_key_file,
-        client_ca_file=args.client_ca_file,
-        token_auth_file=args.token_auth_file,
-        anonymous_auth=args.anonymous_auth,
-        authorization_mode=args.authorization_mode,
-        rbac_bootstrap_file=args.rbac_bootstrap_file,
+        auth=authoptions.options(args),
         service_account_key_files=tuple(args.service_account_key_file),
         service_account_signing_key_file=args.service_account_signing_key_file,
         service_account_issuer=args.service_account_issuer,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from kubeling.apiserver.authoptions import AuthOptions
 
 Network = IPv4Network | IPv6Network
 DEFAULT_RANGE = ip_network("10.96.0.0/16")
@@ -24,12 +26,7 @@ class Config:
     listen_fds: tuple[int, ...] = ()
     tls_cert_file: str = ""
     tls_private_key_file: str = ""
-    client_ca_file: str = ""
-    token_auth_file: str = ""
-    authorization_mode: tuple[str, ...] = ("Node", "RBAC")
-    #: A JSON list of roles and bindings that are reconciled with the bootstrap policy.
-    rbac_bootstrap_file: str = ""
-    anonymous_auth: bool = True
+    auth: AuthOptions = field(default_factory=AuthOptions)
     service_account_key_files: tuple[str, ...] = ()
     service_account_signing_key_file: str = ""
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"

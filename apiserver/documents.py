@@ -58,6 +58,9 @@ def _tagged(request: HttpRequest, page: Page) -> Response:
     return Response(page.body, 200, headers, media_type="application/json")
 
 
+_AN_HOUR = {"cache-control": "public, max-age=3600"}
+
+
 def _keys(router: APIRouter, context: Context) -> None:
     """OIDC discovery: how others verify our tokens."""
     issuer = context.issuer
@@ -71,13 +74,13 @@ def _keys(router: APIRouter, context: Context) -> None:
         host = context.config.advertise_address or context.config.bind_address
         found = {
             "issuer": issuer.issuer,
-            "jwks_uri": f"https://{host}:{context.config.secure_port}{keys}",
+            "jwks_uri": context.config.auth.jwks_uri or f"https://{host}:{context.config.secure_port}{keys}",
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": algorithms,
         }
-        return Response(orjson.dumps(found), media_type="application/json")
+        return Response(orjson.dumps(found), headers=_AN_HOUR, media_type="application/json")
 
     @router.get(keys)
     async def key_set() -> Response:
-        return Response(orjson.dumps(issuer.key_set()), media_type="application/jwk-set+json")
+        return Response(orjson.dumps(issuer.key_set()), headers=_AN_HOUR, media_type="application/jwk-set+json")

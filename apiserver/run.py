@@ -12,10 +12,8 @@ from kubeling.api.errors import ApiError
 from kubeling.apiserver import bootstrap, identity
 from kubeling.apiserver.admission import plugins
 from kubeling.apiserver.app import Front
-from kubeling.apiserver.authn.authenticator import Authenticator, StaticTokens, TokenAuthenticator
-from kubeling.apiserver.authn.serviceaccount import ServiceAccountTokens, load_issuer
-from kubeling.apiserver.authn.static import load_tokens
-from kubeling.apiserver.authn.x509 import ClientCertificates
+from kubeling.apiserver.authn import methods
+from kubeling.apiserver.authn.serviceaccount import load_issuer
 from kubeling.apiserver.authz import modes, reconcile
 from kubeling.apiserver.authz.escalation import EscalationCheck
 from kubeling.apiserver.cache.cache import Cache
@@ -65,14 +63,13 @@ async def run(
     sockets = _sockets(config)
     tls = _tls(config)
     client = EtcdClient(config.etcd_servers, TlsFiles(config.etcd_cafile, config.etcd_certfile, config.etcd_keyfile), clock)
-    more_roles = reconcile.load(config.rbac_bootstrap_file)
+    more_roles = reconcile.load(config.auth.rbac_bootstrap_file)
     context = _context(config, client, clock, source or random.SystemRandom())
     allocator = _allocator(context)
     discovery = Discovery(context)
     context.definitions.on_kinds.append(discovery.changed)
     front = Front(context, discovery, Pages(context))
-    certificates = ClientCertificates(config.client_ca_file, clock) if config.client_ca_file else None
-    server = Server(front, tls, certificates)
+    server = Server(front, tls, methods.peers(config.auth, clock))
     try:
         async with Supervisor(clock) as parts:
             parts.start("hub", context.hub.run)
@@ -110,12 +107,7 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
         config.service_account_key_files,
         clock,
     )
-    tokens: list[TokenAuthenticator] = []
-    if config.token_auth_file:
-        tokens.append(StaticTokens(load_tokens(config.token_auth_file)))
-    if issuer is not None:
-        tokens.append(ServiceAccountTokens(issuer, kinds, clock))
-    authorization = modes.make(config, kinds)
+    authorization = modes.make(config.auth, kinds, clock)
     caller, targets = Caller(clock), Targets(kinds, source)
     parts = plugins.Parts(kinds, hub, clock, source, caller, targets, authorization.authorizer)
     admission = plugins.chain(parts, config.enable_admission_plugins, config.disable_admission_plugins)
@@ -128,9 +120,7 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
         hub=hub,
         kinds=kinds,
         definitions=Definitions(kinds, lambda definition: Renaming()),
-        authenticator=Authenticator(
-            tokens, issuer.audiences if issuer else (), authorizer=authorization.authorizer, anonymous=config.anonymous_auth
-        ),
+        authenticator=methods.make(config.auth, issuer, authorization.authorizer, kinds, clock),
         authorizer=authorization.authorizer,
         authorization=authorization,
         admission=admission,
@@ -213,7 +203,8 @@ def _sockets(config: Config) -> list[socket.socket]:
 def _tls(config: Config) -> ssl.SSLContext | None:
     if not config.tls_cert_file:
         return None
+    authorities = [each for each in (config.auth.client_ca_file, config.auth.proxy_ca_file) if each]
     try:
-        return server_context(config.tls_cert_file, config.tls_private_key_file, config.client_ca_file)
+        return server_context(config.tls_cert_file, config.tls_private_key_file, *authorities)
     except OSError as error:
         raise UsageError(f"--tls-cert-file, --tls-private-key-file or --client-ca-file cannot be used: {error}") from error

@@ -21,7 +21,7 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from kubeling.apiserver.authn.x509 import ClientCertificates
+from kubeling.apiserver.authn.x509 import Peers
 from kubeling.apiserver.tls import peer_chain
 from kubeling.daemon.log import get_logger
 
@@ -140,7 +140,7 @@ class KubeProtocol(HttpToolsProtocol):
     """One connection."""
 
     #: Set in a subclass for each server.
-    certificates: ClientCertificates | None = None
+    certificates: Peers | None = None
     #: Set when the server shuts down; the future is done when the last connection is gone.
     drained: asyncio.Future[None] | None = None
     _used = 0.0
@@ -255,7 +255,7 @@ class KubeProtocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """Serves `app`, with `tls`, on the sockets given to :meth:`start`, until :meth:`stop`. `certificates` knows the clients'."""
 
-    def __init__(self, app: Any, tls: ssl.SSLContext | None, certificates: ClientCertificates | None) -> None:
+    def __init__(self, app: Any, tls: ssl.SSLContext | None, certificates: Peers | None) -> None:
         protocol = type("Protocol", (KubeProtocol,), {"certificates": certificates})
         self._protocol: type[KubeProtocol] = protocol
         config = uvicorn.Config(

@@ -24,15 +24,16 @@ def _go_on(verified: int, store: int | None) -> int:
 _GO_ON = _CALLBACK(_go_on)
 
 
-def server_context(cert: str, key: str, client_ca: str) -> ssl.SSLContext:
-    """The server's context."""
+def server_context(cert: str, key: str, *client_cas: str) -> ssl.SSLContext:
+    """The server's context. Certificates are asked of clients where there are authorities for them."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(cert, key)
     # Clients of Kubernetes keep connections, not sessions: nobody would come back with a ticket.
     context.num_tickets = 0
-    if client_ca:
-        context.load_verify_locations(client_ca)
+    for each in client_cas:
+        context.load_verify_locations(each)
+    if client_cas:
         context.verify_mode = ssl.CERT_OPTIONAL
         tolerate(context)
     return context

@@ -79,3 +79,8 @@ def _group_version(package: str) -> str:
 
 #: apiVersion → package: "v1" → "core.v1", "rbac.authorization.k8s.io/v1" → "rbac.v1".
 GROUP_VERSIONS: dict[str, str] = {_group_version(package): package for package in PACKAGES}
+#: Older versions of a group that are served with the messages of its v1.
+OLDER_VERSIONS = {
+    "authentication.k8s.io/v1beta1": "authentication.v1",
+    "authentication.k8s.io/v1alpha1": "authentication.v1",
+}

@@ -1,4 +1,4 @@
-"""Certificate, token, impersonation: from a request to a user.
+"""Certificate, front proxy, token, impersonation: from a request to a user.
 
 Each method either knows the caller, or has no opinion; credentials that no method knows are refused, also where none would be needed. A request without any is
 `system:anonymous`, unless that is forbidden.
@@ -6,31 +6,64 @@ Each method either knows the caller, or has no opinion; credentials that no meth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kubeling.api import errors
 from kubeling.apiserver.authn import impersonation
+from kubeling.apiserver.authn.frontproxy import FrontProxy, Headers
 from kubeling.apiserver.authn.user import ANONYMOUS, REJECTED, User
 
 if TYPE_CHECKING:
     from kubeling.apiserver.authz.authorizer import Authorizer
 
+#: No token of any kind is longer.
+_MAX_TOKEN = 64 * 1024
+
+
+class Known(NamedTuple):
+    """Whose token it is, and which of the audiences that were asked for it is good for."""
+
+    user: User
+    audiences: tuple[str, ...] = ()
+
 
 class TokenAuthenticator(Protocol):
     """One way to know a bearer token."""
 
-    async def review(self, token: str, audiences: Sequence[str]) -> User | None:
-        """The user of a token for one of `audiences` (empty: the server's own), None where it is not of this kind or not valid."""
+    async def review(self, token: str, audiences: Sequence[str]) -> Known | None:
+        """Whose it is, if it is good for one of `audiences`; None where it is not of this kind or not valid."""
 
 
-class StaticTokens:
+class Agnostic(ABC):
+    """What tokens that know of no audience have in common: they are for the apiserver itself."""
+
+    def __init__(self, audiences: Sequence[str]) -> None:
+        self._audiences = tuple(audiences)
+
+    async def review(self, token: str, audiences: Sequence[str]) -> Known | None:
+        """See :class:`TokenAuthenticator`."""
+        # Where the server has no audiences of its own, there is nothing to compare.
+        common = tuple(each for each in audiences if each in self._audiences) if self._audiences else tuple(audiences)
+        if audiences and not common:
+            return None
+        user = await self.user_of(token)
+        return None if user is None else Known(user, common)
+
+    @abstractmethod
+    async def user_of(self, token: str) -> User | None:
+        """The user of a token."""
+
+
+class StaticTokens(Agnostic):
     """Tokens out of a file."""
 
-    def __init__(self, users: Mapping[str, User]) -> None:
+    def __init__(self, users: Mapping[str, User], audiences: Sequence[str] = ()) -> None:
+        super().__init__(audiences)
         self._users = users
 
-    async def review(self, token: str, audiences: Sequence[str]) -> User | None:
+    async def user_of(self, token: str) -> User | None:
         return self._users.get(token)
 
 
@@ -39,37 +72,48 @@ class Authenticator:
 
     def __init__(
         self,
-        tokens: Sequence[TokenAuthenticator],
+        tokens: Iterable[TokenAuthenticator],
         audiences: Sequence[str] = (),
         *,
         authorizer: Authorizer,
         anonymous: bool = True,
+        proxy_headers: Headers | None = None,
     ) -> None:
-        self._tokens = tokens
+        self._tokens = tuple(tokens)
         self._authorizer = authorizer
         self._anonymous = anonymous
-        #: The server's own: what a review that names none is about.
+        self._proxy_headers = proxy_headers
+        #: The server's own: what a token has to be good for, and what a review that names none is about.
         self.audiences = tuple(audiences)
 
-    async def token(self, token: str, audiences: Sequence[str] = ()) -> User | None:
-        """The user of a bearer token."""
+    async def token(self, token: str, audiences: Sequence[str] = ()) -> Known | None:
+        """Whose a bearer token is; for one of `audiences`, the server's own where none are given."""
+        if len(token) > _MAX_TOKEN:
+            return None
+        wanted = tuple(audiences) or self.audiences
         for each in self._tokens:
-            user = await each.review(token, audiences)
-            if user is not None:
-                return user
+            known = await each.review(token, wanted)
+            if known is not None:
+                return known
         return None
 
-    async def authenticate(self, headers: Sequence[tuple[bytes, bytes]], peer: User | None) -> User:
+    async def authenticate(self, headers: Sequence[tuple[bytes, bytes]], peer: User | FrontProxy | None) -> User:
         """The user. `peer` is what the connection's certificate says. Raises 401 for bad credentials, 403 for impersonation without the right."""
-        user = None if peer is REJECTED else peer
+        if isinstance(peer, FrontProxy):
+            assert self._proxy_headers is not None
+            user = self._proxy_headers.user_of(headers)
+            peer = peer.otherwise
+        else:
+            user = None
+        if user is None and peer is not REJECTED:
+            user = peer
         credentials = peer is REJECTED
         impersonating = False
         for name, value in headers:
             if name == b"authorization":
                 if user is None:
                     credentials = True
-                    scheme, _, token = value.decode("latin-1").partition(" ")
-                    user = await self.token(token.strip()) if scheme.lower() == "bearer" and token.strip() else None
+                    user = await self._bearer(value)
             elif name.startswith(b"impersonate-"):
                 impersonating = True
         if user is None:
@@ -77,3 +121,10 @@ class Authenticator:
                 raise errors.unauthorized()
             user = ANONYMOUS
         return await impersonation.impersonate(headers, user, self._authorizer) if impersonating else user
+
+    async def _bearer(self, header: bytes) -> User | None:
+        scheme, _, token = header.decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            return None
+        known = await self.token(token.strip())
+        return None if known is None else known.user

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +16,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubeling.api import resources
+from kubeling.apiserver.authn.authenticator import Known
 from kubeling.apiserver.authn.user import User, authenticated
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.main import UsageError
 
 if TYPE_CHECKING:
+    from kubeling.apiserver.cache.cache import Cache
+    from kubeling.apiserver.cache.entry import Entry
     from kubeling.apiserver.registry.kinds import Kinds
 
 _REMEMBERED = 4096
 _LEEWAY = 10
 #: A deleted pod's token still works while the pod shuts down.
 _DELETED_LEEWAY = 60.0
+_EXTRA = "authentication.kubernetes.io/"
+#: Issuer of tokens that are kept in Secrets, and how their claims begin.
+LEGACY_ISSUER, _LEGACY = "kubernetes/serviceaccount", "kubernetes.io/serviceaccount/"
 _BOUND = {"pod": resources.PODS, "secret": resources.SECRETS, "node": resources.NODES}
 
 
@@ -62,16 +69,14 @@ class TokenIssuer:
         account: Mapping[str, str],
         audiences: Sequence[str],
         seconds: int,
-        bound: tuple[str, str, str] | None,
+        bound: Mapping[str, Mapping[str, str]],
     ) -> str:
-        """A token for the account `{"name", "uid"}`; `bound` is kind (pod, secret, node), name and uid."""
+        """A token for the account `{"name", "uid"}`; `bound` has kinds (pod, secret, node), each with name and uid."""
         import jwt
 
         assert self._signing is not None
         now = int(self._clock.now().timestamp())
-        private: dict[str, Any] = {"namespace": namespace, "serviceaccount": dict(account)}
-        if bound is not None:
-            private[bound[0]] = {"name": bound[1], "uid": bound[2]}
+        private: dict[str, Any] = {"namespace": namespace, "serviceaccount": dict(account), **bound}
         claims = {
             "aud": list(audiences),
             "exp": now + seconds,
@@ -85,16 +90,16 @@ class TokenIssuer:
         key = self._signing
         return jwt.encode(claims, key.private, algorithm=key.algorithm, headers={"kid": key.id})
 
-    def verify(self, token: str, audiences: Sequence[str] = ()) -> dict[str, Any] | None:
-        """The claims of a token of ours that is valid now for one of `audiences` (the server's own where empty)."""
+    def verify(self, token: str) -> dict[str, Any] | None:
+        """The claims of a token of ours that is valid now, whoever it is for."""
         claims = self._known.get(token) or self._verify(token)
         if claims is None:
             return None
         now = self._clock.now().timestamp()
-        if not claims.get("nbf", 0) - _LEEWAY <= now < claims["exp"]:
+        if not claims.get("nbf", 0) - _LEEWAY <= now < claims.get("exp", float("inf")):
             self._known.pop(token, None)
             return None
-        return claims if set(audiences or self.audiences) & set(claims["aud"]) else None
+        return claims
 
     def _verify(self, token: str) -> dict[str, Any] | None:
         import jwt
@@ -103,18 +108,16 @@ class TokenIssuer:
             key = self._keys.get(str(jwt.get_unverified_header(token).get("kid")))
             if key is None:
                 return None
-            options: Any = {
-                "verify_aud": False,
-                "verify_exp": False,
-                "verify_nbf": False,
-                "require": ["exp", "iss", "aud", "sub"],
-            }
-            claims = jwt.decode(token, key.public, algorithms=[key.algorithm], issuer=self.issuer, options=options)
+            options: Any = {"verify_aud": False, "verify_exp": False, "verify_nbf": False, "require": ["iss", "sub"]}
+            issuers = [self.issuer, LEGACY_ISSUER]
+            claims = jwt.decode(token, key.public, algorithms=[key.algorithm], issuer=issuers, options=options)
         except (jwt.PyJWTError, ValueError):
             return None
-        if isinstance(claims["aud"], str):
-            claims["aud"] = [claims["aud"]]
-        if not isinstance(claims["exp"], int | float) or not isinstance(claims.get("kubernetes.io"), dict):
+        if claims["iss"] == LEGACY_ISSUER:
+            # Good for the server itself, for as long as its Secret is there.
+            claims["aud"] = list(self.audiences)
+            claims.pop("kubernetes.io", None)
+        elif not _is_complete(claims):
             return None
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
@@ -136,6 +139,14 @@ class TokenIssuer:
         return {"keys": keys}
 
 
+def _is_complete(claims: dict[str, Any]) -> bool:
+    """Whether a token on request has all that it needs to be checked; a single audience becomes a list."""
+    if isinstance(claims.get("aud"), str):
+        claims["aud"] = [claims["aud"]]
+    times = all(isinstance(claims.get(each), int | float) for each in ("exp", "nbf"))
+    return times and isinstance(claims.get("aud"), list) and isinstance(claims.get("kubernetes.io"), dict)
+
+
 class ServiceAccountTokens:
     """Authenticates by such tokens."""
 
@@ -143,41 +154,96 @@ class ServiceAccountTokens:
         self._issuer = issuer
         self._kinds = kinds
         self._clock = clock
+        #: Token → its user, and the objects that were looked at: while these are the same ones, and not going, so is the answer.
+        self._checked: dict[str, tuple[User, tuple[tuple[Cache, Entry], ...]]] = {}
 
-    async def review(self, token: str, audiences: Sequence[str]) -> User | None:
-        """The user of a token for one of `audiences`."""
-        claims = self._issuer.verify(token, audiences)
+    async def review(self, token: str, audiences: Sequence[str]) -> Known | None:
+        """See :class:`.authenticator.TokenAuthenticator`."""
+        claims = self._issuer.verify(token)
         if claims is None:
             return None
+        common = tuple(each for each in audiences or self._issuer.audiences if each in claims["aud"])
+        if not common:
+            return None
+        checked = self._checked.get(token)
+        if checked is not None and all(cache.get(entry.key) is entry for cache, entry in checked[1]):
+            return Known(checked[0], common)
+        self._checked.pop(token, None)
+        user = await (self._legacy(token, claims) if "kubernetes.io" not in claims else self._bound(token, claims))
+        return None if user is None else Known(user, common)
+
+    async def _bound(self, token: str, claims: dict[str, Any]) -> User | None:
+        """Of a token on request (KEP-1205)."""
         private = claims["kubernetes.io"]
         namespace, account = private.get("namespace") or "", private.get("serviceaccount") or {}
-        if not await self._exists(resources.SERVICE_ACCOUNTS, namespace, account):
+        seen: list[tuple[Cache, Entry]] = []
+        if not await self._exists(resources.SERVICE_ACCOUNTS, namespace, account, seen):
             return None
-        extra: dict[str, tuple[str, ...]] = {"authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)}
+        extra: dict[str, tuple[str, ...]] = {}
+        if claims.get("jti"):
+            extra[f"{_EXTRA}credential-id"] = (f"JTI={claims['jti']}",)
         for kind, resource in _BOUND.items():
-            bound = private.get(kind)
-            if bound is None:
+            reference = private.get(kind)
+            if reference is None:
                 continue
-            if not await self._exists(resource, namespace if resource.namespaced else "", bound):
+            # The node of a pod's token only says where the pod runs.
+            binding = kind != "node" or "pod" not in private
+            if binding and not await self._exists(resource, namespace if resource.namespaced else "", reference, seen):
                 return None
             if kind != "secret":
-                extra[f"authentication.kubernetes.io/{kind}-name"] = (bound["name"],)
-                extra[f"authentication.kubernetes.io/{kind}-uid"] = (bound["uid"],)
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
-        name = f"system:serviceaccount:{namespace}:{account['name']}"
-        return authenticated(name, groups, account["uid"], extra)
+                extra[f"{_EXTRA}{kind}-name"] = (reference.get("name") or "",)
+                if reference.get("uid"):
+                    extra[f"{_EXTRA}{kind}-uid"] = (reference["uid"],)
+        return self._remember(token, _account_user(namespace, account["name"], account["uid"], extra), seen)
 
-    async def _exists(self, resource: resources.Resource, namespace: str, reference: Mapping[str, str]) -> bool:
+    async def _legacy(self, token: str, claims: dict[str, Any]) -> User | None:
+        """Of a token that is kept in a Secret and never expires."""
+        namespace = claims.get(_LEGACY + "namespace") or ""
+        account = {"name": claims.get(_LEGACY + "service-account.name"), "uid": claims.get(_LEGACY + "service-account.uid")}
+        name = claims.get(_LEGACY + "secret.name") or ""
+        if claims.get("sub") != f"system:serviceaccount:{namespace}:{account['name']}":
+            return None
+        seen: list[tuple[Cache, Entry]] = []
+        if not await self._exists(resources.SERVICE_ACCOUNTS, namespace, account, seen):
+            return None
+        store = self._kinds.store(resources.SECRETS)
+        secret = await store.peek(namespace, name)
+        if secret is None:
+            return None
+        obj = secret.object()
+        kept = base64.b64encode(token.encode()).decode()
+        if obj["metadata"].get("deletionTimestamp") or not hmac.compare_digest((obj.get("data") or {}).get("token") or "", kept):
+            return None
+        seen.append((store.cache, secret))
+        return self._remember(token, _account_user(namespace, str(account["name"]), str(account["uid"]), {}), seen)
+
+    def _remember(self, token: str, user: User, seen: list[tuple[Cache, Entry]]) -> User:
+        if all("deletionTimestamp" not in entry.object()["metadata"] for _, entry in seen):
+            if len(self._checked) >= _REMEMBERED:
+                self._checked.clear()
+            self._checked[token] = user, tuple(seen)
+        return user
+
+    async def _exists(
+        self, resource: resources.Resource, namespace: str, reference: Mapping[str, Any], seen: list[tuple[Cache, Entry]]
+    ) -> bool:
         from kubeling.api.times import seconds_between
 
-        found = await self._kinds.store(resource).peek(namespace, reference.get("name", ""))
+        store = self._kinds.store(resource)
+        found = await store.peek(namespace, reference.get("name") or "")
         if found is None:
             return False
+        seen.append((store.cache, found))
         metadata = found.object()["metadata"]
         if metadata["uid"] != reference.get("uid"):
             return False
         stamp = metadata.get("deletionTimestamp")
         return not stamp or seconds_between(stamp, self._clock.now()) < _DELETED_LEEWAY
+
+
+def _account_user(namespace: str, name: str, uid: str, extra: dict[str, tuple[str, ...]]) -> User:
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+    return authenticated(f"system:serviceaccount:{namespace}:{name}", groups, uid, extra)
 
 
 def load_issuer(

@@ -7,11 +7,12 @@ expires.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kubeling.apiserver.authn.frontproxy import FrontProxy
 from kubeling.apiserver.authn.user import REJECTED, User, authenticated
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.main import UsageError
@@ -26,15 +27,15 @@ _REMEMBERED = 4096
 class ClientCertificates:
     """Believes certificates that were issued by one of the authorities in a PEM file, for client authentication."""
 
-    def __init__(self, path: str, clock: Clock) -> None:
+    def __init__(self, path: str, clock: Clock, flag: str = "--client-ca-file") -> None:
         from cryptography.x509 import load_pem_x509_certificates
 
         try:
             self._roots = load_pem_x509_certificates(Path(path).read_bytes())
         except OSError as error:
-            raise UsageError(f"--client-ca-file {path}: {error.strerror}") from error
+            raise UsageError(f"{flag} {path}: {error.strerror}") from error
         except ValueError as error:
-            raise UsageError(f"--client-ca-file {path}: holds no certificate in PEM: {error}") from error
+            raise UsageError(f"{flag} {path}: holds no certificate in PEM: {error}") from error
         self._clock = clock
         self._known: dict[bytes, tuple[User, datetime]] = {}
 
@@ -73,6 +74,30 @@ class ClientCertificates:
             for other in others
             if other is not certificate
         )
+
+
+class Peers:
+    """Who is at the other end of a connection: a client, or an authenticating proxy in front of the server."""
+
+    def __init__(
+        self, clients: ClientCertificates | None, proxies: ClientCertificates | None, names: Collection[str] = ()
+    ) -> None:
+        self._clients = clients
+        self._proxies = proxies
+        #: The proxies' common names; any where there are none.
+        self._names = frozenset(names)
+
+    def user_of(self, chain: Sequence[bytes]) -> User | FrontProxy | None:
+        """The user or proxy that a chain stands for, None without one; REJECTED where it is not to be believed."""
+        if not chain:
+            return None
+        user = self._clients.user_of(chain) if self._clients is not None else None
+        if self._proxies is None:
+            return user
+        proxy = self._proxies.user_of(chain)
+        if proxy is None or proxy is REJECTED or (self._names and proxy.name not in self._names):
+            return user
+        return FrontProxy(user)
 
 
 def _issued(certificate: Certificate, by: Certificate) -> bool:

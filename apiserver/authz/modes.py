@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from kubeling.apiserver.authoptions import AuthOptions
 from kubeling.apiserver.authz.authorizer import AlwaysAllow, AlwaysDeny, Authorizer, Union
 from kubeling.apiserver.authz.graph import Graph
 from kubeling.apiserver.authz.node import NodeAuthorizer
 from kubeling.apiserver.authz.rbac import Rbac
-from kubeling.apiserver.config import Config
 from kubeling.apiserver.registry.kinds import Kinds
+from kubeling.daemon.clock import Clock
 from kubeling.daemon.main import UsageError
 
 MODES = ("Node", "RBAC", "Webhook", "AlwaysAllow", "AlwaysDeny")
@@ -32,9 +33,9 @@ class Authorization:
                     group.create_task(each.run())
 
 
-def make(config: Config, kinds: Kinds) -> Authorization:
+def make(options: AuthOptions, kinds: Kinds, clock: Clock) -> Authorization:
     """From the flags. UsageError for an unknown mode, or one twice."""
-    modes = config.authorization_mode
+    modes = options.modes
     if not modes or len(set(modes)) != len(modes):
         raise UsageError("--authorization-mode: name at least one mode, and none twice")
     rbac: Rbac | None = None
@@ -47,6 +48,8 @@ def make(config: Config, kinds: Kinds) -> Authorization:
         elif mode == "Node":
             node = NodeAuthorizer(Graph(kinds))
             found.append(node)
+        elif mode == "Webhook":
+            found.append(_webhook(options, clock))
         elif mode == "AlwaysAllow":
             found.append(AlwaysAllow())
         elif mode == "AlwaysDeny":
@@ -54,3 +57,18 @@ def make(config: Config, kinds: Kinds) -> Authorization:
         elif mode not in MODES:
             raise UsageError(f"--authorization-mode: {mode} is none of {', '.join(MODES)}")
     return Authorization(Union(found), rbac, node)
+
+
+def _webhook(options: AuthOptions, clock: Clock) -> Authorizer:
+    if not options.authorization_webhook:
+        raise UsageError("--authorization-webhook-config-file has to be given with --authorization-mode=Webhook")
+    from kubeling.apiserver.authz.webhook import WebhookAuthorizer
+    from kubeling.apiserver.webhookclient import Webhook
+
+    return WebhookAuthorizer(
+        Webhook("--authorization-webhook-config-file", options.authorization_webhook, clock),
+        options.authorization_webhook_version,
+        options.authorization_webhook_allowed_seconds,
+        options.authorization_webhook_refused_seconds,
+        clock,
+    )

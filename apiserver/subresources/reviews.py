@@ -23,15 +23,13 @@ async def token_review(context: Context, request: Request, served: Served) -> No
     token, audiences = spec.get("token") or "", spec.get("audiences") or []
     if not token:
         raise errors.invalid("TokenReview", "authentication.k8s.io", "", [errors.required_value("spec.token")])
-    user = await context.authenticator.token(token, audiences)
-    if user is None:
+    known = await context.authenticator.token(token, audiences)
+    if known is None:
         review["status"] = {"authenticated": False, "user": {}, "error": "[invalid bearer token]"}
     else:
-        review["status"] = {
-            "authenticated": True,
-            "user": user.info(),
-            "audiences": list(audiences or context.authenticator.audiences),
-        }
+        review["status"] = {"authenticated": True, "user": known.user.info()}
+        if known.audiences:
+            review["status"]["audiences"] = list(known.audiences)
     await respond_object(request, served, review, 201)
 
 

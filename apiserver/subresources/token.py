@@ -54,10 +54,10 @@ async def token(context: Context, request: Request, served: Served) -> None:
     await respond_other(request, sent, 201)
 
 
-async def _bound(context: Context, request: Request, reference: Object | None) -> tuple[str, str, str] | None:
-    """Kind, name and uid of what the token is bound to. Raises 400, 404, 409."""
+async def _bound(context: Context, request: Request, reference: Object | None) -> dict[str, dict[str, str]]:
+    """What the token is bound to: kind, with name and uid; of a pod its node as well. Raises 400, 404, 409."""
     if not reference:
-        return None
+        return {}
     kind, name = reference.get("kind") or "", reference.get("name") or ""
     resource = _BOUND.get(kind)
     if resource is None:
@@ -73,4 +73,10 @@ async def _bound(context: Context, request: Request, reference: Object | None) -
     if kind == "Pod" and obj["spec"].get("serviceAccountName") != info.name:
         why = f'cannot bind token for serviceaccount "{info.name}" to pod running with different serviceaccount name.'
         raise errors.bad_request(why)
-    return kind.lower(), name, obj["metadata"]["uid"]
+    bound = {kind.lower(): {"name": name, "uid": obj["metadata"]["uid"]}}
+    node = obj["spec"].get("nodeName") if kind == "Pod" else ""
+    if node:
+        found = await context.kinds.store(resources.NODES).peek("", node)
+        # Tokens are not refused for a Node that nobody has registered.
+        bound["node"] = {"name": node, **({"uid": found.object()["metadata"]["uid"]} if found is not None else {})}
+    return bound
