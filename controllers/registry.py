@@ -30,6 +30,7 @@ CONTROLLERS: dict[str, str] = {
     "podgc": "podgc:podgc",
     "serviceaccount": "serviceaccount:serviceaccount",
     "root-ca-certificate-publisher": "root_ca:rootca",
+    "clusterrole-aggregation": "clusterrole_aggregation:clusterroleaggregation",
     "namespace": "namespace:namespace",
     "resourcequota": "resource_quota:resourcequota",
     "garbagecollector": "gc:garbagecollector",

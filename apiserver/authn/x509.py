@@ -7,6 +7,7 @@ expires.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -54,7 +55,7 @@ class ClientCertificates:
                 return REJECTED
         except ValueError:
             return REJECTED
-        user = _name(found[0])
+        user = _name(found[0], chain[0])
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         # With intermediates in between, the leaf's own end is not the whole story: these are verified every time.
@@ -136,9 +137,10 @@ def _is_for_clients(certificate: Certificate) -> bool:
     return usages is None or Usage.CLIENT_AUTH in usages or Usage.ANY_EXTENDED_KEY_USAGE in usages
 
 
-def _name(certificate: Certificate) -> User:
+def _name(certificate: Certificate, der: bytes) -> User:
     from cryptography.x509.oid import NameOID
 
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     groups = tuple(str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    return authenticated(str(names[0].value), groups) if names and names[0].value else REJECTED
+    extra = {"authentication.kubernetes.io/credential-id": (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)}
+    return authenticated(str(names[0].value), groups, "", extra) if names and names[0].value else REJECTED

@@ -305,7 +305,9 @@ def cluster_roles() -> Iterator[Object]:
         into = _AGGREGATED_INTO.get(name)
         selectors = [{"matchLabels": {_AGGREGATE + name: "true"}}]
         labels = {_AGGREGATE + into: "true"} if into else {}
-        rules = [*(parse_rule(each) for each in _CLUSTER_ROLES[f"system:aggregate-to-{name}"]), *rules]
+        own = [parse_rule(each) for each in _CLUSTER_ROLES[f"system:aggregate-to-{name}"]]
+        # In the order of the roles' names: `edit` comes before `system:…`, and `view` after it.
+        rules = [*rules, *own] if name == "admin" else [*own, *rules]
         yield _object("ClusterRole", name, labels=labels, aggregationRule={"clusterRoleSelectors": selectors}, rules=rules)
 
 
