@@ -15,6 +15,23 @@ from kubeling.etcdlite.durations import duration
 DEFAULT_PEER_URL = "http://localhost:2380"
 DEFAULT_QUOTA = 2 << 30
 DEFAULT_MAX_REQUEST = 1536 << 10
+#: Flags of etcd's that scripts give, and that mean nothing here: they are taken and have no effect.
+_OF_ETCD_ONLY = (
+    "logger",
+    "log-level",
+    "log-outputs",
+    "snapshot-count",
+    "max-snapshots",
+    "max-wals",
+    "pre-vote",
+    "enable-v2",
+    "enable-pprof",
+    "metrics",
+    "initial-election-tick-advance",
+    "backend-batch-interval",
+    "backend-batch-limit",
+    "experimental-initial-corrupt-check",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +89,10 @@ class Config:
     heartbeat_seconds: float = 0.1
     election_seconds: float = 1.0
     snapshot_bytes: int = 32 << 20
+    max_txn_ops: int = 128
+    progress_seconds: float = 600.0
+    #: Mode, and retention in seconds or revisions; 0 for none.
+    auto_compaction: tuple[str, float] = ("periodic", 0.0)
     #: ``simple``, or ``jwt,…`` with what :mod:`.web_tokens` needs.
     auth_token: str = "simple"
     auth_token_ttl: float = 300.0
@@ -137,6 +158,23 @@ def make_parser() -> argparse.ArgumentParser:
     flags.add_argument("--auth-token", default="simple", metavar="KIND", help="simple, or jwt,sign-method=…,priv-key=…,ttl=…")
     flags.add_argument("--auth-token-ttl", type=int, default=300, metavar="SECONDS", help="of a simple token that is not used")
     flags.add_argument("--bcrypt-cost", type=int, default=10, metavar="N", help="cost of a password's hash, 4 to 31")
+    flags.add_argument("--max-txn-ops", type=int, default=128, metavar="N", help="operations in one branch of a transaction")
+    flags.add_argument(
+        "--experimental-watch-progress-notify-interval",
+        type=duration,
+        default=600.0,
+        metavar="TIME",
+        help="to quiet watches that ask for it",
+    )
+    flags.add_argument("--auto-compaction-mode", choices=("periodic", "revision"), default="periodic")
+    flags.add_argument(
+        "--auto-compaction-retention",
+        default="0",
+        metavar="TIME|N",
+        help="what of the past stays: 5m, 1 (hours), or so many revisions",
+    )
+    for name in _OF_ETCD_ONLY:
+        flags.add_argument(f"--{name}", nargs="?", default=None, help=argparse.SUPPRESS)
     for action in flags._actions:
         value = os.environ.get("ETCD_" + action.dest.upper())
         if value is not None and action.option_strings:
@@ -175,6 +213,9 @@ def from_args(args: argparse.Namespace) -> Config:
         heartbeat_seconds=args.heartbeat_interval / 1000,
         election_seconds=args.election_timeout / 1000,
         snapshot_bytes=args.snapshot_log_bytes,
+        max_txn_ops=args.max_txn_ops,
+        progress_seconds=args.experimental_watch_progress_notify_interval,
+        auto_compaction=(args.auto_compaction_mode, _retention(args.auto_compaction_mode, args.auto_compaction_retention)),
         auth_token=args.auth_token,
         auth_token_ttl=args.auth_token_ttl,
         bcrypt_cost=args.bcrypt_cost,
@@ -212,6 +253,20 @@ def _urls(flag: str, text: str) -> tuple[str, ...]:
         if not usable and not one.startswith("unix://"):
             raise UsageError(f"{flag}: {one!r} is not a URL with a port, like http://127.0.0.1:2379")
     return found
+
+
+def _retention(mode: str, text: str) -> float:
+    """As etcd reads it: a number is of hours, or of revisions; periodic retentions may have units."""
+    try:
+        if text.isdigit():
+            return float(text) * (3600 if mode == "periodic" else 1)
+        if mode == "periodic":
+            return duration(text)
+    except argparse.ArgumentTypeError:
+        pass
+    raise UsageError(
+        f"--auto-compaction-retention {text}: not {'a duration like 5m or a number of hours' if mode == 'periodic' else 'a number of revisions'}"
+    )
 
 
 def _members(text: str) -> tuple[Peer, ...]:

@@ -75,7 +75,7 @@ class _KV:
 
     async def txn(self, raw: bytes, context: Context) -> bytes:
         request = pb.TxnRequest.FromString(raw)
-        requests.check_txn(request)
+        requests.check_txn(request, self._member.config.max_txn_ops)
         if requests.is_write(request):
             await self._check_room(raw, requests.puts(request))
             return await self._access.submit(context, Kind.TXN, raw, request)

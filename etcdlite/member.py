@@ -19,7 +19,7 @@ from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
-from kubeling.etcdlite import identity, membership
+from kubeling.etcdlite import autocompact, identity, membership
 from kubeling.etcdlite.cluster import Cluster
 from kubeling.etcdlite.config import Config
 from kubeling.etcdlite.consensus.configuration import Configuration, decode_configuration, encode_configuration
@@ -98,6 +98,7 @@ class Member:
         self._alarm: asyncio.Future[bytes | EtcdError] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._publishing: asyncio.Task[None] | None = None
+        self._compacting: asyncio.Task[None] | None = None
         self.cluster = Cluster(
             config,
             place,
@@ -145,6 +146,9 @@ class Member:
         await self.cluster.listen()
         self.cluster.begin(start.configuration)
         await self.engine.start()
+        if config.auto_compaction[1]:
+            self._compacting = self._loop.create_task(autocompact.run(self))
+            self._compacting.add_done_callback(self._ended)
         store = self.state.store
         log.info("started", member=f"{self.id:x}", revision=store.revision, keys=len(store), log_entries=entries)
 
@@ -182,6 +186,10 @@ class Member:
         log.info("installed a snapshot from the leader", index=meta.index, revision=meta.revision)
         return path
 
+    def _ended(self, chore: asyncio.Task[None]) -> None:
+        if not chore.cancelled() and (error := chore.exception()) is not None:
+            self._fatal(error)
+
     def _leave(self, reason: BaseException) -> None:
         if not self.failure.done():
             self.failure.set_exception(reason)
@@ -192,8 +200,9 @@ class Member:
 
     async def stop(self) -> None:
         """Take no more requests, and let what is on its way to the disk get there."""
-        if self._publishing is not None:
-            self._publishing.cancel()
+        for chore in (self._publishing, self._compacting):
+            if chore is not None:
+                chore.cancel()
         await self.engine.stop()
         await self.cluster.stop()
         for timer in (self._lease_timer, self._leaderless):
@@ -254,6 +263,7 @@ class Member:
         self._arm_leases()
         if self.engine.leader_id and (self._publishing is None or self._publishing.done()):
             self._publishing = self._loop.create_task(self._publish_self())
+            self._publishing.add_done_callback(self._ended)
 
     async def _publish_self(self) -> None:
         """Have everybody know this member's name and where clients find it, unless they do."""

@@ -16,8 +16,6 @@ from kubeling.etcdlite.errors import (
 from kubeling.etcdlite.mvcc import UNBOUNDED
 from kubeling.proto import etcd_pb2 as pb
 
-MAX_TXN_OPS = 128
-
 
 def check_range(request: pb.RangeRequest) -> None:
     if not request.key:
@@ -40,9 +38,9 @@ def check_delete(request: pb.DeleteRangeRequest) -> None:
         raise EMPTY_KEY
 
 
-def check_txn(request: pb.TxnRequest) -> None:
-    """Check a transaction and all that is nested in it."""
-    _check_operations(request)
+def check_txn(request: pb.TxnRequest, max_ops: int) -> None:
+    """Check a transaction and all that is nested in it; `max_ops` is for each of its parts."""
+    _check_operations(request, max_ops)
     _check_overlaps(request.success)
     _check_overlaps(request.failure)
 
@@ -76,8 +74,8 @@ def is_serializable(request: pb.TxnRequest) -> bool:
     return True
 
 
-def _check_operations(request: pb.TxnRequest) -> None:
-    if max(len(request.compare), len(request.success), len(request.failure)) > MAX_TXN_OPS:
+def _check_operations(request: pb.TxnRequest, max_ops: int) -> None:
+    if max(len(request.compare), len(request.success), len(request.failure)) > max_ops:
         raise TOO_MANY_OPS
     for compare in request.compare:
         if not compare.key:
@@ -91,7 +89,7 @@ def _check_operations(request: pb.TxnRequest) -> None:
         elif kind == "request_delete_range":
             check_delete(op.request_delete_range)
         elif kind == "request_txn":
-            _check_operations(op.request_txn)
+            _check_operations(op.request_txn, max_ops)
         else:
             # An operation without a body; the words are etcd's.
             raise KEY_NOT_FOUND

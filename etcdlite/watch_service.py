@@ -11,8 +11,6 @@ from kubeling.etcdlite.rpc import Context, Messages, Service, both_streams, head
 from kubeling.etcdlite.watch import MAX_QUEUED_BYTES, Stream
 from kubeling.proto import etcd_pb2 as pb
 
-#: How often a watch that asked for progress notifications and had no events is told the current revision (etcd's default).
-PROGRESS_SECONDS = 600.0
 #: The codes as they are spelt where etcd puts an error into words.
 _GO_NAMES = {
     "INVALID_ARGUMENT": "InvalidArgument",
@@ -42,7 +40,7 @@ class _Served:
         self._loop = asyncio.get_running_loop()
         self._stream = Stream(context.offer, self._drain)
         self._waiting = self._catching_up = self._leaderless = self._over = False
-        self._timer = self._loop.call_later(PROGRESS_SECONDS, self._notify)
+        self._timer = self._loop.call_later(self._member.config.progress_seconds, self._notify)
 
     async def run(self, incoming: Messages) -> None:
         """Serve until the client goes away. That it says no more (and half-closes the stream) does not end its watches."""
@@ -117,4 +115,4 @@ class _Served:
 
     def _notify(self) -> None:
         self._hub.notify_quiet(self._stream)
-        self._timer = self._loop.call_later(PROGRESS_SECONDS, self._notify)
+        self._timer = self._loop.call_later(self._member.config.progress_seconds, self._notify)

@@ -111,7 +111,7 @@ class Shell:
     def txn(self) -> str:
         request = pb.TxnRequest(compare=self.compares, success=self.branches["then"], failure=self.branches["else"])
         self.compares, self.branches = [], {"then": [], "else": []}
-        requests.check_txn(request)
+        requests.check_txn(request, 128)
         return self._do(Kind.TXN, request, pb.TxnResponse)
 
     def _gather(self, branch: str, words: tuple[str, ...]) -> str:

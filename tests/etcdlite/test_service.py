@@ -311,3 +311,28 @@ async def test_client_api_of_auth_says_that_it_is_off(member: Member) -> None:
     auth = rpc.AuthStub(member.channel)
     assert not (await auth.AuthStatus(pb.AuthStatusRequest())).enabled
     assert (await refused(auth.AuthEnable(pb.AuthEnableRequest())))[0] == "FAILED_PRECONDITION"
+
+
+async def test_flags_of_etcds_and_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETCD_MAX_TXN_OPS", "2")
+    monkeypatch.setenv("ETCD_SNAPSHOT_COUNT", "10000")
+    flags = ["--auto-compaction-retention=500ms", "--experimental-watch-progress-notify-interval=100ms", "--logger=zap"]
+    async with single(tmp_path, *flags) as member, asyncio.timeout(30):
+        puts = [pb.RequestOp(request_put=pb.PutRequest(key=b"k%d" % number)) for number in range(3)]
+        await member.kv.Txn(pb.TxnRequest(success=puts[:2]))
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await member.kv.Txn(pb.TxnRequest(success=puts))
+        assert error.value.details() == "etcdserver: too many operations in txn request"
+        watch = member.watch(pb.WatchCreateRequest(key=b"k", progress_notify=True))
+        assert (await watch.read()).created
+        assert not (await watch.read()).events
+        watch.cancel()
+        old = await member.put(b"k", b"1")
+        await member.put(b"k", b"2")
+        while True:
+            # What is older than the retention goes by itself.
+            try:
+                await member.kv.Range(pb.RangeRequest(key=b"k", revision=old))
+            except grpc.aio.AioRpcError:
+                break
+            await asyncio.sleep(0.05)
