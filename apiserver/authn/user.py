@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 AUTHENTICATED = "system:authenticated"
@@ -40,6 +41,6 @@ ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
 REJECTED = User("")
 
 
-def authenticated(name: str, groups: tuple[str, ...], uid: str = "", extra: dict[str, tuple[str, ...]] | None = None) -> User:
+def authenticated(name: str, groups: tuple[str, ...], uid: str = "", extra: Mapping[str, tuple[str, ...]] | None = None) -> User:
     """A user with the group that all authenticated users are in."""
-    return User(name, groups if AUTHENTICATED in groups else (*groups, AUTHENTICATED), uid, extra or {})
+    return User(name, groups if AUTHENTICATED in groups else (*groups, AUTHENTICATED), uid, dict(extra or {}))
