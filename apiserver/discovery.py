@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import orjson
 
 from kubeling.api import errors
-from kubeling.api.resources import Resource
+from kubeling.api.resources import BUILTIN, Resource
+from kubeling.api.structural.definition import version_order
 from kubeling.apiserver import negotiate
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.request import Request
 
 _AGGREGATED = "APIGroupDiscoveryList"
 _GROUP = "apidiscovery.k8s.io"
+_BUILTIN = frozenset(each.group for each in BUILTIN)
 
 
 class Document(NamedTuple):
@@ -106,6 +108,10 @@ def _versions(resources: list[Resource]) -> dict[str, list[str]]:
         versions = found.setdefault(each.group, [])
         if each.version not in versions:
             versions.append(each.version)
+    for group, versions in found.items():
+        # The order of the built-in ones is in the registry.
+        if group not in _BUILTIN:
+            versions.sort(key=version_order)
     return found
 
 

@@ -21,7 +21,7 @@ from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.config import Config
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.custom.controller import Controller
-from kubeling.apiserver.custom.conversion import Renaming
+from kubeling.apiserver.custom.conversion import Webhook
 from kubeling.apiserver.custom.definitions import Definitions
 from kubeling.apiserver.discovery import Discovery
 from kubeling.apiserver.handlers import watch
@@ -119,7 +119,7 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
         kv=kv,
         hub=hub,
         kinds=kinds,
-        definitions=Definitions(kinds, lambda definition: Renaming()),
+        definitions=Definitions(kinds, lambda definition: Webhook(definition, caller, targets)),
         authenticator=methods.make(config.auth, issuer, authorization.authorizer, kinds, clock),
         authorizer=authorization.authorizer,
         authorization=authorization,

@@ -92,6 +92,10 @@ class CustomServed(Served):
         return self.version is not storage or (self.definition.by_webhook and self.definition.stored_versions != [storage.name])
 
     @property
+    def converts_late(self) -> bool:
+        return self.converts and self.definition.by_webhook
+
+    @property
     def printer(self) -> Printer | None:
         return self.version.printer
 

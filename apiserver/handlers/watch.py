@@ -7,7 +7,7 @@ what was there (KEP-3157). Bookmarks come once a minute, and at the end, where t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import orjson
 
@@ -63,6 +63,7 @@ async def watch(context: Context, request: Request, served: Served) -> None:
         # Who does not read cannot be told anything either: the connection is broken off.
         overflow=connection.abort,
     )
+    finish = _finish(output, served, query.get("includeObject", ""), context.clock)
     present: list[Entry] = []
     if everything:
         prefix = store.collection(request.info.namespace)
@@ -80,11 +81,11 @@ async def watch(context: Context, request: Request, served: Served) -> None:
         await request.start_stream(_content_type(output))
         for at in range(0, len(present), _CHUNK):
             batch = present[at : at + _CHUNK]
-            await request.chunk(b"".join([_added(entry, cache, encoder) for entry in batch]))
+            await request.chunk(await finish(b"".join([_added(entry, cache, encoder) for entry in batch])))
         if initial and bookmarks:
             await request.chunk(_bookmark(output, served, start, context.clock, initial=True))
         while (data := await watcher.next()) is not None:
-            await request.chunk(data)
+            await request.chunk(await finish(data))
         if watcher.too_slow:
             metrics.TERMINATED_WATCHERS.labels(served.resource.qualified).inc()
         await request.end_stream()
@@ -148,6 +149,8 @@ def _encoder(output: Output, served: Served, include: str, clock: Clock) -> Enco
     """None where the shared JSON does."""
     if output.plain and not served.converts:
         return None
+    if served.converts_late:
+        return _unconverted
 
     def encode(kind: str, event: Event) -> bytes:
         source = event.previous if kind == "DELETED" and event.previous is not None else event.entry
@@ -155,6 +158,38 @@ def _encoder(output: Output, served: Served, include: str, clock: Clock) -> Enco
         return render.event(output, served, kind, obj, include, clock.now())
 
     return encode
+
+
+def _unconverted(kind: str, event: Event) -> bytes:
+    """A plain line with the object as it is stored; see :func:`_finish`."""
+    source = event.previous if kind == "DELETED" and event.previous is not None else event.entry
+    return orjson.dumps({"type": kind, "object": decode(source.raw, event.revision)}) + b"\n"
+
+
+def _finish(output: Output, served: Served, include: str, clock: Clock) -> Callable[[bytes], Awaitable[bytes]]:
+    """What happens to lines before they are sent: nothing, or the conversion by a webhook, which takes its time."""
+
+    async def as_is(data: bytes) -> bytes:
+        return data
+
+    async def converted(data: bytes) -> bytes:
+        lines = data.splitlines()
+        events = [each if type(each) is dict and each.get("type") in _CHANGES else None for each in map(_parsed, lines)]
+        objects = iter(await convert.present(served, [each["object"] for each in events if each is not None]))
+        out = [
+            line + b"\n" if event is None else render.event(output, served, event["type"], next(objects), include, clock.now())
+            for line, event in zip(lines, events, strict=True)
+        ]
+        return b"".join(out)
+
+    return converted if served.converts_late else as_is
+
+
+_CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED"})
+
+
+def _parsed(line: bytes) -> object:
+    return orjson.loads(line)
 
 
 def _bookmark(output: Output, served: Served, revision: int, clock: Clock, *, initial: bool = False) -> bytes:

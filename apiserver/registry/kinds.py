@@ -72,6 +72,11 @@ class Served:
         return self.stored is not self.resource
 
     @property
+    def converts_late(self) -> bool:
+        """Whether conversion takes its time: a webhook is asked."""
+        return False
+
+    @property
     def printer(self) -> Printer | None:
         """The columns of its Table, None where they go by the kind."""
         return None
