@@ -88,6 +88,7 @@ class Engine:
         self.disk_full = False
         self._durable_waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.barriers = Barriers(core)
+        self._recovery: asyncio.Task[None] | None = None
         self._awaited: list[tuple[Callable[[], bool], asyncio.Future[bool]]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -296,7 +297,7 @@ class Engine:
         if output.recovered:
             log.info("everything is here again")
             # Its mark on disk may go no sooner than what it stands for is there.
-            self._loop.create_task(self._recovered())
+            self._recovery = self._loop.create_task(self._recovered())
         if output.repropose:
             for data in list(self._outstanding.values()):
                 self.core.propose(data)
@@ -330,8 +331,11 @@ class Engine:
             self.core.compact(self.core.applied)
 
     async def _recovered(self) -> None:
-        await self.durable(self.core.last_index)
-        self._hooks.recovered()
+        try:
+            await self.durable(self.core.last_index)
+            self._hooks.recovered()
+        except OSError as error:
+            self._hooks.fatal(error)
 
     def _notice(self) -> None:
         now = (self.core.leader, self.core.term)

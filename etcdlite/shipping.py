@@ -146,17 +146,16 @@ class Incoming:
         """Keep a piece; a first one begins anew."""
         if self._checking is not None:
             return
-        if data[1:2] == b"\x01":
-            self._drop()
-            # Unlinked first: an older file may be on its way to being installed.
-            self.path.unlink(missing_ok=True)
-            self._file, self._sender = open(self.path, "wb"), sender  # noqa: SIM115
-        if self._file is not None and sender == self._sender:
-            try:
-                self._file.write(data[2:])
-            except OSError as error:
-                log.error("a snapshot from the leader cannot be kept", error=str(error))
+        try:
+            if data[1:2] == b"\x01":
                 self._drop()
+                self.path.unlink(missing_ok=True)
+                self._file, self._sender = open(self.path, "wb"), sender  # noqa: SIM115
+            if self._file is not None and sender == self._sender:
+                self._file.write(data[2:])
+        except OSError as error:
+            log.error("a snapshot from the leader cannot be kept", error=str(error))
+            self._drop()
 
     def last(self, sender: int, data: bytes) -> None:
         """The file is all there: check it, put it on disk, and offer it."""
