@@ -73,7 +73,7 @@ def encode(meta: Meta, records: Iterable[Record]) -> list[bytes]:
     users = [User.FromString(bytes.fromhex(one)) for one in auth.get("users", ())]
     roles = [Role.FromString(bytes.fromhex(one)) for one in auth.get("roles", ())]
     filled = {
-        b"auth": [(_ENABLED, b"\x01" if auth.get("enabled") else b"\x00"), (_AUTH_REVISION, _ID.pack(auth.get("revision", 1)))],
+        b"auth": [(_ENABLED, b"\x01")] * auth.get("enabled", False) + [(_AUTH_REVISION, _ID.pack(auth.get("revision", 1)))],
         b"authUsers": sorted((one.name, one.SerializeToString()) for one in users),
         b"authRoles": sorted((one.name, one.SerializeToString()) for one in roles),
         b"key": items,

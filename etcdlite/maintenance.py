@@ -48,9 +48,12 @@ class _Maintenance:
     async def alarm(self, raw: bytes, context: Context) -> bytes:
         request = pb.AlarmRequest.FromString(raw)
         if request.action != pb.AlarmRequest.GET:
-            return answer(await self._member.proposer.submit(Kind.ALARM, raw, request))
+            done = pb.AlarmResponse.FromString(answer(await self._member.proposer.submit(Kind.ALARM, raw, request)))
+            # etcd gives no header here.
+            done.ClearField("header")
+            return done.SerializeToString()
         kinds = sorted(self._state.alarms)
-        return self._header() + alarm_body([one for one in kinds if request.alarm in (pb.NONE, one[1])])
+        return alarm_body([one for one in kinds if request.alarm in (pb.NONE, one[1])])
 
     async def status(self, raw: bytes, context: Context) -> bytes:
         engine, store = self._member.engine, self._state.store
