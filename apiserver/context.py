@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kubeling.apiserver.registry.kinds import Kinds
     from kubeling.apiserver.storage.kv import KV
     from kubeling.apiserver.targets import Targets
+    from kubeling.apiserver.usage import Usage
 
 
 class Closing(Protocol):
@@ -51,6 +52,8 @@ class Context:
     #: Calls to webhooks, and where their servers are.
     caller: Caller
     targets: Targets
+    #: Measures what nodes and pods use.
+    usage: Usage = field(init=False)
     draining: bool = False
     #: Set when what every cluster has is there.
     bootstrapped: bool = False

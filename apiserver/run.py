@@ -35,6 +35,7 @@ from kubeling.apiserver.storage import compaction
 from kubeling.apiserver.storage.client import EtcdClient, TlsFiles
 from kubeling.apiserver.storage.errors import StoreError
 from kubeling.apiserver.storage.kv import KV
+from kubeling.apiserver.subresources import metrics as usage
 from kubeling.apiserver.targets import Targets
 from kubeling.apiserver.tls import server_context
 from kubeling.daemon.clock import Clock, SystemClock
@@ -65,6 +66,7 @@ async def run(
     client = EtcdClient(config.etcd_servers, TlsFiles(config.etcd_cafile, config.etcd_certfile, config.etcd_keyfile), clock)
     more_roles = reconcile.load(config.auth.rbac_bootstrap_file)
     context = _context(config, client, clock, source or random.SystemRandom())
+    context.usage = usage.make(context)
     allocator = _allocator(context)
     discovery = Discovery(context)
     context.definitions.on_kinds.append(discovery.changed)

@@ -24,6 +24,7 @@ from kubeling.kubelet.httpd import Request, Response
 from kubeling.kubelet.manager import PodManager
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import PodRuntime
+from kubeling.kubelet.resourcemetrics import resource_metrics
 
 log = get_logger("kubelet.server")
 
@@ -94,6 +95,8 @@ class KubeletServer:
                 return await self._logs(request, namespace, name, container)
             case ["metrics"]:
                 return Response(await stats.metrics(self._context, self._manager.pods()), content_type=stats.METRICS_TYPE)
+            case ["metrics", "resource"]:
+                return Response(await resource_metrics(self._context), content_type=stats.METRICS_TYPE)
             case ["stats", "summary"]:
                 return _json(await stats.summary(self._context))
             case ["exec" | "attach", namespace, name, container] | ["exec" | "attach", namespace, name, _, container]:

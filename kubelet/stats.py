@@ -12,6 +12,7 @@ from kubeling.kubelet.context import Context
 from kubeling.kubelet.cri import Runtime, RuntimeFailure
 from kubeling.kubelet.machine import read_pressure
 from kubeling.kubelet.podstate import CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID
+from kubeling.kubelet.resourcemetrics import node_cpu_seconds
 
 if TYPE_CHECKING:
     from kubeling.proto import cri_pb2
@@ -89,7 +90,7 @@ async def summary(context: Context) -> dict[str, Any]:
         "node": {
             "nodeName": context.config.node_name,
             "startTime": now,
-            "cpu": {"time": now},
+            "cpu": {"time": now, "usageCoreNanoSeconds": int(node_cpu_seconds() * 1e9)},
             "memory": {
                 "time": now,
                 "availableBytes": left.memory_available,

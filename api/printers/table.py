@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from kubeling.api import resources as r
 from kubeling.api.meta import Object, metadata_of
-from kubeling.api.printers import cluster, network, others, workloads
+from kubeling.api.printers import aggregation, cluster, network, others, workloads
 from kubeling.api.printers.columns import Printer
 from kubeling.api.printers.pod import POD, row_conditions
 from kubeling.api.resources import Resource
@@ -65,6 +65,9 @@ _PRINTERS: dict[Resource, Printer] = {
     r.FLOW_SCHEMAS: others.FLOW_SCHEMA,
     r.PRIORITY_LEVEL_CONFIGURATIONS: others.PRIORITY_LEVEL,
     r.COMPONENT_STATUSES: others.COMPONENT_STATUS,
+    r.API_SERVICES: aggregation.API_SERVICE,
+    r.NODE_METRICS: aggregation.NODE_METRICS,
+    r.POD_METRICS: aggregation.POD_METRICS,
 }
 _BUILTIN = frozenset(r.BUILTIN)
 

@@ -38,6 +38,8 @@ _CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
         "create | authentication.k8s.io | selfsubjectreviews",
     ),
     "system:public-info-viewer": (f"get | {_HEALTH}",),
+    # Upstream has it with its metrics server.
+    "system:aggregated-metrics-reader": ("READ | metrics.k8s.io | nodes pods",),
     "system:aggregate-to-admin": (
         "create | authorization.k8s.io | localsubjectaccessreviews",
         f"ALL | {GROUP} | rolebindings roles",
@@ -204,6 +206,7 @@ _AGGREGATED_INTO = {
     "system:aggregate-to-admin": "admin",
     "system:aggregate-to-edit": "edit",
     "system:aggregate-to-view": "view",
+    "system:aggregated-metrics-reader": "view",
 }
 #: ClusterRole → subjects: `group:`, `user:` or `account:` (in kube-system).
 _CLUSTER_BINDINGS: dict[str, tuple[str, ...]] = {

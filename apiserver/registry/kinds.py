@@ -111,7 +111,7 @@ class Kinds:
             stored = api_resources.by_kind(resource.storage_version, resource.kind) or resource
         store = None
         rules = rules_of(stored)
-        if "get" in resource.verbs:
+        if "get" in resource.verbs and resource.kept:
             prefix = (
                 f"/registry/{stored.storage_group}/{stored.plural}/" if stored.storage_group else f"/registry/{stored.plural}/"
             )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from kubeling.api import errors
+from kubeling.api import errors, resources
 from kubeling.api.resources import Resource
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import patch, read, write
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.request import Request
-from kubeling.apiserver.subresources import binding, eviction, pod_log, proxy, reviews, scale, streaming, token
+from kubeling.apiserver.subresources import binding, eviction, metrics, pod_log, proxy, reviews, scale, streaming, token
 
 Handler = Callable[[Context, Request, Served], Awaitable[None]]
 
@@ -30,8 +30,8 @@ def handler(resource: Resource, subresource: str, verb: str) -> Handler:
 
 
 def review(resource: Resource) -> Handler:
-    """The handler of a kind that is created and answered, never kept."""
-    found = _REVIEWS.get(resource.plural)
+    """The handler of a kind that is answered and never kept."""
+    found = _MEASURED.get(resource) or _REVIEWS.get(resource.plural)
     if found is None:
         raise errors.no_such_path()
     return found
@@ -50,6 +50,7 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
     ("services", "proxy"): proxy.proxy,
     ("nodes", "proxy"): proxy.proxy,
 }
+_MEASURED: dict[Resource, Handler] = {resources.NODE_METRICS: metrics.nodes, resources.POD_METRICS: metrics.pods_}
 _REVIEWS: dict[str, Handler] = {
     "bindings": binding.legacy,
     "tokenreviews": reviews.token_review,
