@@ -156,16 +156,18 @@ class Hub:
         if watcher is not None:
             self._remove(watcher)
             stream.push(self._header() + wire.integer(_ID, watch_id) + b"\x20\x01")
+            self._settle(stream)
 
     def progress(self, stream: Stream) -> None:
-        """Tell the stream how far all of its watches have got, as soon as none of them lags."""
+        """Tell the stream how far all of its watches have got, as soon as none of them lags or waits for a revision of the future."""
         stream.progress_wanted = True
         self._settle(stream)
 
     def notify_quiet(self, stream: Stream) -> None:
         """Tell those watches that asked for it, and have had nothing since the last time, how far they have got."""
         for watcher in stream.watchers.values():
-            if watcher.notify and watcher.quiet and watcher.id not in stream.lagging:
+            # Nothing to one that lags, or waits for a revision of the future: a client would go on behind what it is told, too early.
+            if watcher.notify and watcher.quiet and watcher.group is not None:
                 stream.push(self._header() + wire.integer(_ID, watcher.id))
             watcher.quiet = True
 
@@ -303,7 +305,7 @@ class Hub:
         watcher.stream.lagging.pop(watcher.id, None)
 
     def _settle(self, stream: Stream) -> None:
-        if stream.progress_wanted and not stream.lagging:
+        if stream.progress_wanted and all(watcher.group is not None for watcher in stream.watchers.values()):
             stream.progress_wanted = False
             stream.push(self._header() + wire.integer(_ID, NO_WATCH))
 
