@@ -15,6 +15,7 @@ from kubeling.api.structural.listcheck import check_list, check_map_type
 from kubeling.api.structural.node import compile_schema
 from kubeling.api.structural.patterns import compile_pattern
 from kubeling.api.structural.prune import prune
+from kubeling.api.structural.rulecheck import check_rules
 from kubeling.api.structural.validate import validate
 
 Errors = Iterator[FieldError]
@@ -49,7 +50,7 @@ def check_schema(schema: Any, path: str) -> list[FieldError]:
     found = list(_shape(schema, path, 0))
     if found:
         return found
-    found = [*_root(schema, path), *_structure(schema, path, "root")]
+    found = [*_root(schema, path), *_structure(schema, path, "root", "")]
     return found or [*_defaults(schema, path)]
 
 
@@ -156,7 +157,8 @@ def _metadata(schema: Json, path: str) -> Errors:
         yield forbidden_value(f"{where}.additionalProperties", "must not be used")
 
 
-def _structure(schema: Json, path: str, place: str) -> Errors:
+def _structure(schema: Json, path: str, place: str, lost: str) -> Errors:
+    """`lost` is the list above that keeps its items' old values from being found, empty where they can be."""
     kind = schema.get("type") or ""
     free = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
     if not kind and not free:
@@ -172,9 +174,13 @@ def _structure(schema: Json, path: str, place: str) -> Errors:
             yield forbidden_value(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
         elif schema.get("properties"):
             yield forbidden_value(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
+    yield from check_rules(schema, path, correlatable=not lost, changed=lost)
     for each, where in _children(schema, path):
-        yield from _structure(each, where, "items" if where.endswith(".items") else "field")
+        items = where == f"{path}.items"
+        below = path if items and schema.get("x-kubernetes-list-type") != "map" else ""
+        yield from _structure(each, where, "items" if items else "field", lost or below)
     for each, where in _junctions(schema, path):
+        yield from check_rules(each, where, correlatable=not lost, changed=lost)
         yield from _junction(each, where, schema, path)
 
 

@@ -9,7 +9,7 @@ from kubeling.api import builtin, validation
 from kubeling.api.decode.door import Mismatch, check
 from kubeling.api.decode.errors import cannot_handle
 from kubeling.api.decode.tidy import tidy
-from kubeling.api.errors import FieldError
+from kubeling.api.errors import INVALID, NOT_SUPPORTED, REQUIRED, TOO_LONG, TOO_MANY, TYPE_INVALID, FieldError
 from kubeling.api.meta import Object
 from kubeling.api.names import dns1123_subdomain
 from kubeling.api.printers.columns import Printer
@@ -22,6 +22,12 @@ from kubeling.apiserver.custom.conversion import Converter
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.registry.rules import Rules
 from kubeling.apiserver.registry.store import Store
+
+#: With such faults an object cannot be held against rules in CEL.
+_BLOCKING = frozenset({NOT_SUPPORTED, REQUIRED, TOO_LONG, TOO_MANY, TYPE_INVALID})
+_NOT_CHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+)
 
 
 class CustomRules(Rules):
@@ -50,7 +56,15 @@ class CustomRules(Rules):
         return [*found, *self._schema_errors(new, old)]
 
     def _schema_errors(self, obj: Object, old: Any) -> list[FieldError]:
-        return validate(obj, self.version.node, old)
+        node = self.version.node
+        found = validate(obj, node, old)
+        if not node.rules_below:
+            return found
+        if any(each.reason in _BLOCKING for each in found):
+            return [*found, FieldError(INVALID, "<nil>", None, _NOT_CHECKED)]
+        from kubeling.api.structural.rules import check_rules
+
+        return [*found, *check_rules(obj, node, old)]
 
 
 class CustomServed(Served):

@@ -260,3 +260,31 @@ def test_tables_have_the_definitions_columns(kind):
     table = kind.http.get(kind.path(), headers={"accept": accept}).json()
     assert [each["name"] for each in table["columnDefinitions"]] == ["Name", "Size", "Age"]
     assert table["rows"][0]["cells"][:2] == ["a", 3]
+
+
+def test_rules_in_cel_are_held_against_objects(http, ns):
+    schema = json.loads(json.dumps(definitions.SCHEMA))
+    spec = schema["properties"]["spec"]
+    spec["x-kubernetes-validations"] = [
+        {
+            "rule": "!has(self.tags) || size(self.tags) <= self.size",
+            "messageExpression": "'no more than ' + string(self.size) + ' tags'",
+        },
+    ]
+    spec["properties"]["color"]["x-kubernetes-validations"] = [{"rule": "self == oldSelf", "message": "is immutable"}]
+    with definitions.kind(http, ns.name, version(schema=schema)) as kind:
+        assert causes(kind.create("a", status=422, size=1, tags=["x", "y"])) == {
+            ("spec", 'Invalid value: "object": no more than 1 tags'),
+        }
+        kind.create("a")
+        changed = kind.merge("a", {"spec": {"color": "green"}}, status=422)
+        assert causes(changed) == {("spec.color", 'Invalid value: "string": is immutable')}
+        kind.merge("a/status", {"status": {"phase": "x"}})
+    broken = definition("broken.example.com")
+    broken["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = {
+        "type": "object",
+        "x-kubernetes-validations": [{"rule": "self.x >"}],
+    }
+    refused = http.post(CRDS, json=broken)
+    assert refused.status_code == 422
+    assert "compilation failed: ERROR: <input>:1:9: Syntax error" in refused.json()["message"]

@@ -1,0 +1,84 @@
+"""What is wrong with the rules of a schema: whether they compile, and say what they must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kubeling.api import cel
+from kubeling.api.errors import FieldError, invalid_value, required_value, unsupported_value
+from kubeling.api.structural import jsonpath
+from kubeling.api.structural.rules import REASONS, program, uses_old
+
+Errors = Iterator[FieldError]
+Json = Mapping[str, Any]
+MAX_RULES = 256
+
+
+def check_rules(schema: Json, path: str, *, correlatable: bool, changed: str = "") -> Errors:
+    """Faults of the rules of one schema. `correlatable`: an old value can be found for it; `changed` says above which schema that ends."""
+    rules = schema.get("x-kubernetes-validations") or []
+    where = f"{path}.x-kubernetes-validations"
+    if len(rules) > MAX_RULES:
+        yield invalid_value(where, len(rules), f"must have at most {MAX_RULES} rules")
+        return
+    for index, rule in enumerate(rules):
+        at = f"{where}[{index}]"
+        if not isinstance(rule, dict) or not all(isinstance(rule.get(name) or "", str) for name in _TEXTS):
+            yield invalid_value(at, rule, "must be a rule")
+            continue
+        yield from _words(rule, at)
+        if not (rule.get("rule") or "").strip():
+            yield required_value(f"{at}.rule", "rule is not specified")
+            continue
+        if uses_old(rule) and not correlatable and not rule.get("optionalOldSelf"):
+            why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {changed}"
+            yield invalid_value(f"{at}.rule", rule["rule"], why)
+        yield from _compiles(rule, "rule", "bool", f"{at}.rule", "must evaluate to a bool")
+        if rule.get("messageExpression"):
+            why = "must evaluate to a string"
+            yield from _compiles(rule, "messageExpression", "string", f"{at}.messageExpression", why)
+        if rule.get("fieldPath"):
+            yield from _field_path(schema, rule["fieldPath"], f"{at}.fieldPath")
+
+
+_TEXTS = ("rule", "message", "messageExpression", "reason", "fieldPath")
+
+
+def _words(rule: Json, at: str) -> Errors:
+    message = rule.get("message") or ""
+    if "\n" in message.strip():
+        yield invalid_value(f"{at}.message", message, "message must not contain line breaks")
+    if rule.get("message") is not None and not message.strip():
+        yield invalid_value(f"{at}.message", message, "message must be non-empty if specified")
+    if "\n" in (rule.get("rule") or "").strip() and not message and not rule.get("messageExpression"):
+        yield required_value(f"{at}.message", "message must be specified if rule contains line breaks")
+    if rule.get("reason") and rule["reason"] not in REASONS:
+        yield unsupported_value(f"{at}.reason", rule["reason"], sorted(REASONS))
+
+
+def _compiles(rule: Json, field: str, wanted: str, at: str, why: str) -> Errors:
+    try:
+        compiled = program(rule, rule[field])
+    except cel.CompileError as error:
+        yield invalid_value(at, rule[field], str(error))
+        return
+    if compiled.result not in (wanted, "dyn"):
+        yield invalid_value(at, rule[field], why)
+
+
+def _field_path(schema: Json, text: str, at: str) -> Errors:
+    """The path must lead to a field of the schema."""
+    try:
+        names = jsonpath.parse(text).names
+    except ValueError as error:
+        yield invalid_value(at, text, f"fieldPath must be a valid path: {error}")
+        return
+    found: Any = schema
+    for name in names or ():
+        inner = (found.get("properties") or {}).get(name) if isinstance(found, dict) else None
+        if inner is None and isinstance(found, dict) and isinstance(found.get("additionalProperties"), dict):
+            inner = found["additionalProperties"]
+        found = inner
+    if names is None or not isinstance(found, dict):
+        yield invalid_value(at, text, "fieldPath must be a valid path: does not refer to a valid field")

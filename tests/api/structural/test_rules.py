@@ -1,0 +1,164 @@
+"""Rules in CEL, at creation and at changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubeling.api.structural.check import check_schema
+from kubeling.api.structural.node import compile_schema
+from kubeling.api.structural.rules import MAX_EVALUATIONS, check_rules
+from kubeling.api.structural.validate import ABSENT
+
+Obj = dict[str, Any]
+
+
+def schema(*rules: Obj, **properties: Obj) -> Obj:
+    spec = {"type": "object", "properties": properties, "x-kubernetes-validations": list(rules)}
+    return {"type": "object", "properties": {"spec": spec}}
+
+
+def told(found: Obj, spec: Any, old: Any = ABSENT) -> list[str]:
+    assert check_schema(found, "s") == []
+    before = {"spec": old} if old is not ABSENT else ABSENT
+    return [str(each) for each in check_rules({"spec": spec}, compile_schema(found), before)]
+
+
+INT = {"type": "integer"}
+TEXT = {"type": "string"}
+LESS = {"rule": "self.min <= self.max"}
+
+
+def test_a_rule_that_holds_says_nothing() -> None:
+    assert told(schema(LESS, min=INT, max=INT), {"min": 1, "max": 2}) == []
+
+
+def test_a_rule_without_a_message_is_shown_itself() -> None:
+    found = told(schema(LESS, min=INT, max=INT), {"min": 3, "max": 2})
+    assert found == ['spec: Invalid value: "object": failed rule: self.min <= self.max']
+
+
+def test_message_reason_and_field_path() -> None:
+    rule = {**LESS, "message": "too small", "reason": "FieldValueForbidden", "fieldPath": ".max"}
+    assert told(schema(rule, min=INT, max=INT), {"min": 3, "max": 2}) == ["spec.max: Forbidden: too small"]
+
+
+def test_a_message_expression_wins_and_a_broken_one_does_not() -> None:
+    good = {**LESS, "message": "no", "messageExpression": "string(self.min) + ' is more than ' + string(self.max)"}
+    assert told(schema(good, min=INT, max=INT), {"min": 3, "max": 2}) == ['spec: Invalid value: "object": 3 is more than 2']
+    bad = {**good, "messageExpression": "self.other"}
+    assert told(schema(bad, min=INT, max=INT), {"min": 3, "max": 2}) == ['spec: Invalid value: "object": no']
+
+
+def test_an_error_in_a_rule_is_told() -> None:
+    found = told(schema({"rule": "self.a > 0"}, a=INT), {})
+    assert found == ['spec: Invalid value: "object": no such key: a evaluating rule: self.a > 0']
+
+
+def test_transition_rules_look_at_changes_alone() -> None:
+    field = {**TEXT, "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "is immutable"}]}
+    found = schema(name=field)
+    assert told(found, {"name": "a"}) == []
+    assert told(found, {"name": "a"}, {}) == []
+    assert told(found, {"name": "b"}, {"name": "a"}) == ['spec.name: Invalid value: "string": is immutable']
+
+
+def test_an_optional_old_self_is_there_at_creation_too() -> None:
+    rule = {"rule": "oldSelf.hasValue() || self == 'new'", "optionalOldSelf": True, "message": "begin with new"}
+    found = schema(phase={**TEXT, "x-kubernetes-validations": [rule]})
+    assert told(found, {"phase": "new"}) == []
+    assert told(found, {"phase": "old"}) == ['spec.phase: Invalid value: "string": begin with new']
+    assert told(found, {"phase": "old"}, {"phase": "new"}) == []
+    grown = {"rule": "self >= oldSelf.orValue(0)", "optionalOldSelf": True, "message": "may not shrink"}
+    counted = schema(count={**INT, "x-kubernetes-validations": [grown]})
+    assert told(counted, {"count": 1}, {"count": 2}) == ['spec.count: Invalid value: "integer": may not shrink']
+
+
+def test_what_did_not_change_is_left_alone() -> None:
+    found = schema(a={**INT, "x-kubernetes-validations": [{"rule": "self > 5"}]}, b=INT)
+    assert told(found, {"a": 1, "b": 2}, {"a": 1, "b": 1}) == []
+    assert told(found, {"a": 2, "b": 2}, {"a": 1, "b": 1}) == ['spec.a: Invalid value: "integer": failed rule: self > 5']
+
+
+def test_items_are_found_again_by_their_keys() -> None:
+    item = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": TEXT, "size": INT},
+        "x-kubernetes-validations": [{"rule": "self.size >= oldSelf.size", "message": "no shrinking"}],
+    }
+    found = schema(
+        parts={"type": "array", "items": item, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+    )
+    old = {"parts": [{"name": "a", "size": 2}, {"name": "b", "size": 2}]}
+    new = {"parts": [{"name": "b", "size": 1}, {"name": "c", "size": 0}, {"name": "a", "size": 2}]}
+    assert told(found, new, old) == ['spec.parts[0]: Invalid value: "object": no shrinking']
+
+
+def test_values_are_of_the_types_that_the_schema_says() -> None:
+    rules = [
+        {"rule": "self.f / 2.0 == 1.5"},
+        {"rule": "self.at > timestamp('2020-01-01T00:00:00Z')"},
+        {"rule": "self.wait == duration('90s')"},
+        {"rule": "self.data == b'ab'"},
+        {"rule": "self.__namespace__ == 'x' && self.a__dash__b == 1"},
+        {"rule": "type(self.port) == int || self.port == 'http'"},
+        {"rule": "quantity(self.room).isGreaterThan(quantity('1Mi'))"},
+    ]
+    properties = {
+        "f": {"type": "number"},
+        "at": {**TEXT, "format": "date-time"},
+        "wait": {**TEXT, "format": "duration"},
+        "data": {**TEXT, "format": "byte"},
+        "namespace": TEXT,
+        "a-b": INT,
+        "port": {"x-kubernetes-int-or-string": True},
+        "room": TEXT,
+    }
+    spec = {
+        "f": 3,
+        "at": "2024-01-01T00:00:00Z",
+        "wait": "1m30s",
+        "data": "YWI=",
+        "namespace": "x",
+        "a-b": 1,
+        "port": 80,
+        "room": "1Gi",
+    }
+    assert told(schema(*rules, **properties), spec) == []
+
+
+def test_the_number_of_evaluations_is_bounded() -> None:
+    found = schema(many={"type": "array", "items": {**INT, "x-kubernetes-validations": [{"rule": "self >= 0"}]}})
+    errors = told(found, {"many": [0] * (MAX_EVALUATIONS + 1)})
+    assert len(errors) == 1
+    assert "running out of cost budget" in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ({"rule": "self.a +"}, 'rule: Invalid value: "self.a +": compilation failed: ERROR: <input>:1:9: Syntax error'),
+        (
+            {"rule": "other == 1"},
+            "rule: Invalid value: \"other == 1\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'other'",
+        ),
+        ({"rule": "1 + 1"}, 'rule: Invalid value: "1 + 1": must evaluate to a bool'),
+        ({"rule": " "}, "rule: Required value: rule is not specified"),
+        ({"rule": "true", "message": "a\nb"}, "message: Invalid value"),
+        ({"rule": "true", "reason": "Because"}, 'reason: Unsupported value: "Because"'),
+        ({"rule": "true", "messageExpression": "1"}, 'messageExpression: Invalid value: "1": must evaluate to a string'),
+        ({"rule": "true", "fieldPath": ".zzz"}, 'fieldPath: Invalid value: ".zzz": fieldPath must be a valid path'),
+    ],
+)
+def test_rules_are_checked_when_they_are_defined(rule: Obj, fault: str) -> None:
+    found = [str(each) for each in check_schema(schema(rule, a=INT), "s")]
+    where = "s.properties[spec].x-kubernetes-validations[0]."
+    assert any(each.startswith(where + fault) for each in found), found
+
+
+def test_changes_of_items_without_keys_cannot_be_judged() -> None:
+    items = {**INT, "x-kubernetes-validations": [{"rule": "self >= oldSelf"}]}
+    found = [str(each) for each in check_schema(schema(many={"type": "array", "items": items}), "s")]
+    assert any("oldSelf cannot be used on the uncorrelatable portion of the schema within" in each for each in found), found
