@@ -65,7 +65,8 @@ class Access:
         try:
             return self.who(context)
         except EtcdError as error:
-            if error is not INVALID_AUTH_TOKEN:
+            # What is wrong with a signed token is wrong everywhere.
+            if error is not INVALID_AUTH_TOKEN or self.web_tokens is not None:
                 raise
         await self._member.engine.barrier()
         return self.who(context)

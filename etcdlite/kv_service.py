@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from kubeling.etcdlite import requests
 from kubeling.etcdlite.access import Access
+from kubeling.etcdlite.auth import Who
 from kubeling.etcdlite.errors import NO_SPACE, REQUEST_TOO_LARGE, EtcdError
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.ops import Kind
@@ -59,12 +60,15 @@ class _KV:
         if len(raw) > self._max_request:
             raise REQUEST_TOO_LARGE
         if self._member.over_quota(len(raw)):
-            return self._refuse_for_space()
+            return self._refuse_for_space(context, lambda who: self._access.guard.put(who, request))
         if self._auth.enabled:
             return self._access.submit(context, Kind.PUT, raw, request)
         return self._proposer.submit(Kind.PUT, raw, request)
 
-    async def _refuse_for_space(self) -> EtcdError:
+    async def _refuse_for_space(self, context: Context, check: Callable[[Who], None]) -> EtcdError:
+        if self._auth.enabled:
+            # Whoever may not write shall raise no alarm either.
+            check(await self._access.identify(context))
         await self._member.raise_no_space()
         return NO_SPACE
 
@@ -77,7 +81,10 @@ class _KV:
         request = pb.TxnRequest.FromString(raw)
         requests.check_txn(request, self._member.config.max_txn_ops)
         if requests.is_write(request):
-            await self._check_room(raw, requests.puts(request))
+            if len(raw) > self._max_request:
+                raise REQUEST_TOO_LARGE
+            if self._member.over_quota(len(raw)) and requests.puts(request):
+                raise await self._refuse_for_space(context, lambda who: self._access.guard.txn(who, request))
             return await self._access.submit(context, Kind.TXN, raw, request)
         if not requests.is_serializable(request):
             await self._member.engine.barrier()
@@ -92,9 +99,3 @@ class _KV:
         if request.physical:
             await self._member.scrubbed.wait()
         return result
-
-    async def _check_room(self, raw: bytes, grows: bool = True) -> None:
-        if len(raw) > self._max_request:
-            raise REQUEST_TOO_LARGE
-        if grows and self._member.over_quota(len(raw)):
-            raise await self._refuse_for_space()

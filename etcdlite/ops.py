@@ -17,7 +17,7 @@ from kubeling.proto import etcd_pb2 as pb
 
 _HEAD = struct.Struct(">BQQ")
 _OP = struct.Struct(">BI")
-_WHO = struct.Struct(">QBH")
+_WHO = struct.Struct(">QBI")
 
 
 class Kind(IntEnum):
@@ -55,7 +55,7 @@ class Kind(IntEnum):
 class Attributed:
     """An operation with the user whose it is, and the auth revision at which that was found out.
 
-    Encoded: the revision (u64), the operation's kind (u8), the length of the user's name (u16) and the name in UTF-8, the encoded request.
+    Encoded: the revision (u64), the operation's kind (u8), the length of the user's name (u32) and the name in UTF-8, the encoded request.
     """
 
     user: str

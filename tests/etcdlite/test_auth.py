@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import httpx
 import pytest
 
 from kubeling.etcdlite.auth import AuthStore, Who
@@ -327,6 +328,66 @@ async def test_every_member_checks_and_knows_a_new_token(tmp_path: Path) -> None
         with denied("INVALID_ARGUMENT", "etcdserver: authentication failed, invalid user ID or password"):
             await Client(leader).log_in("ann", "ann's")
         await Client(leader).log_in("ann", "new")
+
+
+@pytest.mark.live
+async def test_a_member_that_lost_its_disk_gets_the_users_with_the_snapshot(tmp_path: Path) -> None:
+    async with trio(tmp_path, CHEAP, "--snapshot-log-bytes=65536") as members:
+        leader = await leader_of(members)
+        await Client(leader).set_up()
+        ann, root = await Client(leader).log_in("ann", "ann's"), await Client(leader).log_in("root", "root's")
+        victim = next(member for member in members if member is not leader)
+        await victim.kill()
+        # More than a leader keeps behind its snapshot.
+        for number in range(14):
+            await ann.put(b"b/%d" % number, value=bytes(1_000_000))
+        shutil.rmtree(victim.data)
+        await victim.start("--initial-cluster-state=existing")
+        assert "installed a snapshot" in victim.log
+        there = [Client(victim, (client.metadata or [("", "")])[0][1]) for client in (ann, root)]
+        assert await there[0].get(b"a/1") == []
+        assert await there[1].get(b"b/13") == [bytes(1_000_000)]
+        for serializable in (False, True):
+            with denied():
+                await there[0].get(b"b/1", serializable=serializable)
+            with denied("INVALID_ARGUMENT", "etcdserver: user name is empty"):
+                await Client(victim).get(b"a/1", serializable=serializable)
+
+
+@pytest.mark.live
+async def test_only_who_may_write_fills_the_store_up(tmp_path: Path) -> None:
+    async with single(tmp_path, CHEAP, "--quota-backend-bytes=100000") as member:
+        nobody = Client(member)
+        await nobody.set_up()
+        ann, root = await nobody.log_in("ann", "ann's"), await nobody.log_in("root", "root's")
+        big = bytes(200_000)
+        put = pb.TxnRequest(success=[pb.RequestOp(request_put=pb.PutRequest(key=b"a/1", value=big))])
+        for client, code, text in (
+            (ann, "PERMISSION_DENIED", "etcdserver: permission denied"),
+            (nobody, "INVALID_ARGUMENT", "etcdserver: user name is empty"),
+        ):
+            with denied(code, text):
+                await client.put(b"a/1", value=big)
+            with denied(code, text):
+                await client.ask(client.kv.Txn, put)
+        assert not (await root.ask(member.maintenance.Alarm, pb.AlarmRequest())).alarms
+        with denied("RESOURCE_EXHAUSTED", "etcdserver: mvcc: database space exceeded"):
+            await root.put(b"a/1", value=big)
+        assert len((await root.ask(member.maintenance.Alarm, pb.AlarmRequest())).alarms) == 1
+
+
+@pytest.mark.live
+async def test_the_gateway_takes_tokens_too(tmp_path: Path) -> None:
+    async with single(tmp_path, CHEAP) as member, httpx.AsyncClient(base_url=f"http://{member.endpoint}/v3") as web:
+        await Client(member).set_up()
+        assert (await web.post("/auth/status", json={})).json()["enabled"]
+        said = await web.post("/auth/authenticate", json={"name": "ann", "password": "ann's"})
+        headers = {"authorization": said.json()["token"]}
+        assert (await web.post("/kv/put", json={"key": "Yi8x"}, headers=headers)).status_code == 200
+        refusal = await web.post("/kv/put", json={"key": "YS8x"}, headers=headers)
+        assert (refusal.status_code, refusal.json()["message"]) == (403, "etcdserver: permission denied")
+        refusal = await web.post("/kv/put", json={"key": "Yi8x"}, headers={"authorization": "x"})
+        assert (refusal.status_code, refusal.json()["message"]) == (401, "etcdserver: invalid auth token")
 
 
 @pytest.mark.live
