@@ -179,7 +179,7 @@ class World:
         argv += ["--service-account-signing-key-file", str(self.folder / "sa.key"), *flags]
         server = Server(spawn(log, *argv), f"https://127.0.0.1:{port}", self)
         self.servers.append(server)
-        with server.client("") as client:
+        with server.client() as client:
             wait_until("the apiserver is ready", lambda: _alive(server) and client.get("/readyz").status_code == 200, 60)
         with server.client() as client:
             wait_until(
