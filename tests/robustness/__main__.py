@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 
 from . import sandbox
+from .broken import WAYS as BROKEN_WAYS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--seed", default="", help="any text (default: a new one, which is printed)")
     run.add_argument("--seconds", type=float, default=5.0, help="how long the traffic goes on")
     run.add_argument("--directory", default="", help="where data, logs and the history of a failed run go (default: a new one)")
+    run.add_argument(
+        "--break", dest="broken", choices=("", *BROKEN_WAYS), default="", help="make the store lie, to see that it is found out"
+    )
     check = verbs.add_parser("check", help="judge a kept history again")
     check.add_argument("history", type=Path)
     args = flags.parse_args(arguments)
@@ -42,16 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
     directory = Path(args.directory or tempfile.mkdtemp(prefix="robustness-")).absolute()
     directory.mkdir(parents=True, exist_ok=True)
     sandbox.enter()
-    return asyncio.run(_run(args.scenario, args.store, seed, args.seconds, directory))
+    return asyncio.run(_run(args.scenario, args.store, seed, args.seconds, directory, args.broken))
 
 
-async def _run(name: str, store: str, seed: str, seconds: float, directory: Path) -> int:
+async def _run(name: str, store: str, seed: str, seconds: float, directory: Path, broken: str) -> int:
     from .known import sort
     from .report import report
     from .run import Run
     from .scenarios import SCENARIOS
 
-    run = Run(store, seed, seconds, directory)
+    run = Run(store, seed, seconds, directory, broken)
     try:
         await SCENARIOS[name].script(run)
         verdict, violations = await run.finish()

@@ -16,6 +16,7 @@ import grpc.aio
 from kubeling.proto import etcd_pb2 as pb
 from kubeling.proto import etcd_pb2_grpc as rpc
 
+from .clock import Clock, build
 from .network import Network
 from .storage import Storage
 
@@ -40,6 +41,8 @@ class Member:
         self.paused = False
         #: A disk that can fail; None: the machine's own.
         self.storage: Storage | None = None
+        #: Clocks that can jump.
+        self.clock: Clock | None = None
 
     @property
     def endpoint(self) -> str:
@@ -114,34 +117,36 @@ class Member:
 class Cluster:
     """All members, on one network."""
 
-    def __init__(self, store: str, network: Network, directory: Path, size: int, flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self, store: str, network: Network, directory: Path, size: int, flags: Sequence[str] = (), broken: str = ""
+    ) -> None:
         self.store, self.network, self.directory = store, network, directory
-        self.extra = list(flags)
+        self.extra, self.broken = list(flags), broken
         self.members: list[Member] = []
         self._channels: dict[str, grpc.aio.Channel] = {}
-        for number in range(1, size + 1):
-            self._add(number)
+        self._plugged = 0
+        self.members += [self.plug() for _ in range(size)]
         names = ",".join(f"{one.name}={one.peer_url}" for one in self.members)
         for member in self.members:
             member.flags = self.flags_of(member, names, "new")
 
-    def _add(self, number: int) -> Member:
-        address, netns = self.network.attach(number)
-        directory = self.directory / f"m{number}"
+    def plug(self) -> Member:
+        """One more machine, on the network, with nothing on it."""
+        self._plugged += 1
+        address, netns = self.network.attach(self._plugged)
+        directory = self.directory / f"m{self._plugged}"
         (directory / "disk").mkdir(parents=True)
-        member = Member(f"m{number}", address, netns, directory)
-        self.members.append(member)
-        return member
+        return Member(f"m{self._plugged}", address, netns, directory)
 
-    def add(self, names: str) -> Member:
-        """One more member's machine, not running; `names` is what --initial-cluster has to say beside itself."""
-        member = self._add(len(self.members) + 1)
+    def join(self, member: Member, names: str) -> None:
+        """Make a plugged machine a member of the running cluster, not yet started; `names` is what --initial-cluster says of the others."""
         member.flags = self.flags_of(member, f"{names},{member.name}={member.peer_url}", "existing")
-        return member
+        self.members.append(member)
 
     def flags_of(self, member: Member, names: str, state: str) -> list[str]:
         """The command of a member."""
-        command = ["etcd"] if self.store == "etcd" else [sys.executable, "-m", "kubeling.etcdlite"]
+        own = ["-m", "tests.robustness.broken", self.broken] if self.broken else ["-m", "kubeling.etcdlite"]
+        command = ["etcd"] if self.store == "etcd" else [sys.executable, *own]
         limits = (
             [f"--snapshot-count={SNAPSHOT_COUNT}", "--logger=zap", "--enable-v2=false"]
             if self.store == "etcd"
@@ -174,6 +179,13 @@ class Cluster:
         for member in self.members:
             # Real etcd trusts a file system to keep the name of a new file that it fsyncs, as ext4 does; we trust it with nothing.
             member.storage = await Storage.mount(member.data.parent, names_follow_files=self.store == "etcd")
+
+    def wind(self) -> None:
+        """Give every member clocks that can jump, before the start."""
+        library = build(self.directory)
+        for member in self.members:
+            member.clock = Clock(member.directory / "clock", library)
+            member.environment = member.clock.environment
 
     async def start(self) -> None:
         """Start all, and wait until each of them serves."""

@@ -17,6 +17,7 @@ from kubeling.proto import etcd_pb2_grpc as rpc
 
 from .cluster import Member
 from .run import Run
+from .validate import CLOCKS_LIE
 
 Fault = Callable[[Run], Awaitable[None]]
 PROCESSES: dict[str, Fault] = {}
@@ -24,6 +25,8 @@ PARTITIONS: dict[str, Fault] = {}
 MAINTENANCE: dict[str, Fault] = {}
 #: Only on members whose disk is ours.
 DISKS: dict[str, Fault] = {}
+#: Only on members whose clocks are ours.
+CLOCKS: dict[str, Fault] = {}
 #: An election takes about one of these.
 ELECTION_SECONDS = 0.8
 
@@ -300,6 +303,43 @@ async def slow_disk(run: Run) -> None:
     await member.storage.set(fsync_seconds=run.rng.uniform(0.02, 0.3))
     await hold(run, 3)
     await member.storage.set(fsync_seconds=0)
+
+
+# Clocks.
+
+
+@among(CLOCKS)
+async def the_wall_clock_jumps(run: Run) -> None:
+    """By up to a day, either way, at some members. Nothing may come of it."""
+    for member in run.rng.sample(run.cluster.members, run.rng.randrange(1, 4)):
+        seconds = run.rng.choice((-1, 1)) * 10 ** run.rng.uniform(-1, 5)
+        run.note("wall clock jumps", member=member.name, seconds=seconds)
+        assert member.clock is not None
+        member.clock.jump(wall=seconds)
+        await hold(run, 1)
+
+
+@among(CLOCKS)
+async def the_monotonic_clock_jumps(run: Run) -> None:
+    """Forwards: the leader, or another, believes that much time has gone by. Leases may end, elections may come; nothing may be lost or stale."""
+    member = await leader(run) if run.rng.random() < 0.7 else anyone(run)
+    seconds = 10 ** run.rng.uniform(-1, 3)
+    run.note(CLOCKS_LIE, member=member.name, seconds=seconds)
+    assert member.clock is not None
+    member.clock.jump(monotonic=seconds)
+    await hold(run, 2)
+
+
+@among(CLOCKS)
+async def restart_on_another_clock(run: Run) -> None:
+    """As after a reboot: the monotonic clock says something else altogether."""
+    member = anyone(run)
+    await run.kill(member)
+    run.note("another clock", member=member.name)
+    assert member.clock is not None
+    member.clock.jump(monotonic=10 ** run.rng.uniform(1, 6), wall=run.rng.uniform(-1e6, 1e6))
+    await run.start(member)
+    await run.cluster.ready()
 
 
 # What an operator does meanwhile.

@@ -92,8 +92,13 @@ def describe(op: Operation) -> str:
     return f"#{op.id} {op.client}@{op.member} {took} {op.request} → {answer}"
 
 
-def linearize(operations: Sequence[Operation], watches: Sequence[Watching] = (), max_steps: int = MAX_STEPS) -> Verdict:
-    """Judge a history. `watches` are evidence of what happened at a revision; whether they were served rightly is judged elsewhere."""
+def linearize(
+    operations: Sequence[Operation], watches: Sequence[Watching] = (), max_steps: int = MAX_STEPS, *, lease_times: bool = True
+) -> Verdict:
+    """Judge a history. `watches` are evidence of what happened at a revision; whether they were served rightly is judged elsewhere.
+
+    Without `lease_times` a lease may end as soon as it was asked for: clocks that were made to jump owe it nothing.
+    """
     verdict = Verdict()
     writers: dict[int, Operation] = {}
     readers: dict[int, list[Operation]] = defaultdict(list)
@@ -113,7 +118,14 @@ def linearize(operations: Sequence[Operation], watches: Sequence[Watching] = (),
     verdict.violations += conflicts
     last = max([FIRST_REVISION, *writers, *readers, *seen, *(r.revision for w in watches for r in w.responses)])
     _Search(
-        verdict, writers, readers, seen, _candidates(operations), _deadlines(operations, watches, last), last, max_steps
+        verdict,
+        writers,
+        readers,
+        seen,
+        _candidates(operations, lease_times),
+        _deadlines(operations, watches, last),
+        last,
+        max_steps,
     ).run()
     return verdict
 
@@ -190,7 +202,7 @@ def shown(body: Body) -> Iterable[KV | None]:
             yield from shown(one)
 
 
-def _candidates(operations: Sequence[Operation]) -> list[_Candidate]:
+def _candidates(operations: Sequence[Operation], lease_times: bool) -> list[_Candidate]:
     """All that may have made a revision without an answer that names it. A revoke's answer names none that could be relied on."""
     found = []
     alive: dict[int, int] = {}
@@ -209,7 +221,7 @@ def _candidates(operations: Sequence[Operation]) -> list[_Candidate]:
     for lease, since in alive.items():
         # Not before its time: a lease that was kept alive at `since` lives for its whole TTL from then.
         if lease in granted:
-            found.append(_Candidate(since + granted[lease] * 1_000_000_000, _FOREVER, None, lease))
+            found.append(_Candidate(since + granted[lease] * 1_000_000_000 if lease_times else 0, _FOREVER, None, lease))
     return found
 
 

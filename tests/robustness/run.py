@@ -32,8 +32,8 @@ RECOVERY_SECONDS = 30.0
 class Run:
     """What a scenario is given. `seconds` is how long its traffic is to go on, where it has no end of its own."""
 
-    def __init__(self, store: str, seed: str, seconds: float, directory: Path) -> None:
-        self.store, self.seed, self.seconds, self.directory = store, seed, seconds, directory
+    def __init__(self, store: str, seed: str, seconds: float, directory: Path, broken: str = "") -> None:
+        self.store, self.seed, self.seconds, self.directory, self.broken = store, seed, seconds, directory, broken
         self.rng = random.Random(f"{seed}/faults")
         self.history = History()
         self.network = Network()
@@ -46,7 +46,7 @@ class Run:
 
     async def form(self, size: int, *flags: str) -> Cluster:
         """Make a cluster; it does not run yet."""
-        self.cluster = Cluster(self.store, self.network, self.directory, size, flags)
+        self.cluster = Cluster(self.store, self.network, self.directory, size, flags, self.broken)
         return self.cluster
 
     @contextlib.asynccontextmanager
@@ -132,7 +132,8 @@ class Run:
         client = Client("last", self.history)
         try:
             final = await self._mark(client)
-            ends = [watcher.finish(final.revision) for watcher in self.watchers]
+            patience = 3.0 if self.broken else RECOVERY_SECONDS
+            ends = [watcher.finish(final.revision, patience) for watcher in self.watchers]
             for outcome in await asyncio.gather(*ends, return_exceptions=True):
                 if isinstance(outcome, AssertionError):
                     self.complaints.append(str(outcome))

@@ -25,6 +25,8 @@ def unavailable(store: str = "etcdlite", *, disk: bool = False, clock: bool = Fa
             return f"{tool} is not installed"
     if disk and not (os.path.exists("/dev/fuse") and os.access("/dev/fuse", os.R_OK | os.W_OK)):
         return "/dev/fuse is missing or not ours to open"
+    if clock and store == "etcd":
+        return "a Go program's clock cannot be shifted from outside"
     if clock and shutil.which("cc") is None:
         return "no C compiler for the clock's shim"
     own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from .client import Client
-from .faults import DISKS, MAINTENANCE, PARTITIONS, PROCESSES, Fault, anyone, chain, hold, leader, others, power_failure
+from .faults import CLOCKS, DISKS, MAINTENANCE, PARTITIONS, PROCESSES, Fault, anyone, chain, hold, leader, others, power_failure
+from .membership import MEMBERSHIP
 from .model import prefix_end
 from .operations import Put, Range, WatchOpen
 from .run import Run
@@ -63,14 +64,14 @@ async def single_member_crash(run: Run) -> None:
 
 @scenario()
 async def processes(run: Run) -> None:
-    """Members are killed, paused and restarted."""
-    await _chain(run, PROCESSES)
+    """Members are killed, paused and restarted, and backups taken meanwhile."""
+    await _chain(run, PROCESSES | MAINTENANCE)
 
 
 @scenario()
 async def partitions(run: Run) -> None:
-    """The network between the members breaks in every way."""
-    await _chain(run, PARTITIONS)
+    """The network between the members breaks in every way, and backups are taken meanwhile."""
+    await _chain(run, PARTITIONS | {"backup": MAINTENANCE["backup"]})
 
 
 @scenario()
@@ -86,6 +87,27 @@ async def _chain(run: Run, faults: dict[str, Fault], *, disk: bool = False) -> N
     await cluster.start()
     async with run.load():
         await chain(run, faults)
+
+
+@scenario()
+async def membership(run: Run) -> None:
+    """Members are added and removed, while others die and are cut off."""
+    await _chain(
+        run,
+        MEMBERSHIP
+        | {name: PROCESSES[name] for name in ("kill-one", "pause-the-leader")}
+        | {"isolate-one": PARTITIONS["isolate-one"]},
+    )
+
+
+@scenario(clock=True)
+async def clocks(run: Run) -> None:
+    """Clocks jump under the members."""
+    cluster = await run.form(3)
+    cluster.wind()
+    await cluster.start()
+    async with run.load():
+        await chain(run, CLOCKS | {name: PROCESSES[name] for name in ("kill-the-leader", "pause-the-leader")})
 
 
 @scenario(disk=True)
@@ -149,7 +171,7 @@ async def resume_of_a_watch_after_a_partition(run: Run) -> None:
     cluster = await run.form(3)
     await cluster.start()
     async with run.load(compact=0.4) as traffic:
-        for number in range(2):
+        for number in range(1 + min(1, int(run.seconds / 3))):
             for member in cluster.members:
                 request = WatchOpen(PREFIX, prefix_end(PREFIX), start=traffic.highest, previous=True, progress=True)
                 run.watch(f"at-{member.name}-{number}", request, at=member)
@@ -193,7 +215,7 @@ async def watch_on_a_future_revision(run: Run) -> None:
     cluster = await run.form(3)
     await cluster.start()
     async with run.load() as traffic:
-        for number in range(3):
+        for number in range(1 + min(2, int(run.seconds / 3))):
             behind = others(run, await leader(run))[0]
             run.isolate(behind)
             await traffic.progress(30)

@@ -42,7 +42,7 @@ class Traffic:
     """Clients that go on until they are told to stop. `every` is a client's mean pause between two requests, in seconds."""
 
     def __init__(self, history: History, members: Sequence[Member], seed: str, clients: int = 6, every: float = 0.02) -> None:
-        self.history, self.members = history, list(members)
+        self.history, self.members = history, members
         self._seed, self._clients, self._every = seed, clients, every
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()

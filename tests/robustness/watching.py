@@ -35,7 +35,7 @@ class Watcher:
         restless: float = 0.0,
         slow: float = 0.0,
     ) -> None:
-        self.name, self._history, self.members = name, history, list(members)
+        self.name, self._history, self.members = name, history, members
         self._rng = random.Random(f"{seed}/watch/{name}")
         self._request, self._restless, self._slow = request, restless, slow
         self._next = request.start
@@ -50,9 +50,13 @@ class Watcher:
 
     async def finish(self, target: int, seconds: float = 30.0) -> None:
         """Go on until everything up to `target` has been delivered. Raises AssertionError where that does not come."""
+        assert self._task is not None
+        if self._next > target:
+            # It has all, or waits for what will not come any more.
+            await self.stop()
+            return
         self._target = target
         self._finishing.set()
-        assert self._task is not None
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.shield(self._task)
