@@ -123,6 +123,7 @@ class Front:
         info, resource = request.info, served.resource
         if served.deprecation:
             request.warn(served.deprecation)
+        request.protobuf = served.is_builtin or info.subresource == "scale"
         if resource.namespaced and not info.namespace and (info.name or request.verb == "create"):
             raise errors.no_such_path()
         if not resource.namespaced and info.namespace and resource.plural != "namespaces":

@@ -66,16 +66,18 @@ def accepted(header: str) -> tuple[Output, ...]:
 
 
 @lru_cache(maxsize=1024)
-def choose(header: str) -> Output:
-    """For objects and lists. Raises 406 where nothing fits."""
+def choose(header: str, protobuf: bool = True) -> Output:
+    """For objects and lists; `protobuf` says whether they can be had so, as metadata always can. Raises 406 where nothing fits."""
     if not header:
         return PLAIN
     for output in accepted(header):
         if not output.transform:
+            if output.form == "protobuf" and not protobuf:
+                continue
             return output
         if output.group == "meta.k8s.io" and output.version in ("v1", "v1beta1"):
             if output.transform == "Table" and output.form == "json":
                 return output
             if output.transform in _PARTIAL:
                 return output._replace(transform="PartialObjectMetadata")
-    raise errors.not_acceptable((JSON, YAML, PROTOBUF))
+    raise errors.not_acceptable((JSON, YAML, PROTOBUF) if protobuf else (JSON, YAML))

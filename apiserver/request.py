@@ -39,6 +39,7 @@ class Request:
         "clock",
         "info",
         "output_",
+        "protobuf",
         "query",
         "receive",
         "scope",
@@ -59,6 +60,8 @@ class Request:
         self.query = parse_query(scope["query_string"])
         self.verb = info.verb(scope["method"], is_true(self.query.get("watch")))
         self.status = 0
+        #: Whether objects can be had as protobuf; those of custom resources cannot.
+        self.protobuf = True
         self.warnings: list[str] = []
         #: For the audit log.
         self.annotations: dict[str, str] = {}
@@ -75,7 +78,7 @@ class Request:
     def output(self) -> negotiate.Output:
         """The form that the client wants."""
         if self.output_ is None:
-            self.output_ = negotiate.choose(self.header(b"accept"))
+            self.output_ = negotiate.choose(self.header(b"accept"), self.protobuf)
         return self.output_
 
     def flag(self, name: str) -> bool:

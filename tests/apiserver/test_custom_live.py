@@ -288,3 +288,48 @@ def test_rules_in_cel_are_held_against_objects(http, ns):
     refused = http.post(CRDS, json=broken)
     assert refused.status_code == 422
     assert "compilation failed: ERROR: <input>:1:9: Syntax error" in refused.json()["message"]
+
+
+def test_protobuf_is_for_metadata_alone(kind):
+    kind.create("a")
+    proto = "application/vnd.kubernetes.protobuf"
+    assert kind.http.get(kind.path("a"), headers={"accept": proto}).status_code == 406
+    both = kind.http.get(kind.path(), headers={"accept": f"{proto}, application/json"})
+    assert both.headers["content-type"] == "application/json"
+    partial = kind.http.get(kind.path("a"), headers={"accept": f"{proto};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"})
+    assert partial.content.startswith(b"k8s\0")
+    assert kind.http.post(kind.path(), content=b"k8s\0", headers={"content-type": proto}).status_code == 415
+
+
+def test_fields_that_a_definition_names_can_be_selected_by(http, ns):
+    with definitions.kind(
+        http, ns.name, version(selectableFields=[{"jsonPath": ".spec.color"}, {"jsonPath": ".spec.size"}])
+    ) as kind:
+        kind.create("a")
+        kind.create("b", color="green")
+
+        def names(selector):
+            answer = http.get(kind.path(), params={"fieldSelector": selector})
+            return [each["metadata"]["name"] for each in answer.json().get("items") or ()]
+
+        assert names("spec.color=green") == ["b"]
+        assert names("spec.color!=green,spec.size=3") == ["a"]
+        assert http.get(kind.path(), params={"fieldSelector": "spec.port=1"}).status_code == 400
+        http.delete(kind.path(), params={"fieldSelector": "spec.color=green"})
+        assert names("") == ["a"]
+
+
+def test_dry_runs_and_generated_names_and_cluster_scope(http, ns, kind):
+    body = kind.widget("dry")
+    assert http.post(kind.path(), json=body, params={"dryRun": "All"}).json()["spec"]["color"] == "red"
+    assert http.get(kind.path("dry")).status_code == 404
+    body["metadata"] = {"generateName": "w-"}
+    assert http.post(kind.path(), json=body).json()["metadata"]["name"].startswith("w-")
+    crd = definition("cluster.example.com", scope="Cluster")
+    try:
+        establish(http, crd)
+        made = http.post("/apis/cluster.example.com/v1/widgets", json={"metadata": {"name": "a"}, "spec": {"size": 1}})
+        assert made.status_code == 201
+        assert http.post(f"/apis/cluster.example.com/v1/namespaces/{ns.name}/widgets", json={}).status_code == 404
+    finally:
+        http.delete(f"{CRDS}/widgets.cluster.example.com")
