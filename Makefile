@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up down test lint types check protos bench simulate clean
+.PHONY: up down test lint types check protos bench simulate robustness clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kubeling needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -37,6 +37,13 @@ SEEDS ?= 5000
 FIRST ?= 0
 simulate: $(STAMP)
 	$(BIN)/python -m tests.etcdlite.simulation --seeds $(SEEDS) --first $(FIRST)
+
+# The store's robustness suite, longer than the tests run it: SECONDS of runs with seeds out of SEED (empty: a new one), against etcdlite or etcd. See docs/robustness.md.
+SECONDS ?= 600
+SEED ?=
+STORE ?= etcdlite
+robustness: $(STAMP)
+	$(BIN)/python -m tests.robustness all --seconds $(SECONDS) --seed "$(SEED)" --store $(STORE)
 
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing --grpc_python_out=.typing .typing/kubeling/proto/*.proto

@@ -29,11 +29,22 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument(
         "--break", dest="broken", choices=("", *BROKEN_WAYS), default="", help="make the store lie, to see that it is found out"
     )
+    many = verbs.add_parser("all", help="all scenarios in turn, with seeds out of one seed, until the time is over")
+    many.add_argument("--store", choices=("etcdlite", "etcd"), default="etcdlite")
+    many.add_argument("--seed", default="", help="any text (default: a new one, which is printed)")
+    many.add_argument("--seconds", type=float, default=600.0, help="when no new run is begun any more")
+    many.add_argument("--each", type=float, default=20.0, help="how long the traffic of one run goes on")
+    many.add_argument("--only", default="", metavar="NAME,…", help="these scenarios (default: all)")
+    many.add_argument("--directory", default="", help="where failed runs are kept (default: a new one)")
     check = verbs.add_parser("check", help="judge a kept history again")
     check.add_argument("history", type=Path)
     args = flags.parse_args(arguments)
     if args.verb == "check":
         return _check(args.history)
+    if args.verb == "all":
+        from .long import run_all
+
+        return run_all(args)
     from .scenarios import SCENARIOS
 
     if args.scenario not in SCENARIOS:
