@@ -10,13 +10,21 @@ from __future__ import annotations
 import ctypes
 import ssl
 import sys
+from collections.abc import Callable
 from typing import Any
 
 _VERIFY_PEER = 1
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
 
 
+#: OpenSSL's ERR_clear_error, once it is found.
+_CLEAR: list[Callable[[], Any]] = []
+
+
 def _go_on(verified: int, store: int | None) -> int:
+    # A signature that does not verify leaves errors in OpenSSL's queue, which would be taken for those of the handshake's next step.
+    for each in _CLEAR:
+        each()
     return 1
 
 
@@ -51,6 +59,7 @@ def tolerate(context: ssl.SSLContext) -> bool:
     try:
         openssl = ctypes.CDLL(library)
         set_verify, get_mode = openssl.SSL_CTX_set_verify, openssl.SSL_CTX_get_verify_mode
+        _CLEAR[:] = [openssl.ERR_clear_error]
     except (OSError, AttributeError):
         return False
     set_verify.argtypes, set_verify.restype = [ctypes.c_void_p, ctypes.c_int, _CALLBACK], None
