@@ -10,15 +10,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kubeling.api.cel import cost
 
-if TYPE_CHECKING:
-    from kubeling.api.cel.functions import Library
-
 #: Types of variables. DYN is for JSON of any shape.
 BOOL, INT, STRING, DYN, MAP, AUTHORIZER = "bool", "int", "string", "dyn", "map", "authorizer"
+_RESOURCE_CHECK = "resource_check"
 MAX_LENGTH = 64 * 1024
 _MAX_PROGRAMS = 4096
 _EXTENSIONS = ("optional", "bindings", "math", "encoders", "lists", "sets", "two-var-comprehensions")
@@ -44,6 +42,11 @@ class Program:
         self.result = _type_name(compiled.return_type())
         self._nesting = cost.nesting(compiled.serialize())
 
+    @property
+    def checked(self) -> bytes:
+        """The expression after the type check: a serialized cel.expr.CheckedExpr."""
+        return cost.packed(self._compiled.serialize())
+
     def run(self, values: Mapping[str, Any]) -> Any:
         """The value, in Python. Raises EvaluationError."""
         cost.check(self._nesting, values)
@@ -64,9 +67,8 @@ def _type_name(kind: Any) -> str:
 class Environment:
     """Variables by name and type; compiles expressions over them. Made by :func:`environment`."""
 
-    def __init__(self, variables: Mapping[str, str], library: Library) -> None:
+    def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = dict(variables)
-        self._library = library
         self._env: Any = None
         self._programs: OrderedDict[str, Program | str] = OrderedDict()
         self._lock = threading.Lock()
@@ -90,7 +92,9 @@ class Environment:
         if len(source) > MAX_LENGTH:
             return f"expression is longer than {MAX_LENGTH} characters"
         if self._env is None:
-            self._env = self._library.environment(_CONFIG, self._variables)
+            from kubeling.api.cel.functions import library
+
+            self._env = library().environment(_CONFIG, self._variables)
         try:
             return Program(source, self._env.compile(source))
         except RuntimeError as error:
@@ -99,15 +103,24 @@ class Environment:
 
 @lru_cache(maxsize=64)
 def _environment(variables: tuple[tuple[str, str], ...]) -> Environment:
-    from kubeling.api.cel.functions import library
-
-    return Environment(dict(variables), library())
+    return Environment(dict(variables))
 
 
 def environment(**variables: str) -> Environment:
     """The environment with these variables; the same one for the same variables."""
     return _environment(tuple(sorted(variables.items())))
 
+
+_ABOUT = {
+    "object": DYN,
+    "oldObject": DYN,
+    "request": DYN,
+    "authorizer": AUTHORIZER,
+    "authorizer.requestResource": _RESOURCE_CHECK,
+}
+#: Of match conditions, and of all that policies say.
+REQUEST = environment(**_ABOUT)
+POLICY = environment(**_ABOUT, params=DYN, namespaceObject=DYN, variables=MAP)
 
 # -- words -----------------------------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from kubeling.api.meta import Object
 from kubeling.api.names import Check
 from kubeling.api.resources import Resource
 from kubeling.api.strategies import strategy_of
-from kubeling.api.validation import cluster, definitions, pod, rbac, services, storage, webhooks, workloads
+from kubeling.api.validation import cluster, definitions, pod, policies, rbac, services, storage, webhooks, workloads
 from kubeling.api.validation.common import Errors
 from kubeling.api.validation.objectmeta import validate_metadata, validate_metadata_update
 
@@ -52,6 +52,8 @@ _CREATE: dict[Resource, Callable[[Object], Errors]] = {
     r.CERTIFICATE_SIGNING_REQUESTS: cluster.signing_request,
     r.INGRESS_CLASSES: cluster.ingress_class,
     r.RUNTIME_CLASSES: cluster.runtime_class,
+    r.VALIDATING_ADMISSION_POLICIES: policies.policy,
+    r.VALIDATING_ADMISSION_POLICY_BINDINGS: policies.binding,
     r.MUTATING_WEBHOOK_CONFIGURATIONS: webhooks.mutating_webhooks,
     r.VALIDATING_WEBHOOK_CONFIGURATIONS: webhooks.validating_webhooks,
     r.CUSTOM_RESOURCE_DEFINITIONS: definitions.definition,

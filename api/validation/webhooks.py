@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from kubeling.api import names
+from kubeling.api import cel, names
 from kubeling.api.errors import duplicate_value, invalid_value, required_value, too_many_values, unsupported_value
 from kubeling.api.meta import Object
 from kubeling.api.validation.common import Errors, Map, checked, label_selector, one_of
+from kubeling.api.validation.expressions import conditions_compile
 
 REVIEW_VERSIONS = ("v1", "v1beta1")
 SIDE_EFFECTS = ("None", "NoneOnDryRun")
@@ -58,7 +59,9 @@ def _webhook(path: str, hook: Map) -> Errors:
         yield invalid_value(f"{path}.timeoutSeconds", seconds, "the timeout value must be between 1 and 30 seconds")
     yield from client_config(f"{path}.clientConfig", hook.get("clientConfig") or {})
     yield from review_versions(f"{path}.admissionReviewVersions", hook.get("admissionReviewVersions") or ())
-    yield from match_conditions(f"{path}.matchConditions", hook.get("matchConditions") or ())
+    conditions = hook.get("matchConditions") or ()
+    yield from match_conditions(f"{path}.matchConditions", conditions)
+    yield from conditions_compile(f"{path}.matchConditions", conditions, cel.REQUEST)
 
 
 def qualified_domain(path: str, value: str) -> Errors:
@@ -187,7 +190,7 @@ def _resources(path: str, resources: Sequence[str]) -> Errors:
 
 
 def match_conditions(path: str, conditions: Sequence[Map]) -> Errors:
-    """Names and expressions; whether these are CEL is looked at where they are compiled."""
+    """Names and expressions; whether these are CEL is :func:`.expressions.conditions_compile`'s to say."""
     if len(conditions) > MAX_CONDITIONS:
         yield too_many_values(path, len(conditions), MAX_CONDITIONS)
         return

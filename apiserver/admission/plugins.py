@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kubeling.api.names import Random
 from kubeling.apiserver.admission.chain import Chain, Plugin
+from kubeling.apiserver.admission.expressions import Expressions
 from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
 from kubeling.apiserver.admission.node_restriction import NodeRestriction
 from kubeling.apiserver.admission.limit_ranger import LimitRanger
@@ -15,6 +16,7 @@ from kubeling.apiserver.admission.priority import Priority
 from kubeling.apiserver.admission.resource_quota import ResourceQuota
 from kubeling.apiserver.admission.serviceaccount import ServiceAccount
 from kubeling.apiserver.admission.tolerations import DefaultTolerationSeconds
+from kubeling.apiserver.admission.validating_policy import ValidatingAdmissionPolicy
 from kubeling.apiserver.admission.webhooks.call import Webhooks
 from kubeling.apiserver.admission.webhooks.mutating import MutatingAdmissionWebhook
 from kubeling.apiserver.admission.webhooks.validating import ValidatingAdmissionWebhook
@@ -40,7 +42,7 @@ class Parts:
     authorizer: Authorizer
 
     def webhooks(self) -> Webhooks:
-        return Webhooks(self.kinds, self.caller, self.targets)
+        return Webhooks(self.kinds, self.caller, self.targets, Expressions(self.authorizer))
 
 
 #: Name, constructor, and whether it is there by default; the order is upstream's.
@@ -53,6 +55,7 @@ _PLUGINS: tuple[tuple[str, Callable[[Parts], Plugin], bool], ...] = (
     ("Priority", lambda parts: Priority(parts.kinds), True),
     ("DefaultTolerationSeconds", lambda parts: DefaultTolerationSeconds(), True),
     ("MutatingAdmissionWebhook", lambda parts: MutatingAdmissionWebhook(parts.kinds, parts.webhooks()), True),
+    ("ValidatingAdmissionPolicy", lambda parts: ValidatingAdmissionPolicy(parts.kinds, Expressions(parts.authorizer)), True),
     ("ValidatingAdmissionWebhook", lambda parts: ValidatingAdmissionWebhook(parts.kinds, parts.webhooks()), True),
     ("ResourceQuota", lambda parts: ResourceQuota(parts.kinds, parts.clock), True),
 )

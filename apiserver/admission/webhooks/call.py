@@ -8,12 +8,13 @@ from typing import Any
 
 import orjson
 
-from kubeling.api import resources
 from kubeling.api.admission import matching, review
 from kubeling.api.admission.review import BadAnswer, Verdict
-from kubeling.api.errors import ApiError, not_found
+from kubeling.api.cel import EvaluationError
+from kubeling.api.errors import ApiError, forbidden
 from kubeling.apiserver.admission import views
 from kubeling.apiserver.admission.chain import Attributes
+from kubeling.apiserver.admission.expressions import Expressions
 from kubeling.apiserver.admission.views import View
 from kubeling.apiserver.admission.webhooks.hooks import Hook
 from kubeling.apiserver.outbound import Answer, Caller, CallFailed
@@ -39,40 +40,31 @@ class Invocation:
 class Webhooks:
     """What both kinds of webhooks share."""
 
-    def __init__(self, kinds: Kinds, caller: Caller, targets: Targets) -> None:
+    def __init__(self, kinds: Kinds, caller: Caller, targets: Targets, expressions: Expressions) -> None:
         self._kinds = kinds
+        self._expressions = expressions
         self._caller = caller
         self._targets = targets
 
     async def applies(self, hook: Hook, attributes: Attributes) -> Invocation | None:
         """Whether a webhook is for this request. Raises ApiError where its own terms cannot be evaluated."""
-        spec, place = hook.spec, views.place_of(attributes)
-        if place.is_exempt:
+        spec = hook.spec
+        version = await views.matched(self._kinds, spec, spec.get("rules") or (), attributes)
+        if version is None:
             return None
-        namespace_selector = spec.get("namespaceSelector")
-        if not matching.selects_everything(namespace_selector) and not await self._in_namespace(namespace_selector, attributes):
-            return None
-        equivalents = views.equivalents_of(self._kinds, attributes) if spec.get("matchPolicy") != "Exact" else []
-        version = matching.matched_version(spec.get("rules") or (), place, spec.get("matchPolicy"), equivalents)
-        if version is None or not matching.object_selected(spec.get("objectSelector"), attributes.obj, attributes.old):
-            return None
-        return Invocation(hook, views.view(self._kinds, attributes, version), version)
-
-    async def _in_namespace(self, selector: Any, attributes: Attributes) -> bool:
-        """Objects of the cluster are in no namespace, and so never left out for it."""
-        resource = attributes.resource
-        if resource.plural == "namespaces" and not resource.group:
-            if attributes.obj is not None and not attributes.subresource:
-                return matching.labels_selected(selector, attributes.obj["metadata"].get("labels"))
-            name = attributes.name
-        elif not attributes.namespace:
-            return True
-        else:
-            name = attributes.namespace
-        entry = await self._kinds.store(resources.NAMESPACES).peek("", name)
-        if entry is None:
-            raise not_found("", "namespaces", name)
-        return matching.labels_selected(selector, entry.object()["metadata"].get("labels"))
+        view = await views.view(self._kinds, attributes, version)
+        conditions = spec.get("matchConditions")
+        if conditions:
+            scope = self._expressions.scope(attributes, view, version)
+            try:
+                if not await self._expressions.conditions_hold(conditions, scope):
+                    return None
+            except EvaluationError as error:
+                if hook.ignores_failure:
+                    return None
+                resource = attributes.resource
+                raise forbidden(resource.group, resource.plural, attributes.name, str(error)) from error
+        return Invocation(hook, view, version)
 
     async def call(self, invocation: Invocation, attributes: Attributes, *, mutating: bool) -> Verdict:
         """Ask. Raises ApiError for a dry run that may not be shown, CallError where no verdict comes."""
@@ -134,34 +126,8 @@ def _refusal(answer: Answer) -> str:
 
 
 def _request(uid: str, invocation: Invocation, attributes: Attributes) -> dict[str, Any]:
-    resource, view = attributes.resource, invocation.view
-    kind = asked = view.kind
-    if attributes.body is None and attributes.subresource != "scale":
-        asked = (resource.group, resource.version, resource.kind)
-    group, version, plural = invocation.version
-    found: dict[str, Any] = {
-        "uid": uid,
-        "kind": {"group": kind[0], "version": kind[1], "kind": kind[2]},
-        "resource": {"group": group, "version": version, "resource": plural},
-    }
-    if attributes.subresource:
-        found["subResource"] = attributes.subresource
-    found["requestKind"] = {"group": asked[0], "version": asked[1], "kind": asked[2]}
-    found["requestResource"] = {"group": resource.group, "version": resource.version, "resource": resource.plural}
-    if attributes.subresource:
-        found["requestSubResource"] = attributes.subresource
-    if attributes.name:
-        found["name"] = attributes.name
-    namespace = views.place_of(attributes).namespace
-    if namespace:
-        found["namespace"] = namespace
-    found["operation"] = attributes.operation
-    found["userInfo"] = attributes.user.info()
-    found["object"] = view.obj
-    found["oldObject"] = view.old
-    found["dryRun"] = attributes.dry_run
-    found["options"] = attributes.options or None
-    return found
+    view = invocation.view
+    return {"uid": uid, **views.request_of(attributes, view, invocation.version), "object": view.obj, "oldObject": view.old}
 
 
 def error_of(hook: Hook, error: CallError) -> ApiError:

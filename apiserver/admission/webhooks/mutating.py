@@ -82,7 +82,7 @@ class MutatingAdmissionWebhook(Plugin):
             after = self._patched(invocation, before, verdict.patch, attributes)
             changed = after != before
             if changed:
-                self._take(invocation, after, attributes)
+                await self._take(invocation, after, attributes)
         note = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}
         suffix = _SUFFIX.format(int(attributes.reinvocation.again), at)
         attributes.notes.annotate("mutation" + suffix, orjson.dumps(note).decode())
@@ -109,11 +109,11 @@ class MutatingAdmissionWebhook(Plugin):
             log.info("a webhook set what its kind does not have", webhook=invocation.hook.name, problem=problem)
         return after
 
-    def _take(self, invocation: Invocation, after: dict[str, Any], attributes: Attributes) -> None:
+    async def _take(self, invocation: Invocation, after: dict[str, Any], attributes: Attributes) -> None:
         """Put the patched object in the place of the present one: what makes it the object that it is stays."""
         obj = attributes.obj
         assert obj is not None
-        new = invocation.view.replaced(after)
+        new = await invocation.view.replaced(after)
         metadata, kept = new.setdefault("metadata", {}), obj.get("metadata") or {}
         for field in ("name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp"):
             if field in kept:
