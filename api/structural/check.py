@@ -174,13 +174,13 @@ def _structure(schema: Json, path: str, place: str, lost: str) -> Errors:
             yield forbidden_value(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
         elif schema.get("properties"):
             yield forbidden_value(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
-    yield from check_rules(schema, path, correlatable=not lost, changed=lost)
+    yield from check_rules(schema, schema, path, top=place == "root", lost=lost)
     for each, where in _children(schema, path):
         items = where == f"{path}.items"
         below = path if items and schema.get("x-kubernetes-list-type") != "map" else ""
         yield from _structure(each, where, "items" if items else "field", lost or below)
     for each, where in _junctions(schema, path):
-        yield from check_rules(each, where, correlatable=not lost, changed=lost)
+        yield from check_rules(each, schema, where, top=place == "root", lost=lost)
         yield from _junction(each, where, schema, path)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from kubeling.api import cel
 from kubeling.api.errors import FieldError, invalid_value, required_value, unsupported_value
 from kubeling.api.structural import jsonpath
+from kubeling.api.structural.node import Node, compile_schema
+from kubeling.api.structural.rulefields import undefined_fields
 from kubeling.api.structural.rules import REASONS, program, uses_old
 
 Errors = Iterator[FieldError]
@@ -15,8 +17,10 @@ Json = Mapping[str, Any]
 MAX_RULES = 256
 
 
-def check_rules(schema: Json, path: str, *, correlatable: bool, changed: str = "") -> Errors:
-    """Faults of the rules of one schema. `correlatable`: an old value can be found for it; `changed` says above which schema that ends."""
+def check_rules(schema: Json, structure: Json, path: str, *, top: bool, lost: str = "") -> Errors:
+    """Faults of the rules of one schema. `structure` is the schema that names the fields: itself, but for one inside of allOf and the like. `top`: it is
+    of a whole object. `lost` is the list above that keeps an old value from being found, empty where it can be.
+    """
     rules = schema.get("x-kubernetes-validations") or []
     where = f"{path}.x-kubernetes-validations"
     if len(rules) > MAX_RULES:
@@ -31,15 +35,17 @@ def check_rules(schema: Json, path: str, *, correlatable: bool, changed: str = "
         if not (rule.get("rule") or "").strip():
             yield required_value(f"{at}.rule", "rule is not specified")
             continue
-        if uses_old(rule) and not correlatable and not rule.get("optionalOldSelf"):
-            why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {changed}"
+        if uses_old(rule) and lost and not rule.get("optionalOldSelf"):
+            why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {lost}"
             yield invalid_value(f"{at}.rule", rule["rule"], why)
-        yield from _compiles(rule, "rule", "bool", f"{at}.rule", "must evaluate to a bool")
-        if rule.get("messageExpression"):
-            why = "must evaluate to a string"
-            yield from _compiles(rule, "messageExpression", "string", f"{at}.messageExpression", why)
+        node = compile_schema(structure)
+        for field, wanted in (("rule", "bool"), ("messageExpression", "string")):
+            if rule.get(field):
+                why = _compiles(rule, field, wanted, node, top)
+                if why:
+                    yield invalid_value(f"{at}.{field}", rule[field], why)
         if rule.get("fieldPath"):
-            yield from _field_path(schema, rule["fieldPath"], f"{at}.fieldPath")
+            yield from _field_path(structure, rule["fieldPath"], f"{at}.fieldPath")
 
 
 _TEXTS = ("rule", "message", "messageExpression", "reason", "fieldPath")
@@ -57,14 +63,27 @@ def _words(rule: Json, at: str) -> Errors:
         yield unsupported_value(f"{at}.reason", rule["reason"], sorted(REASONS))
 
 
-def _compiles(rule: Json, field: str, wanted: str, at: str, why: str) -> Errors:
+def _compiles(rule: Json, field: str, wanted: str, node: Node, top: bool) -> str:
+    """What is wrong with an expression; empty where nothing is."""
+    text: str = rule[field]
     try:
-        compiled = program(rule, rule[field])
+        compiled = program(rule, text)
     except cel.CompileError as error:
-        yield invalid_value(at, rule[field], str(error))
-        return
+        return str(error)
     if compiled.result not in (wanted, "dyn"):
-        yield invalid_value(at, rule[field], why)
+        return f"must evaluate to a {wanted}"
+    before = compiled.source.index(text)
+    for each in undefined_fields(compiled.checked, node, top=top, old="oldSelf"):
+        return _undefined(each.name, text, each.offset - before)
+    return ""
+
+
+def _undefined(name: str, text: str, offset: int) -> str:
+    """In the words and the picture of cel-go."""
+    line = text.count("\n", 0, max(offset, 0))
+    column = offset - (text.rfind("\n", 0, max(offset, 0)) + 1)
+    shown = text.split("\n")[line]
+    return f"compilation failed: ERROR: <input>:{line + 1}:{column + 1}: undefined field '{name}'\n | {shown}\n | {'.' * column}^"
 
 
 def _field_path(schema: Json, text: str, at: str) -> Errors:

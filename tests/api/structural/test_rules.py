@@ -44,10 +44,30 @@ def test_message_reason_and_field_path() -> None:
     assert told(schema(rule, min=INT, max=INT), {"min": 3, "max": 2}) == ["spec.max: Forbidden: too small"]
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "self.map.all(k, self.map[k].a == 1) && self.free.any.thing == 1",
+        "self.list.filter(x, x.a > 1).map(x, x.a) == [] && self.list[0].a == 1",
+        "has(self.list) && self.?map['x'].?a.orValue(1) == 1",
+        "cel.bind(first, self.list[0], first.a == 1)",
+        "self.map.all(k, v, v.a == 1)",
+        "size(self.map.map(k, self.map[k])[0].whatever) == 1",
+    ],
+)
+def test_fields_that_are_there_are_found(rule: str) -> None:
+    thing = {"type": "object", "properties": {"a": INT}}
+    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    found = schema(
+        {"rule": rule}, list={"type": "array", "items": thing}, map={"type": "object", "additionalProperties": thing}, free=free
+    )
+    assert check_schema(found, "s") == []
+
+
 def test_a_message_expression_wins_and_a_broken_one_does_not() -> None:
     good = {**LESS, "message": "no", "messageExpression": "string(self.min) + ' is more than ' + string(self.max)"}
     assert told(schema(good, min=INT, max=INT), {"min": 3, "max": 2}) == ['spec: Invalid value: "object": 3 is more than 2']
-    bad = {**good, "messageExpression": "self.other"}
+    bad = {**good, "messageExpression": "string(self.min / 0)"}
     assert told(schema(bad, min=INT, max=INT), {"min": 3, "max": 2}) == ['spec: Invalid value: "object": no']
 
 
@@ -144,6 +164,14 @@ def test_the_number_of_evaluations_is_bounded() -> None:
             {"rule": "other == 1"},
             "rule: Invalid value: \"other == 1\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'other'",
         ),
+        (
+            {"rule": "self.zzz == 1"},
+            "rule: Invalid value: \"self.zzz == 1\": compilation failed: ERROR: <input>:1:5: undefined field 'zzz'",
+        ),
+        (
+            {"rule": "self.list.all(x, x.b > 1)"},
+            'rule: Invalid value: "self.list.all(x, x.b > 1)": compilation failed: ERROR: <input>:1:19: undefined',
+        ),
         ({"rule": "1 + 1"}, 'rule: Invalid value: "1 + 1": must evaluate to a bool'),
         ({"rule": " "}, "rule: Required value: rule is not specified"),
         ({"rule": "true", "message": "a\nb"}, "message: Invalid value"),
@@ -153,7 +181,8 @@ def test_the_number_of_evaluations_is_bounded() -> None:
     ],
 )
 def test_rules_are_checked_when_they_are_defined(rule: Obj, fault: str) -> None:
-    found = [str(each) for each in check_schema(schema(rule, a=INT), "s")]
+    items = {"type": "array", "items": {"type": "object", "properties": {"a": INT}}}
+    found = [str(each) for each in check_schema(schema(rule, a=INT, list=items), "s")]
     where = "s.properties[spec].x-kubernetes-validations[0]."
     assert any(each.startswith(where + fault) for each in found), found
 
