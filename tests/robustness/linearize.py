@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ from .operations import (
 
 FIRST_REVISION = 1
 _FOREVER = 1 << 62
+#: What large values are filled with is of no interest to a reader.
+LONG_RUN = re.compile(r"\.{9,}")
 #: Attempts at placing an operation before the search gives up and says so: a verdict that takes longer is none.
 MAX_STEPS = 3_000_000
 _SHOWN = 12
@@ -89,7 +92,7 @@ def describe(op: Operation) -> str:
     """One line of an operation, for a report."""
     took = f"{op.called / 1e9:.4f} to {op.returned / 1e9:.4f} s"
     answer = f"revision {op.revision} {op.body}" if op.outcome == OK else f"{op.outcome} {op.error}"
-    return f"#{op.id} {op.client}@{op.member} {took} {op.request} → {answer}"
+    return LONG_RUN.sub("…", f"#{op.id} {op.client}@{op.member} {took} {op.request} → {answer}")
 
 
 def linearize(

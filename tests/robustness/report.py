@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from .history import History
-from .linearize import Verdict
+from .linearize import LONG_RUN, Verdict
 
 _SHOWN = 6
 _KNOWN = 3
@@ -32,6 +32,7 @@ def report(
     name: str, seed: str, history: History, verdict: Verdict, violations: list[str], known: list[str], directory: Path
 ) -> str:
     """The whole text; where something is wrong the history is kept in `directory`."""
+    violations = [LONG_RUN.sub("…", one) for one in violations]
     lines = [summary(name, history, verdict)]
     lines += [f"known: {one[:600]}" for one in known[:_KNOWN]]
     if violations:

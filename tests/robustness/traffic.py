@@ -34,6 +34,8 @@ from .operations import (
 PREFIX = "r/"
 KEYS = tuple(f"{PREFIX}{name}" for name in ("a", "b", "c", "d", "e", "f", "g", "h"))
 LEASED = tuple(f"{PREFIX}l/{number}" for number in range(4))
+#: What large values are filled with.
+PADDING = "."
 #: The last write of a run: who has seen it has seen all.
 MARKER = f"{PREFIX}~end"
 
@@ -104,9 +106,9 @@ class Traffic:
                 self._known[kv.key] = kv
 
     def value(self) -> str:
-        """One that nobody has written."""
+        """One that nobody has written; some are large enough to cross sectors and pages, and to fill logs."""
         self._values += 1
-        return f"v{self._values}"
+        return f"v{self._values}" + PADDING * (self._values * 37 % 4000 if self._values % 6 == 0 else 0)
 
     def _request(self, rng: random.Random) -> Request:
         key = rng.choice(KEYS)
