@@ -292,6 +292,21 @@ def _delete_definition(definition: Object, now: datetime) -> None:
     conditions.begin_termination(definition, now)
 
 
+def _create_api_service(obj: Object, now: datetime) -> None:
+    """What the server itself serves is available at once."""
+    if spec_of(obj).get("service") is None:
+        obj["status"] = {"conditions": [{**_LOCAL, "lastTransitionTime": format_time(now)}]}
+
+
+def _update_api_service(new: Object, old: Object) -> None:
+    """One that goes elsewhere from now on has yet to be seen to answer."""
+    local = spec_of(new).get("service") is None
+    if local != (spec_of(old).get("service") is None):
+        new["status"] = {"conditions": [dict(_LOCAL)]} if local else {}
+
+
+_LOCAL = {"type": "Available", "status": "True", "reason": "Local", "message": "Local APIServices are always available"}
+
 SUBRESOURCES: dict[str, Callable[[Object, Object], None]] = {
     "approval": _approval,
     "finalize": _finalize,
@@ -300,6 +315,7 @@ SUBRESOURCES: dict[str, Callable[[Object, Object], None]] = {
 }
 
 CREATE: dict[Resource, Callable[[Object, datetime], None]] = {
+    resources.API_SERVICES: _create_api_service,
     resources.PODS: _create_pod,
     resources.NAMESPACES: _create_namespace,
     resources.PERSISTENT_VOLUMES: _create_volume,
@@ -322,6 +338,7 @@ CREATE: dict[Resource, Callable[[Object, datetime], None]] = {
 }
 DELETE: dict[Resource, Callable[[Object, datetime], None]] = {resources.CUSTOM_RESOURCE_DEFINITIONS: _delete_definition}
 UPDATE: dict[Resource, Callable[[Object, Object], None]] = {
+    resources.API_SERVICES: _update_api_service,
     resources.NAMESPACES: _update_namespace,
     resources.SERVICES: _update_service,
     resources.SECRETS: _update_secret,

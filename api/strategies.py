@@ -201,6 +201,7 @@ _NAMES: dict[Resource, Check] = {
     resources.CLUSTER_ROLES: names.path_segment,
     resources.CLUSTER_ROLE_BINDINGS: names.path_segment,
     resources.IP_ADDRESSES: names.ip_address,
+    resources.API_SERVICES: names.path_segment,
 }
 _GENERATION: dict[Resource, Callable[[Object], Any]] = {
     resources.DEPLOYMENTS: hooks.spec_and_annotations,

@@ -36,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--kubelet-client-certificate", default="", metavar="PEM")
     add("--kubelet-client-key", default="", metavar="PEM")
     add("--kubelet-certificate-authority", default="", metavar="PEM")
+    add("--proxy-client-cert-file", default="", metavar="PEM", help="shown to aggregated API servers, as their front proxy")
+    add("--proxy-client-key-file", default="", metavar="PEM")
     add("--enable-admission-plugins", default=(), type=_strings, metavar="NAME[,NAME]", help="besides those that are on")
     add("--disable-admission-plugins", default=(), type=_strings, metavar="NAME[,NAME]", help="of those that are on")
     add("--etcd-compaction-interval", default=300.0, type=float, metavar="SECONDS", help="0 never compacts")
@@ -84,6 +86,8 @@ def config_of(args: argparse.Namespace) -> Config:
         kubelet_client_certificate=args.kubelet_client_certificate,
         kubelet_client_key=args.kubelet_client_key,
         kubelet_certificate_authority=args.kubelet_certificate_authority,
+        proxy_client_cert_file=args.proxy_client_cert_file,
+        proxy_client_key_file=args.proxy_client_key_file,
         enable_admission_plugins=args.enable_admission_plugins,
         disable_admission_plugins=args.disable_admission_plugins,
         compaction_seconds=args.etcd_compaction_interval,

@@ -15,6 +15,8 @@ import orjson
 from kubeling.api import errors
 from kubeling.api.errors import ApiError
 from kubeling.apiserver import metrics
+from kubeling.apiserver.aggregation.passing import pass_on
+from kubeling.apiserver.aggregation.registry import Remote
 from kubeling.apiserver.authn.user import ANONYMOUS
 from kubeling.apiserver.authz.authorizer import Attributes, refusal
 from kubeling.apiserver.context import Context
@@ -69,6 +71,11 @@ class Front:
             if info.resource:
                 served = self._context.kinds.find(info.group, info.version, info.resource)
                 await self._authorize(request)
+                remote = self._context.aggregated.find(info.group, info.version)
+                if remote is not None:
+                    served, long = None, True
+                    await pass_on(self._context, request, remote)
+                    return
                 if served is None:
                     served = await self._context.definitions.find(info.group, info.version, info.resource)
                 if served is None:
@@ -150,6 +157,10 @@ class Front:
         decision = await self._context.authorizer.authorize(attributes)
         if not decision.allowed:
             raise refusal(attributes, decision)
+        remote = self._remote(path)
+        if remote is not None:
+            await pass_on(self._context, request, remote)
+            return
         if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
             if method not in ("GET", "HEAD"):
                 raise errors.method_not_allowed("", "", method.lower())
@@ -159,6 +170,11 @@ class Front:
         # A HEAD is a GET without its body, which the server leaves out.
         scope = {**request.scope, "method": "GET"} if method == "HEAD" else request.scope
         await self._pages(scope, request.receive, _counting(request))
+
+    def _remote(self, path: str) -> Remote | None:
+        """Who else serves the discovery or OpenAPI document of a group's version."""
+        parts = path.strip("/").removeprefix("openapi/v3/").split("/")
+        return self._context.aggregated.find(parts[1], parts[2]) if len(parts) == 3 and parts[0] == "apis" else None
 
     async def _fail(self, request: Request, error: ApiError) -> None:
         """Answer with a Status, unless an answer has begun: then the connection says it by breaking off."""

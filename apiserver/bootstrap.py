@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubeling.api import errors, resources
+from kubeling.apiserver.aggregation import identity
 from kubeling.apiserver.authn.user import MASTERS, User
 from kubeling.apiserver.authz import reconcile
 from kubeling.apiserver.context import Context
@@ -57,9 +58,21 @@ async def run(context: Context, more_roles: Sequence[dict[str, Any]] = ()) -> No
     for resource, obj in wanted:
         while not await _ensured(context, resource, obj):
             await context.clock.sleep(backoff.next())
+    while not await _published(context):
+        await context.clock.sleep(backoff.next())
     if context.authorization.rbac is not None:
         await reconcile.run(context, context.authorization.rbac, more_roles)
     context.bootstrapped = True
+
+
+async def _published(context: Context) -> bool:
+    """Whether the ConfigMap for servers behind this one says what it should."""
+    try:
+        await identity.publish(context)
+    except StoreError as error:
+        log.warning("the store is not there yet", error=str(error))
+        return False
+    return True
 
 
 async def _ensured(context: Context, resource: resources.Resource, obj: dict[str, Any]) -> bool:

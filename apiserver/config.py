@@ -36,6 +36,9 @@ class Config:
     kubelet_client_certificate: str = ""
     kubelet_client_key: str = ""
     kubelet_certificate_authority: str = ""
+    #: What this server shows to those behind it as their front proxy.
+    proxy_client_cert_file: str = ""
+    proxy_client_key_file: str = ""
     enable_admission_plugins: tuple[str, ...] = ()
     disable_admission_plugins: tuple[str, ...] = ()
     #: How long requests under way may take to finish once the server is told to stop.

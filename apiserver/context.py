@@ -10,6 +10,8 @@ from kubeling.daemon.clock import Clock
 
 if TYPE_CHECKING:
     from kubeling.apiserver.admission.chain import Chain
+    from kubeling.apiserver.aggregation.availability import Availability
+    from kubeling.apiserver.aggregation.registry import Aggregated
     from kubeling.apiserver.authn.authenticator import Authenticator
     from kubeling.apiserver.authn.serviceaccount import TokenIssuer
     from kubeling.apiserver.authz.authorizer import Authorizer
@@ -54,6 +56,9 @@ class Context:
     targets: Targets
     #: Measures what nodes and pods use.
     usage: Usage = field(init=False)
+    #: The groups that other servers serve, and whether these answer.
+    aggregated: Aggregated = field(init=False)
+    availability: Availability = field(init=False)
     draining: bool = False
     #: Set when what every cluster has is there.
     bootstrapped: bool = False

@@ -6,6 +6,7 @@ All documents are made once for a set of kinds and kept as bytes, with an ETag; 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -65,14 +66,27 @@ class Discovery:
         await request.respond(document.body, 200, document.content_type, headers)
 
     def _resources(self) -> list[Resource]:
-        return [each.resource for each in self._context.kinds]
+        """Our own, and what other servers have been seen to serve."""
+        aggregated = self._context.aggregated
+        found = [each.resource for each in self._context.kinds]
+        remotes = sorted(aggregated, key=lambda each: (-each.group_priority, each.group, -each.version_priority, each.version))
+        taken = {(each.group, each.version) for each in remotes}
+        if taken:
+            found = [each for each in found if (each.group, each.version) not in taken]
+        for remote in remotes:
+            found += aggregated.offer(remote).resources
+        return found
+
+    def _stale(self) -> list[tuple[str, str]]:
+        """The groups and versions of servers that do not answer."""
+        return [(each.group, each.version) for each in self._context.aggregated if not each.available]
 
     def _make(self, path: str, version: str) -> Document | None:
         core = path == "/api" or path.startswith("/api/")
         resources = [each for each in self._resources() if (not each.group) == core]
         if version:
             content_type = f"application/json;g={_GROUP};v={version};as={_AGGREGATED}".encode()
-            return _document(_aggregated(resources, version), content_type)
+            return _document(_aggregated(resources, version, [] if core else self._stale()), content_type)
         parts = path.strip("/").split("/")
         if path == "/api":
             address = self._context.config.advertise_address or self._context.config.bind_address
@@ -80,14 +94,15 @@ class Discovery:
             found = {"kind": "APIVersions", "versions": ["v1"]}
             return _document({**found, "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}]})
         if path == "/apis":
-            groups = [_group(name, versions) for name, versions in _versions(resources).items()]
+            groups = [_group(name, versions) for name, versions in _versions(resources, self._stale()).items()]
             return _document({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         if core:
             mine = [each for each in resources if len(parts) == 2 and each.version == parts[1]]
             return _document(_resource_list(parts[1], mine)) if mine else None
+        versions = _versions(resources, self._stale()).get(parts[1])
+        if len(parts) == 2 and versions:
+            return _document({"kind": "APIGroup", "apiVersion": "v1", **_group(parts[1], versions)})
         mine = [each for each in resources if each.group == parts[1]]
-        if len(parts) == 2 and mine:
-            return _document({"kind": "APIGroup", "apiVersion": "v1", **_group(parts[1], _versions(mine)[parts[1]])})
         mine = [each for each in mine if len(parts) == 3 and each.version == parts[2]]
         return _document(_resource_list(f"{parts[1]}/{parts[2]}", mine)) if mine else None
 
@@ -102,12 +117,12 @@ def _version(accept: str) -> str:
     return ""
 
 
-def _versions(resources: list[Resource]) -> dict[str, list[str]]:
+def _versions(resources: list[Resource], more: Iterable[tuple[str, str]] = ()) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for each in resources:
-        versions = found.setdefault(each.group, [])
-        if each.version not in versions:
-            versions.append(each.version)
+    for group, version in [*((each.group, each.version) for each in resources), *more]:
+        versions = found.setdefault(group, [])
+        if version not in versions:
+            versions.append(version)
     for group, versions in found.items():
         # The order of the built-in ones is in the registry.
         if group not in _BUILTIN:
@@ -139,13 +154,13 @@ def _resource_list(group_version: str, resources: list[Resource]) -> dict[str, A
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}
 
 
-def _aggregated(resources: list[Resource], version: str) -> dict[str, Any]:
+def _aggregated(resources: list[Resource], version: str, stale: list[tuple[str, str]]) -> dict[str, Any]:
     items = []
-    for group, versions in _versions(resources).items():
+    for group, versions in _versions(resources, stale).items():
         entries = []
         for each in versions:
             mine = [_entry(found) for found in resources if found.group == group and found.version == each]
-            entries.append({"version": each, "resources": mine, "freshness": "Current"})
+            entries.append({"version": each, "resources": mine, "freshness": "Stale" if (group, each) in stale else "Current"})
         items.append({"metadata": {"name": group} if group else {}, "versions": entries})
     return {"kind": _AGGREGATED, "apiVersion": f"{_GROUP}/{version}", "metadata": {}, "items": items}
 

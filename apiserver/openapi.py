@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
+import orjson
+
 import kubeling
 from kubeling.api import openapi
 from kubeling.api.openapi import version2
@@ -38,6 +40,7 @@ class Documents:
         self._index: Page | None = None
         self._version_2: Page | None = None
         context.definitions.on_kinds.append(self._changed)
+        context.aggregated.listeners.append(self._changed)
 
     def _changed(self) -> None:
         self._pages = self._index = self._version_2 = None
@@ -68,8 +71,21 @@ class Documents:
     def index(self) -> Page:
         """GET /openapi/v3."""
         if self._index is None:
-            self._index = page(openapi.index({name: each.body for name, each in self.pages().items()}))
+            self._index = page(self._with_remotes(openapi.index({name: each.body for name, each in self.pages().items()})))
         return self._index
+
+    def _with_remotes(self, index: bytes) -> bytes:
+        """Documents of other servers are where they say, below the same path: a request for one goes on to its server."""
+        remotes = list(self._context.aggregated)
+        if not remotes:
+            return index
+        found = orjson.loads(index)
+        for remote in remotes:
+            key = f"apis/{remote.group}/{remote.version}"
+            found["paths"].pop(key, None)
+            if url := self._context.aggregated.offer(remote).openapi:
+                found["paths"][key] = {"serverRelativeURL": url}
+        return orjson.dumps(found)
 
     def version_2(self) -> Page:
         """GET /openapi/v2, as JSON."""

@@ -11,6 +11,9 @@ from kubeling.api import resources
 from kubeling.api.errors import ApiError
 from kubeling.apiserver import bootstrap, identity
 from kubeling.apiserver.admission import plugins
+from kubeling.apiserver.aggregation.availability import Availability
+from kubeling.apiserver.aggregation.local import Local
+from kubeling.apiserver.aggregation.registry import Aggregated
 from kubeling.apiserver.app import Front
 from kubeling.apiserver.authn import methods
 from kubeling.apiserver.authn.serviceaccount import load_issuer
@@ -67,9 +70,13 @@ async def run(
     more_roles = reconcile.load(config.auth.rbac_bootstrap_file)
     context = _context(config, client, clock, source or random.SystemRandom())
     context.usage = usage.make(context)
+    context.aggregated = Aggregated(context.kinds, context.targets, config)
+    context.availability = Availability(context, context.aggregated)
+    local = Local(context)
     allocator = _allocator(context)
     discovery = Discovery(context)
     context.definitions.on_kinds.append(discovery.changed)
+    context.aggregated.listeners.append(discovery.changed)
     front = Front(context, discovery, Pages(context))
     server = Server(front, tls, methods.peers(config.auth, clock))
     try:
@@ -81,6 +88,9 @@ async def run(
             parts.start("compaction", lambda: compaction.run(context.kv, clock, config.compaction_seconds))
             parts.start("repair", lambda: _repair(context, allocator))
             parts.start("authorization", context.authorization.run)
+            parts.start("aggregation", context.aggregated.run)
+            parts.start("availability", context.availability.run)
+            parts.start("apiservices", local.run)
             parts.start("bootstrap", lambda: bootstrap.run(context, more_roles))
             await server.start(sockets)
             addresses = [each.getsockname() for each in sockets]

@@ -1,4 +1,4 @@
-"""The cluster's certificates: two authorities (cluster and etcd), a certificate for every identity, all on P-256 so that it takes milliseconds.
+"""The cluster's certificates: three authorities (cluster, etcd, front proxy), a certificate for every identity, all on P-256 so that it takes milliseconds.
 
 A private key never leaves the directory: files are made with mode 0600 and the directory with 0700. What exists is kept, so calling this again for
 a cluster with more nodes adds what is missing and changes nothing that is in use.
@@ -191,6 +191,9 @@ def ensure(topology: Topology) -> Pair:
         store.save("apiserver-kubelet-client", issue(ca, "kube-apiserver-kubelet-client", ["system:masters"], client=True))
     if not store.has("apiserver-etcd-client"):
         store.save("apiserver-etcd-client", issue(etcd_ca, "kube-apiserver-etcd-client", client=True))
+    front_proxy_ca = store.authority("front-proxy-ca", f"kubeling-{topology.spec.name}-front-proxy")
+    if not store.has("front-proxy-client"):
+        store.save("front-proxy-client", issue(front_proxy_ca, "front-proxy-client", client=True))
     service_account_keys(store)
     for node in topology.nodes:
         _node(store, ca, etcd_ca, topology, node)

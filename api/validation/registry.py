@@ -10,7 +10,7 @@ from kubeling.api.meta import Object
 from kubeling.api.names import Check
 from kubeling.api.resources import Resource
 from kubeling.api.strategies import strategy_of
-from kubeling.api.validation import cluster, definitions, pod, policies, rbac, services, storage, webhooks, workloads
+from kubeling.api.validation import aggregation, cluster, definitions, pod, policies, rbac, services, storage, webhooks, workloads
 from kubeling.api.validation.common import Errors
 from kubeling.api.validation.objectmeta import validate_metadata, validate_metadata_update
 
@@ -57,6 +57,7 @@ _CREATE: dict[Resource, Callable[[Object], Errors]] = {
     r.MUTATING_WEBHOOK_CONFIGURATIONS: webhooks.mutating_webhooks,
     r.VALIDATING_WEBHOOK_CONFIGURATIONS: webhooks.validating_webhooks,
     r.CUSTOM_RESOURCE_DEFINITIONS: definitions.definition,
+    r.API_SERVICES: aggregation.api_service,
 }
 #: Kinds whose updates are held against the old object as well; all but pods are validated as on creation first.
 _UPDATE: dict[Resource, Callable[[Object, Object], Errors]] = {
