@@ -17,8 +17,8 @@ from kubeling.etcdlite.rpc import Context, Method, Service, answer, header
 from kubeling.etcdlite.rpc import Kind as Style
 from kubeling.etcdlite.web_tokens import WebTokens
 
-#: How often an operation is tried again that met a change of users or roles on its way to being applied.
-_TRIES = 5
+#: How often an operation is tried that met a change of its user on its way to being applied.
+_TRIES = 3
 
 _KNOWN = {
     "etcdserverpb.KV": ("Compact",),
@@ -79,8 +79,8 @@ class Access:
             who = await self.identify(context)
             named = Attributed(who.user, who.revision, kind, request)
             result = await proposer.submit(Kind.ATTRIBUTED, attributed(who.user, who.revision, kind, raw), named)
-            # What a web token says of the revision is for its owner to mend, with a new one.
-            if result is not AUTH_OLD_REVISION or who.revision < self.auth.revision or tries == _TRIES:
+            # What a signed token says of the revision is for its owner to mend, with a new one.
+            if result is not AUTH_OLD_REVISION or self.web_tokens is not None or tries == _TRIES:
                 return answer(result)
             tries += 1
         return answer(await proposer.submit(kind, raw, request))

@@ -1,8 +1,11 @@
 """Users, roles and what they may do: a part of the replicated state. Pure; the same operations make the same users on every member.
 
 A user has roles, a role has permissions to read or write ranges of keys; the role ``root`` may do everything and needs not even exist. While auth is
-enabled the user ``root`` keeps that role, so nobody locks everybody out. Each change counts the **auth revision** up: a request that was checked
-against an older one is not applied, it comes back as ``revision of auth store is old``. Passwords come hashed.
+enabled the user ``root`` keeps that role, so nobody locks everybody out. Passwords come hashed.
+
+Each change counts the **auth revision** up. Who somebody is was found out at some revision; that counts until the user gets another password, is made
+anew, or auth is disabled. A request from before that is not done: it comes back as ``revision of auth store is old``. (etcd lets every change of any
+user or role have that effect. What users may do is looked up when it is done, so it does not need that.)
 
 Users and roles are kept as the ``authpb`` messages that real etcd has in its database.
 """
@@ -55,6 +58,8 @@ class AuthStore:
         self.revision = 1
         self.users: dict[str, User] = {}
         self.roles: dict[str, Role] = {}
+        #: At which revision each user's password was set.
+        self._since: dict[str, int] = {}
         #: What a user may read and write, made when it is first asked for and forgotten with the next change.
         self._ranges: dict[str, tuple[Ranges, Ranges]] = {}
 
@@ -62,36 +67,34 @@ class AuthStore:
 
     def check(self, who: Who, key: bytes, range_end: bytes, *, write: bool) -> None:
         """Raises unless the user may read, or write, the whole range."""
-        if not self.enabled:
-            return
-        if not who.revision:
-            raise USER_EMPTY
-        if who.revision < self.revision:
-            raise AUTH_OLD_REVISION
-        user = self.users.get(who.user)
-        if user is None:
-            raise PERMISSION_DENIED
-        if ROOT not in user.roles and not self._ranges_of(user)[write].cover(key, range_end):
-            raise PERMISSION_DENIED
+        if self.enabled:
+            user = self._caller(who)
+            if ROOT not in user.roles and not self._ranges_of(user)[write].cover(key, range_end):
+                raise PERMISSION_DENIED
 
     def check_user(self, who: Who) -> None:
         """Raises unless it is a user at all."""
-        if not self.enabled:
-            return
-        if not who.revision:
-            raise USER_EMPTY
-        if who.user not in self.users:
-            raise PERMISSION_DENIED
+        if self.enabled:
+            self._caller(who)
 
     def check_admin(self, who: Who) -> None:
         """Raises unless the user has the role root."""
-        if not self.enabled:
-            return
-        if not who.user:
+        if self.enabled and ROOT not in self._caller(who).roles:
+            raise PERMISSION_DENIED
+
+    def unchanged(self, name: str, revision: int) -> bool:
+        """Whether what was found out about the user at `revision` still counts."""
+        return name in self.users and self._since[name] <= revision
+
+    def _caller(self, who: Who) -> User:
+        if not who.revision:
             raise USER_EMPTY
         user = self.users.get(who.user)
-        if user is None or ROOT not in user.roles:
+        if user is None:
             raise PERMISSION_DENIED
+        if not self.unchanged(who.user, who.revision):
+            raise AUTH_OLD_REVISION
+        return user
 
     def has_role(self, name: str, role: str) -> bool:
         """Whether there is such a user and it has that role."""
@@ -140,6 +143,7 @@ class AuthStore:
         if self.enabled:
             self.enabled = False
             self._changed()
+            self._since = dict.fromkeys(self.users, self.revision)
 
     # Users.
 
@@ -151,17 +155,19 @@ class AuthStore:
         user = User(name=request.name.encode(), password=request.hashedPassword.encode(), options=request.options)
         self.users[request.name] = user
         self._changed()
+        self._since[request.name] = self.revision
 
     def user_delete(self, request: pb.AuthUserDeleteRequest) -> None:
         if self.enabled and request.name == ROOT:
             raise INVALID_AUTH_MANAGEMENT
         self._user(request.name)
-        del self.users[request.name]
+        del self.users[request.name], self._since[request.name]
         self._changed()
 
     def user_change_password(self, request: pb.AuthUserChangePasswordRequest) -> None:
         self._user(request.name).password = request.hashedPassword.encode()
         self._changed()
+        self._since[request.name] = self.revision
 
     def user_grant_role(self, request: pb.AuthUserGrantRoleRequest) -> None:
         user = self._user(request.user)
@@ -246,6 +252,7 @@ class AuthStore:
         return {
             "enabled": self.enabled,
             "revision": self.revision,
+            "since": dict(self._since),
             "users": [user.SerializeToString().hex() for user in self.users.values()],
             "roles": [role.SerializeToString().hex() for role in self.roles.values()],
         }
@@ -257,6 +264,8 @@ class AuthStore:
         roles = [Role.FromString(bytes.fromhex(one)) for one in said.get("roles", ())]
         self.users = {user.name.decode(): user for user in users}
         self.roles = {role.name.decode(): role for role in roles}
+        # A backup does not say it.
+        self._since = dict.fromkeys(self.users, self.revision) | said.get("since", {})
         self._ranges.clear()
 
 

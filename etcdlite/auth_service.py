@@ -147,8 +147,8 @@ class _Auth:
             revision = self._store.revision
             await self._check_password(request.name, request.password)
             head, token = await self._token(request.name)
-            # Unless something was changed meanwhile: then the password may be the old one.
-            if self._store.revision == revision:
+            # Unless the user was changed meanwhile: then the password may be the old one.
+            if self._store.unchanged(request.name, revision):
                 return head + pb.AuthenticateResponse(token=token).SerializeToString()
         raise AUTH_OLD_REVISION
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import hashlib
 import json
 import os
@@ -29,6 +30,12 @@ def make_parser() -> argparse.ArgumentParser:
     save.add_argument("--endpoints", default="127.0.0.1:2379", metavar="HOST:PORT", help="one member's client address")
     for name, what in (("cacert", "whom to believe"), ("cert", "client certificate"), ("key", "and its key")):
         save.add_argument(f"--{name}", type=Path, metavar="FILE", help=what)
+    save.add_argument(
+        "--user",
+        default=os.environ.get("ETCDCTL_USER", ""),
+        metavar="NAME[:PASSWORD]",
+        help="where auth is enabled: a user with the role root (default $ETCDCTL_USER; asks for a password that is not given)",
+    )
     status = verbs.add_parser("status", help="what a backup holds")
     status.add_argument("file", type=Path)
     status.add_argument("-w", "--write-out", choices=("simple", "json"), default="simple")
@@ -79,8 +86,13 @@ def save(args: argparse.Namespace) -> None:
     unfinished = args.file.with_name(args.file.name + ".part")
     try:
         with channel, open(unfinished, "wb") as file:
+            metadata = []
+            if args.user:
+                name, colon, password = args.user.partition(":")
+                request = pb.AuthenticateRequest(name=name, password=password if colon else getpass.getpass())
+                metadata = [("token", rpc.AuthStub(channel).Authenticate(request).token)]  # type: ignore[no-untyped-call]
             stub = rpc.MaintenanceStub(channel)  # type: ignore[no-untyped-call]
-            for piece in stub.Snapshot(pb.SnapshotRequest()):
+            for piece in stub.Snapshot(pb.SnapshotRequest(), metadata=metadata):
                 file.write(piece.blob)
             file.flush()
             os.fsync(file.fileno())

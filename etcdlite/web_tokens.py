@@ -1,6 +1,6 @@
 """Signed tokens (JWT), where ``--auth-token=jwt,…`` asks for them: no member has to remember them, and they outlive restarts.
 
-A token says the user and the auth revision at which it was given. So any change of users or roles makes it old, and the client has to get another one.
+A token says the user and the auth revision at which it was given. It counts until it runs out, or the user's password is changed.
 """
 
 from __future__ import annotations

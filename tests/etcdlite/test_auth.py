@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import grpc.aio
 import httpx
 import pytest
 
-from kubeling.etcdlite.auth import AuthStore, Who
+from kubeling.etcdlite.auth import NOBODY, AuthStore, Who
 from kubeling.etcdlite.errors import (
     AUTH_OLD_REVISION,
     INVALID_AUTH_MANAGEMENT,
@@ -77,6 +79,33 @@ def test_ranges_cover_what_lies_in_their_union(
     assert ranges(*reversed(spans)).cover(*asked) is covered
 
 
+def test_ranges_agree_with_counting_keys() -> None:
+    """Against sets of all keys of up to three letters, on random unions."""
+    letters = [b"a", b"b", b"c", b"\x00"]
+    keys = [b"".join(word) for length in (1, 2, 3) for word in itertools.product(letters, repeat=length)]
+    rand = random.Random(1)
+
+    def inside(key: bytes, end: bytes) -> set[bytes]:
+        return {one for one in keys if (one == key if not end else key <= one and (end == b"\x00" or one < end))}
+
+    for _ in range(3000):
+        spans = [(rand.choice(keys), rand.choice([b"", b"\x00", *keys])) for _ in range(rand.randrange(5))]
+        key, end = rand.choice(keys), rand.choice([b"", b"\x00", *keys])
+        asked = inside(key, end)
+        allowed: set[bytes] = set().union(*(inside(*one) for one in spans))
+        if ranges(*spans).cover(key, end):
+            assert asked <= allowed, (spans, key, end)
+        elif asked and asked <= allowed:
+            # Not covered, though all of these keys are: then longer keys in between are not.
+            gaps = [one + b"\x00" * 9 for one in asked]
+            open_end = end == b"\x00" and not any(last == b"\x00" for _, last in spans)
+            assert open_end or any(not _in(one, spans) for one in gaps if _in(one, [(key, end)])), (spans, key, end)
+
+
+def _in(key: bytes, spans: list[tuple[bytes, bytes]]) -> bool:
+    return any(key == start if not end else key >= start and (end == b"\x00" or key < end) for start, end in spans)
+
+
 def refused(call: Any, *args: Any, **more: Any) -> EtcdError:
     with pytest.raises(EtcdError) as caught:
         call(*args, **more)
@@ -97,29 +126,44 @@ def test_root_cannot_lock_everybody_out() -> None:
     store.check(Who("root", store.revision), b"\x00", b"\x00", write=True)
 
 
-def test_a_check_against_older_users_counts_for_nothing() -> None:
+def test_who_somebody_is_counts_until_the_user_is_changed() -> None:
     store = AuthStore()
-    for name in ("root", "ann"):
+    for name in ("root", "ann", "bob"):
         store.user_add(pb.AuthUserAddRequest(name=name))
     store.user_grant_role(pb.AuthUserGrantRoleRequest(user="root", role="root"))
     store.enable()
-    before = store.revision
+    ann, root, before = Who("ann", store.revision), Who("root", store.revision), store.revision
     store.role_add(pb.AuthRoleAddRequest(name="r"))
     store.role_grant_permission(pb.AuthRoleGrantPermissionRequest(name="r", perm=Permission(key=b"k", permType=Permission.READ)))
+    assert refused(store.check, ann, b"k", b"", write=False) is PERMISSION_DENIED
     store.user_grant_role(pb.AuthUserGrantRoleRequest(user="ann", role="r"))
     assert store.revision == before + 3
-    assert refused(store.check, Who("ann", before), b"k", b"", write=False) is AUTH_OLD_REVISION
-    now = Who("ann", store.revision)
-    store.check(now, b"k", b"", write=False)
-    assert refused(store.check, now, b"k", b"", write=True) is PERMISSION_DENIED
-    assert refused(store.check, Who("", 0), b"k", b"", write=False) is USER_EMPTY
+    store.check(ann, b"k", b"", write=False)
+    assert refused(store.check, ann, b"k", b"", write=True) is PERMISSION_DENIED
+    assert refused(store.check_admin, ann) is PERMISSION_DENIED
+    assert refused(store.check, NOBODY, b"k", b"", write=False) is USER_EMPTY
+    assert refused(store.check_admin, NOBODY) is USER_EMPTY
     other = AuthStore()
     other.restore(store.describe())
-    other.check(now, b"k", b"", write=False)
+    other.check(ann, b"k", b"", write=False)
     assert other.describe() == store.describe()
     # What a role gave is gone with it.
     other.role_delete(pb.AuthRoleDeleteRequest(role="r"))
-    assert refused(other.check, Who("ann", other.revision), b"k", b"", write=False) is PERMISSION_DENIED
+    assert refused(other.check, ann, b"k", b"", write=False) is PERMISSION_DENIED
+    # Somebody else of that name is somebody else; so is whoever has another password.
+    store.user_delete(pb.AuthUserDeleteRequest(name="ann"))
+    assert refused(store.check, ann, b"k", b"", write=False) is PERMISSION_DENIED
+    store.user_add(pb.AuthUserAddRequest(name="ann"))
+    store.user_grant_role(pb.AuthUserGrantRoleRequest(user="ann", role="r"))
+    assert refused(store.check, ann, b"k", b"", write=False) is AUTH_OLD_REVISION
+    store.check_admin(root)
+    store.user_change_password(pb.AuthUserChangePasswordRequest(name="root"))
+    assert refused(store.check_admin, root) is AUTH_OLD_REVISION
+    again = Who("ann", store.revision)
+    store.check(again, b"k", b"", write=False)
+    store.disable()
+    store.enable()
+    assert refused(store.check, again, b"k", b"", write=False) is AUTH_OLD_REVISION
 
 
 class Ticker:
@@ -331,6 +375,40 @@ async def test_every_member_checks_and_knows_a_new_token(tmp_path: Path) -> None
 
 
 @pytest.mark.live
+async def test_changes_of_users_do_not_disturb_others_and_count_at_once(tmp_path: Path) -> None:
+    async with trio(tmp_path, CHEAP) as members:
+        leader = await leader_of(members)
+        await Client(leader).set_up()
+        root = await Client(leader).log_in("root", "root's")
+        token = (await Client(leader).log_in("ann", "ann's")).metadata
+        anns = [Client(member, (token or [("", "")])[0][1]) for member in members]
+        done = False
+
+        async def write(client: Client) -> int:
+            count = 0
+            while not done:
+                await client.put(b"b/%d" % count)
+                count += 1
+            return count
+
+        writers = [asyncio.ensure_future(write(client)) for client in anns for _ in range(3)]
+        for number in range(60):
+            # Each makes the revision that others' writes have been stamped with an old one.
+            await root.ask(root.auth.RoleAdd, pb.AuthRoleAddRequest(name=f"r{number}"))
+        done = True
+        assert min(await asyncio.gather(*writers)) > 5
+        for _ in range(10):
+            await root.ask(root.auth.UserRevokeRole, pb.AuthUserRevokeRoleRequest(name="ann", role="r"))
+            for client in anns:
+                with denied():
+                    await client.put(b"b/1")
+                with denied():
+                    await client.get(b"a/1")
+            await root.ask(root.auth.UserGrantRole, pb.AuthUserGrantRoleRequest(user="ann", role="r"))
+            await asyncio.gather(*(client.put(b"b/1") for client in anns), *(client.get(b"a/1") for client in anns))
+
+
+@pytest.mark.live
 async def test_a_member_that_lost_its_disk_gets_the_users_with_the_snapshot(tmp_path: Path) -> None:
     async with trio(tmp_path, CHEAP, "--snapshot-log-bytes=65536") as members:
         leader = await leader_of(members)
@@ -448,9 +526,11 @@ async def test_signed_tokens_are_known_to_every_member_and_grow_old(tmp_path: Pa
         with denied("UNAUTHENTICATED", "etcdserver: invalid auth token"):
             await Client(member, forged).put(b"b/1")
         await root.ask(root.auth.UserAdd, pb.AuthUserAddRequest(name="bob", options=UserAddOptions(no_password=True)))
+        await ann.put(b"b/1")
+        await root.ask(root.auth.UserChangePassword, pb.AuthUserChangePasswordRequest(name="ann", password="new"))
         with denied("INVALID_ARGUMENT", "etcdserver: revision of auth store is old"):
             await ann.put(b"b/1")
-        await (await nobody.log_in("ann", "ann's")).put(b"b/1")
+        await (await nobody.log_in("ann", "new")).put(b"b/1")
 
 
 @pytest.mark.live
@@ -462,6 +542,10 @@ async def test_users_travel_in_backups_both_ways(tmp_path: Path) -> None:
         nobody = Client(member)
         await nobody.set_up()
         as_root = ("--user", "root:root's", "--endpoints", member.endpoint)
+        status, out = await tool("save", tmp_path / "own.db", "--endpoints", member.endpoint)
+        assert (status, "user name is empty" in out) == (1, True)
+        status, out = await tool("save", tmp_path / "own.db", *as_root)
+        assert status == 0, out
         status, out = await tool(*as_root, "snapshot", "save", backup, program=etcdctl)
         assert status == 0, out
     peer_url = "http://127.0.0.1:2380"

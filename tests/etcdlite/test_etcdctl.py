@@ -53,7 +53,7 @@ _MASKS = [
     (r"(ENDPOINT(?:, | +\| +))[0-9]{4,}", r"\1HASH"),
     (r'"(totalKey|totalSize)":[0-9]+', r'"\1":…'),
     (r'"(Keys|Size)" : [0-9]+', r'"\1" : …'),
-    (r"\x12.\x08MEMBER", "MEMBER"),
+    (r"\x12.\x08(MEMBER|NEW)", r"\1"),
     (r"attempt\":[0-9]+", 'attempt":…'),
     (r"target\":\"[^\"]*\"", 'target":…'),
     (r"clientv3/[a-z_]+\.go:[0-9]+", "clientv3/…"),
@@ -75,8 +75,8 @@ class Side:
     masked: list[tuple[str, str]] = field(default_factory=list)
     #: The beginning of an answer's header as it is encoded.
     header: bytes = b""
-    #: And this member's id.
-    me: bytes = b""
+    #: And ids, as they are encoded.
+    raw: list[tuple[bytes, bytes]] = field(default_factory=list)
     member: int = 0
 
     async def _start(self, line: str) -> asyncio.subprocess.Process:
@@ -99,6 +99,9 @@ class Side:
             out, err = await process.communicate(given.encode())
         if line.startswith("lease grant") and process.returncode == 0:
             self._learn_lease(out)
+        if line.startswith("member add") and (found := re.match(rb"Member +([0-9a-f]+) added", out)):
+            self.names["new"] = found[1].decode()
+            self.hide(int(found[1], 16), "NEW")
         return process.returncode or 0, self.mask(out), self.mask(err)
 
     @contextlib.asynccontextmanager
@@ -123,6 +126,7 @@ class Side:
 
     def hide(self, number: int, name: str) -> None:
         """Mask a number in every way in which it is printed."""
+        self.raw.append((pb.Member(ID=number).SerializeToString()[1:], name.encode()))
         for form in (f"{number:016x}", f"{number:x}", str(number)):
             self.masked.append((form, name))
 
@@ -132,14 +136,18 @@ class Side:
             said = re.sub(
                 rb"(\n.)?" + re.escape(self.header) + rb"(\x18[\x80-\xff]*.)?\x20.", rb"HEADER\2", said, flags=re.DOTALL
             )
-            said = said.replace(self.me, b"MEMBER")
+            for raw, name in self.raw:
+                said = said.replace(raw, name)
         text = said.decode(errors="backslashreplace").replace(str(self.tmp), "TMP").replace(self.endpoint, "ENDPOINT")
         for form, name in self.masked:
             text = text.replace(form, name)
         for pattern, instead in _MASKS:
             text = re.sub(pattern, instead, text)
         # The columns of a table are as wide as what is in them.
-        return re.sub(r"-{2,}", "--", re.sub(r" {2,}", "  ", text))
+        text = re.sub(r"-{2,}", "--", re.sub(r" {2,}", " ", text))
+        # Members come in the order of their ids.
+        text = re.sub(r'(INITIAL_CLUSTER=")(.*)"', lambda found: f"{found[1]}{sorted(found[2].split(','))}", text)
+        return "".join(sorted(text.splitlines(True))) if "unstarted" in text else text
 
 
 class Running:
@@ -200,7 +208,6 @@ async def both(tmp_path: Path) -> AsyncIterator[tuple[Side, Side]]:
             assert found is not None
             cluster, me = int(found[1]), int(found[2])
             side.header = pb.ResponseHeader(cluster_id=cluster, member_id=me).SerializeToString()
-            side.me = pb.Member(ID=me).SerializeToString()[1:]
             side.hide(cluster, "CLUSTER")
             side.hide(me, "MEMBER")
             side.member = me

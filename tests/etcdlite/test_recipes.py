@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
+import httpx
 import pytest
 
 from kubeling.proto import election_pb2, election_pb2_grpc, lock_pb2, lock_pb2_grpc
@@ -184,3 +187,19 @@ async def test_locks_and_elections_need_permissions(tmp_path: Path) -> None:
         elections = election_pb2_grpc.ElectionStub(member.channel)
         with denied():
             await ann.ask(elections.Leader, election_pb2.LeaderRequest(name=b"e"))
+
+
+async def test_the_gateway_locks_and_elects_too(tmp_path: Path) -> None:
+    async with single(tmp_path) as member, httpx.AsyncClient(base_url=f"http://{member.endpoint}/v3", timeout=10) as web:
+        name = base64.b64encode(b"n").decode()
+        assert base64.b64decode((await web.post("/lock/lock", json={"name": name})).json()["key"]).startswith(b"n/")
+        won = (await web.post("/election/campaign", json={"name": base64.b64encode(b"m").decode(), "value": "b25l"})).json()
+        assert "leader" in won
+        async with web.stream("POST", "/election/observe", json={"name": won["leader"]["name"]}) as observing:
+            lines = observing.aiter_lines()
+            assert json.loads(await anext(lines))["result"]["kv"]["value"] == "b25l"
+            await web.post("/election/proclaim", json={"leader": won["leader"], "value": "dHdv"})
+            assert json.loads(await anext(lines))["result"]["kv"]["value"] == "dHdv"
+        assert (await web.post("/election/resign", json={"leader": won["leader"]})).status_code == 200
+        refusal = await web.post("/election/leader", json={"name": won["leader"]["name"]})
+        assert (refusal.status_code, refusal.json()["message"]) == (500, "election: no leader")
