@@ -65,6 +65,8 @@ class Node:
     rules: tuple[Json, ...] = ()
     #: Whether there are rules in CEL here or below.
     rules_below: bool = False
+    #: Of a scalar about which nothing is said but its type: what it is in Python. Such values need no closer look.
+    plain: type | None = None
 
     def member(self, name: str) -> Node | None:
         """The schema of a property, None where nothing is said of it."""
@@ -74,6 +76,9 @@ class Node:
     def keeps_unknown(self) -> bool:
         """Whether properties that no schema names are kept."""
         return self.preserve_unknown or self.additional is not None or self.additional_any
+
+
+_PLAIN: dict[str, type] = {"string": str, "integer": int, "boolean": bool}
 
 
 def compile_schema(json: Mapping[str, Any] | None) -> Node:
@@ -117,6 +122,9 @@ def _node(json: Mapping[str, Any]) -> Node:
         not_=_node(json["not"]) if isinstance(json.get("not"), dict) else None,
         rules=tuple(json.get("x-kubernetes-validations") or ()),
     )
+    limited = node.enum or node.format or pattern or node.limits or node.all_of or node.any_of or node.one_of or node.not_
+    if not limited:
+        node.plain = _PLAIN.get(node.type)
     below = [*node.properties.values(), *(each for each in (node.additional, node.items) if each is not None)]
     node.defaults_below = node.has_default or any(each.defaults_below for each in below)
     junctors = [*node.all_of, *node.any_of, *node.one_of, *([node.not_] if node.not_ else [])]

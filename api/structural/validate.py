@@ -191,7 +191,7 @@ def _map(value: dict[str, Any], node: Node, path: str, old: Any, top: bool) -> E
     before = old if type(old) is dict else {}
     for name, item in value.items():
         inner = node.properties.get(name) or node.additional
-        if inner is None or (top and name in ("apiVersion", "kind")):
+        if inner is None or type(item) is inner.plain or (top and name in ("apiVersion", "kind")):
             continue
         if (top or node.embedded) and name == "metadata" and inner.required:
             # Upstream lets schemas limit the name alone, and that is all that is looked at.
@@ -219,7 +219,10 @@ def _list(value: list[Any], node: Node, path: str, old: Any) -> Errors:
     if node.items is None:
         return
     before = by_key(old, node) if type(old) is list and node.list_type == "map" else {}
+    plain = node.items.plain
     for index, item in enumerate(value):
+        if plain is not None and type(item) is plain:
+            continue
         former = before.get(item_key(item, node), ABSENT) if before else ABSENT
         yield from _value(item, node.items, f"{path}[{index}]", former)
 
