@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up down test lint types check protos bench simulate robustness clean
+.PHONY: up down test lint types check protos bench simulate robustness fuzz clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kubeling needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -37,6 +37,11 @@ SEEDS ?= 5000
 FIRST ?= 0
 simulate: $(STAMP)
 	$(BIN)/python -m tests.etcdlite.simulation --seeds $(SEEDS) --first $(FIRST)
+
+# Hostile requests against an apiserver for so many seconds; each round says its seed.
+SECONDS ?= 600
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.apiserver.fuzz --seconds $(SECONDS)
 
 # The store's robustness suite, longer than the tests run it: SECONDS of runs with seeds out of SEED (empty: a new one), against etcdlite or etcd. See docs/robustness.md.
 SECONDS ?= 600

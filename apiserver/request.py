@@ -26,6 +26,8 @@ MAX_BODY = 3 * 1024 * 1024
 _MAX_DISCARDED = 32 * 1024 * 1024
 _JSON = b"application/json"
 _MAX_WARNINGS = 32
+#: Clients refuse long headers. Beyond the first 4,096 characters in all, warnings are cut, as upstream does it.
+_MAX_WARNING_TEXT, _CUT_WARNING_TEXT = 4096, 256
 _BODY_SECONDS = 60.0
 #: Answers up to this size are sent in one piece.
 _SMALL = 32 * 1024
@@ -87,6 +89,8 @@ class Request:
 
     def warn(self, text: str) -> None:
         """Add a Warning header to the answer."""
+        if sum(map(len, self.warnings)) + len(text) > _MAX_WARNING_TEXT:
+            text = text[:_CUT_WARNING_TEXT]
         if len(self.warnings) < _MAX_WARNINGS and text not in self.warnings:
             self.warnings.append(text)
 
