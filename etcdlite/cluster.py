@@ -259,6 +259,9 @@ class Cluster:
             raise MEMBER_NOT_FOUND
         if urls:
             membership.checked_urls(urls, core.configuration, member)
+        if kind is ChangeKind.PROMOTE and known is not None and known.learner and not core.in_sync(member):
+            # Before the others' health is looked at, as in etcd.
+            raise LEARNER_NOT_READY
         if kind is ChangeKind.ADD_LEARNER and len(core.configuration.learners) >= self._config.max_learners:
             raise TOO_MANY_LEARNERS
         learner_goes = kind is ChangeKind.REMOVE and known is not None and known.learner

@@ -300,10 +300,17 @@ class Core(Leading):
             raise NotLeader("only the leader changes the membership")
         if self._change_in_flight() or self.transferring:
             raise ChangeInFlight("another change of the membership is not yet done")
-        known = self.progress.get(change.member)
-        lacks = self.log.last_index - known.counted if known is not None else self.log.last_index
-        configuration = changed(self.configuration, change, lacks, self.settings)
+        configuration = changed(self.configuration, change, self._lacks(change.member), self.settings)
         return self._append(encode_configuration(configuration, change.tag))
+
+    def in_sync(self, member: int) -> bool:
+        """Whether a learner has said what it has, and lacks little enough to be promoted; only the leader knows."""
+        known = self.progress.get(member)
+        return known is not None and known.counted > 0 and self._lacks(member) <= self.settings.promote_lag
+
+    def _lacks(self, member: int) -> int:
+        known = self.progress.get(member)
+        return self.log.last_index - known.counted if known is not None else self.log.last_index
 
     def _change_in_flight(self) -> bool:
         # The first entry of a term is a configuration too, so this holds off changes until this leader has committed something of its own: without
