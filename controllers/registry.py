@@ -33,6 +33,8 @@ CONTROLLERS: dict[str, str] = {
     "clusterrole-aggregation": "clusterrole_aggregation:clusterroleaggregation",
     "namespace": "namespace:namespace",
     "resourcequota": "resource_quota:resourcequota",
+    "pvc-protection": "storage_protection:pvcprotection",
+    "pv-protection": "storage_protection:pvprotection",
     "garbagecollector": "gc:garbagecollector",
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from kubeling.api.names import Random
+from kubeling.apiserver.admission.certificates import CertificateApproval, CertificateSigning, CertificateSubjectRestriction
 from kubeling.apiserver.admission.chain import Chain, Plugin
 from kubeling.apiserver.admission.expressions import Expressions
 from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
@@ -14,7 +15,20 @@ from kubeling.apiserver.admission.limit_ranger import LimitRanger
 from kubeling.apiserver.admission.pod_security import PodSecurity
 from kubeling.apiserver.admission.priority import Priority
 from kubeling.apiserver.admission.resource_quota import ResourceQuota
+from kubeling.apiserver.admission.runtime_class import RuntimeClass
 from kubeling.apiserver.admission.serviceaccount import ServiceAccount
+from kubeling.apiserver.admission.small import (
+    AlwaysPullImages,
+    DefaultIngressClass,
+    DenyServiceExternalIPs,
+    ExtendedResourceToleration,
+    TaintNodesByCondition,
+)
+from kubeling.apiserver.admission.storage import (
+    DefaultStorageClass,
+    PersistentVolumeClaimResize,
+    StorageObjectInUseProtection,
+)
 from kubeling.apiserver.admission.tolerations import DefaultTolerationSeconds
 from kubeling.apiserver.admission.validating_policy import ValidatingAdmissionPolicy
 from kubeling.apiserver.admission.webhooks.call import Webhooks
@@ -51,9 +65,21 @@ _PLUGINS: tuple[tuple[str, Callable[[Parts], Plugin], bool], ...] = (
     ("LimitRanger", lambda parts: LimitRanger(parts.kinds), True),
     ("ServiceAccount", lambda parts: ServiceAccount(parts.kinds, parts.hub, parts.clock, parts.random), True),
     ("NodeRestriction", lambda parts: NodeRestriction(parts.kinds, parts.authorizer), True),
+    ("TaintNodesByCondition", lambda parts: TaintNodesByCondition(), False),
+    ("AlwaysPullImages", lambda parts: AlwaysPullImages(), False),
     ("PodSecurity", lambda parts: PodSecurity(parts.kinds), True),
     ("Priority", lambda parts: Priority(parts.kinds), True),
     ("DefaultTolerationSeconds", lambda parts: DefaultTolerationSeconds(), True),
+    ("ExtendedResourceToleration", lambda parts: ExtendedResourceToleration(), False),
+    ("DefaultStorageClass", lambda parts: DefaultStorageClass(parts.kinds), True),
+    ("StorageObjectInUseProtection", lambda parts: StorageObjectInUseProtection(), True),
+    ("PersistentVolumeClaimResize", lambda parts: PersistentVolumeClaimResize(parts.kinds), True),
+    ("RuntimeClass", lambda parts: RuntimeClass(parts.kinds), True),
+    ("CertificateApproval", lambda parts: CertificateApproval(parts.authorizer), True),
+    ("CertificateSigning", lambda parts: CertificateSigning(parts.authorizer), True),
+    ("CertificateSubjectRestriction", lambda parts: CertificateSubjectRestriction(), True),
+    ("DefaultIngressClass", lambda parts: DefaultIngressClass(parts.kinds), True),
+    ("DenyServiceExternalIPs", lambda parts: DenyServiceExternalIPs(), False),
     ("MutatingAdmissionWebhook", lambda parts: MutatingAdmissionWebhook(parts.kinds, parts.webhooks()), True),
     ("ValidatingAdmissionPolicy", lambda parts: ValidatingAdmissionPolicy(parts.kinds, Expressions(parts.authorizer)), True),
     ("ValidatingAdmissionWebhook", lambda parts: ValidatingAdmissionWebhook(parts.kinds, parts.webhooks()), True),
