@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument(
         "--break", dest="broken", choices=("", *BROKEN_WAYS), default="", help="make the store lie, to see that it is found out"
     )
+    run.add_argument("--faults", default="", metavar="NAME,…", help="of the faults that the scenario chains only these")
     many = verbs.add_parser("all", help="all scenarios in turn, with seeds out of one seed, until the time is over")
     many.add_argument("--store", choices=("etcdlite", "etcd"), default="etcdlite")
     many.add_argument("--seed", default="", help="any text (default: a new one, which is printed)")
@@ -57,16 +58,18 @@ def main(arguments: list[str] | None = None) -> int:
     directory = Path(args.directory or tempfile.mkdtemp(prefix="robustness-")).absolute()
     directory.mkdir(parents=True, exist_ok=True)
     sandbox.enter()
-    return asyncio.run(_run(args.scenario, args.store, seed, args.seconds, directory, args.broken))
+    return asyncio.run(_run(args, seed, directory))
 
 
-async def _run(name: str, store: str, seed: str, seconds: float, directory: Path, broken: str) -> int:
+async def _run(args: argparse.Namespace, seed: str, directory: Path) -> int:
     from .known import sort
     from .report import report
     from .run import Run
     from .scenarios import SCENARIOS
 
-    run = Run(store, seed, seconds, directory, broken)
+    name, store = args.scenario, args.store
+    run = Run(store, seed, args.seconds, directory, args.broken)
+    run.only = set(filter(None, args.faults.split(",")))
     try:
         await SCENARIOS[name].script(run)
         verdict, violations = await run.finish()

@@ -389,7 +389,8 @@ async def chain(run: Run, faults: dict[str, Fault]) -> None:
     order: list[str] = []
     while run.history.now() < end:
         if not order:
-            order = run.rng.sample(sorted(faults), len(faults))
+            names = sorted(set(faults) & run.only if run.only else faults)
+            order = run.rng.sample(names, len(names))
         name = order.pop()
         run.note(f"fault: {name}")
         await faults[name](run)

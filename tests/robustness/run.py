@@ -34,6 +34,8 @@ class Run:
 
     def __init__(self, store: str, seed: str, seconds: float, directory: Path, broken: str = "") -> None:
         self.store, self.seed, self.seconds, self.directory, self.broken = store, seed, seconds, directory, broken
+        #: Where a scenario chains faults, only these; empty: all.
+        self.only: set[str] = set()
         self.rng = random.Random(f"{seed}/faults")
         self.history = History()
         self.network = Network()

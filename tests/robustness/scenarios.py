@@ -10,9 +10,9 @@ from .client import Client
 from .faults import CLOCKS, DISKS, MAINTENANCE, PARTITIONS, PROCESSES, Fault, anyone, chain, hold, leader, others, power_failure
 from .membership import MEMBERSHIP
 from .model import prefix_end
-from .operations import Put, Range, WatchOpen
+from .operations import Compare, Put, Range, Txn, WatchOpen
 from .run import Run
-from .traffic import KEYS, PREFIX
+from .traffic import KEYS, PADDING, PREFIX
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,16 @@ async def clocks(run: Run) -> None:
 async def disks(run: Run) -> None:
     """Disks lose what was not fsynced, fail, fill up and are slow."""
     await _chain(run, DISKS, disk=True)
+
+
+@scenario(disk=True)
+async def disk_of_a_single_member(run: Run) -> None:
+    """The same where there is no other to ask."""
+    cluster = await run.form(1)
+    await cluster.mount()
+    await cluster.start()
+    async with run.load():
+        await chain(run, DISKS)
 
 
 @scenario(disk=True)
@@ -228,3 +238,49 @@ async def watch_on_a_future_revision(run: Run) -> None:
             run.heal()
             await traffic.progress(30)
             await PROCESSES[("kill-the-leader", "pause-the-leader", "kill-one")[number]](run)
+
+
+@scenario()
+async def rejoin_by_snapshot(run: Run) -> None:
+    """A member is away until the log has gone on without it, so it is given a snapshot; watches at it go on over the jump, and somebody may die in the middle."""
+    await _rejoin(run, disk=False)
+
+
+@scenario(disk=True)
+async def rejoin_by_snapshot_with_power_failures(run: Run) -> None:
+    """The same, and who dies in the middle loses what it had not fsynced of it."""
+    await _rejoin(run, disk=True)
+
+
+async def _rejoin(run: Run, *, disk: bool) -> None:
+    cluster = await run.form(3)
+    if disk:
+        await cluster.mount()
+    await cluster.start()
+    async with run.load() as traffic:
+        client = Client("bulk", run.history, timeout=10.0)
+        for number in range(1 + min(3, int(run.seconds / 4))):
+            away = others(run, await leader(run))[0]
+            run.watch(f"at-{number}", WatchOpen(PREFIX, prefix_end(PREFIX), start=traffic.highest, previous=True), at=away)
+            await traffic.progress(10)
+            run.isolate(away)
+            there = others(run, away)
+            for _ in range(14):
+                # Much log, and no change: the condition is false.
+                bulk = Txn((Compare("bulk", "version", ">", 0),), (Put("bulk", traffic.value() + PADDING * 1_000_000),))
+                await client.do(run.rng.choice(there), bulk)
+            await traffic.progress(20)
+            run.heal()
+            if number % 2 or disk:
+                await asyncio.sleep(run.rng.uniform(0, 0.5))
+                victims = run.rng.choice(([away], [await leader(run)], cluster.members if disk else [away]))
+                if disk:
+                    await power_failure(run, victims)
+                else:
+                    await run.kill(victims[0])
+                    await run.start(victims[0])
+            await cluster.ready()
+            run.note(
+                "snapshots installed", member=away.name, count=away.log.read_text(errors="replace").count("installed a snapshot")
+            )
+        await client.close()
