@@ -10,10 +10,10 @@ import orjson
 import kubeling
 from kubeling.api import openapi
 from kubeling.api.openapi import version2
-from kubeling.api.resources import Resource
 from kubeling.api.structural import publish
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.custom.served import CustomServed
+from kubeling.apiserver.registry.kinds import Served
 
 _REFERENCE = "#/components/schemas/"
 
@@ -31,11 +31,12 @@ def page(body: bytes) -> Page:
 
 
 class Documents:
-    """All documents. Those of built-in kinds are made once; those of custom resources, the index and version 2 whenever a definition changes."""
+    """All documents. Each is made anew only when one of its kinds has changed, the index and version 2 when any has."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._builtin: dict[str, Page] = {}
+        #: With the kinds that the document was made of.
+        self._made: dict[str, tuple[list[Served], Page]] = {}
         self._pages: dict[str, Page] | None = None
         self._index: Page | None = None
         self._version_2: Page | None = None
@@ -48,21 +49,26 @@ class Documents:
     def pages(self) -> dict[str, Page]:
         """The documents of version 3 by their group version."""
         if self._pages is None:
-            groups: dict[str, list[Any]] = {}
+            groups: dict[str, list[Served]] = {}
             for each in self._context.kinds:
                 groups.setdefault(each.resource.group_version, []).append(each)
             self._pages = {name: self._page(name, served) for name, served in groups.items()}
+            self._made = {name: self._made[name] for name in groups}
         return self._pages
 
-    def _page(self, group_version: str, served: list[Any]) -> Page:
-        resources: list[Resource] = [each.resource for each in served]
+    def _page(self, group_version: str, served: list[Served]) -> Page:
+        former = self._made.get(group_version)
+        # Of a definition that changes, what is served is another object each time.
+        if former is not None and former[0] == served:
+            return former[1]
+        resources = [each.resource for each in served]
         custom = [each for each in served if isinstance(each, CustomServed)]
         if custom:
-            return page(openapi.custom_document(resources, _bodies(custom), version=kubeling.KUBERNETES_VERSION))
-        if group_version not in self._builtin:
-            body = openapi.document(group_version, resources, version=kubeling.KUBERNETES_VERSION)
-            self._builtin[group_version] = page(body)
-        return self._builtin[group_version]
+            made = page(openapi.custom_document(resources, _bodies(custom), version=kubeling.KUBERNETES_VERSION))
+        else:
+            made = page(openapi.document(group_version, resources, version=kubeling.KUBERNETES_VERSION))
+        self._made[group_version] = (served, made)
+        return made
 
     def at(self, path: str) -> Page | None:
         """GET /openapi/v3/<path>, such as `apis/apps/v1`; None where there is nothing."""

@@ -66,7 +66,7 @@ class Node:
     #: Whether there are rules in CEL here or below.
     rules_below: bool = False
     #: Of a scalar about which nothing is said but its type: what it is in Python. Such values need no closer look.
-    plain: type | None = None
+    plain: Any = None
 
     def member(self, name: str) -> Node | None:
         """The schema of a property, None where nothing is said of it."""

@@ -20,6 +20,7 @@ from kubeling.apiserver.cache.entry import Entry, Fields, Settle
 from kubeling.apiserver.cache.follower import Follower
 from kubeling.apiserver.cache.watcher import Event
 from kubeling.apiserver.custom.conversion import Converter, Renaming
+from kubeling.apiserver.custom.guard import Guard
 from kubeling.apiserver.custom.served import CustomServed
 from kubeling.apiserver.registry.kinds import Kinds, Served
 from kubeling.apiserver.registry.store import Store
@@ -81,6 +82,15 @@ class Definitions:
         """A definition by its name."""
         known = self._known.get(name)
         return known.definition if known else None
+
+    def key(self, name: str) -> str:
+        """Where a definition is in the store."""
+        return self.cache.prefix + name
+
+    def revision(self, name: str) -> int:
+        """The revision in which a definition was last seen, 0 for none."""
+        known = self._known.get(name)
+        return known.revision if known else 0
 
     def store(self, name: str) -> Store | None:
         """The store of a definition's objects."""
@@ -148,11 +158,14 @@ class Definitions:
         elif before is None or before.storage_facts() != definition.storage_facts():
             known.store.resource = storage.resource
             known.store.cache.renew(storage.group_version, fields, settle)
+        guard = Guard(self, definition)
         converter = self._by_webhook(definition) if definition.by_webhook else Renaming()
         for version in definition.served():
             found = self._kinds.find(version.resource.group, version.resource.version, version.resource.plural)
             if found is None or not found.is_builtin:
-                self._kinds.put(CustomServed(definition, version, known.store, converter))
+                served = CustomServed(definition, version, known.store, converter)
+                served.rules.companions = guard
+                self._kinds.put(served)
 
     def _drop(self, name: str) -> None:
         known = self._known.pop(name, None)

@@ -333,3 +333,29 @@ def test_dry_runs_and_generated_names_and_cluster_scope(http, ns, kind):
         assert http.post(f"/apis/cluster.example.com/v1/namespaces/{ns.name}/widgets", json={}).status_code == 404
     finally:
         http.delete(f"{CRDS}/widgets.cluster.example.com")
+
+
+def test_no_object_outlives_its_kind(world, server):
+    """Objects are created at one server while the other takes the definition away: what was acknowledged is deleted, and nothing slips in."""
+    other = world.start_server()
+    with server.client() as here, other.client() as there:
+        ns = make_namespace(here)
+        for _ in range(5):
+            with definitions.kind(here, ns.name) as kind:
+                assert there.get(kind.path()).status_code == 200
+                stop = threading.Event()
+
+                def create(kind=kind, stop=stop) -> None:
+                    number = 0
+                    while not stop.is_set():
+                        there.post(kind.path(), json=kind.widget(f"w{number}"))
+                        number += 1
+
+                thread = threading.Thread(target=create)
+                thread.start()
+                here.delete(kind.crd)
+                gone(here, kind.crd)
+                stop.set()
+                thread.join(20)
+                establish(here, definition(kind.group))
+                assert kind.get()["items"] == []
