@@ -21,7 +21,9 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from kubeling.apiserver.authn.x509 import Peers
+from kubeling.apiserver.authn.frontproxy import FrontProxy
+from kubeling.apiserver.authn.user import User
+from kubeling.apiserver.authn.x509 import Peer, Peers
 from kubeling.apiserver.tls import peer_chain
 from kubeling.daemon.log import get_logger
 
@@ -43,14 +45,19 @@ SSLProtocol.max_size = 32 * 1024
 class Connection:
     """A client's connection, as handlers see it in ``scope["state"]["connection"]``."""
 
-    __slots__ = ("_on_close", "_protocol", "closed", "cork", "uncork", "user")
+    __slots__ = ("_on_close", "_peer", "_protocol", "closed", "cork", "uncork")
 
-    def __init__(self, protocol: KubeProtocol, user: Any, transport: Corked) -> None:
+    def __init__(self, protocol: KubeProtocol, peer: Peer | None, transport: Corked) -> None:
         self.cork, self.uncork = transport.cork, transport.uncork
         self._protocol = protocol
-        self.user = user
+        self._peer = peer
         self.closed = False
         self._on_close: Callable[[], None] | None = None
+
+    @property
+    def user(self) -> User | FrontProxy | None:
+        """What the client's certificate says now; see :class:`.authn.x509.Peer`."""
+        return None if self._peer is None else self._peer.user
 
     def when_closed(self, call: Callable[[], None] | None) -> None:
         """Have `call` called when the client goes away (at once if it is gone), until the handler of the request under way passes None."""
@@ -153,8 +160,8 @@ class KubeProtocol(HttpToolsProtocol):
         corked: Any = Corked(transport)
         super().connection_made(corked)
         tls = transport.get_extra_info("ssl_object")
-        user = self.certificates.user_of(peer_chain(tls)) if tls is not None and self.certificates is not None else None
-        self._connection = Connection(self, user, corked)
+        peer = self.certificates.peer_of(peer_chain(tls)) if tls is not None and self.certificates is not None else None
+        self._connection = Connection(self, peer, corked)
         self.app_state = {**self.app_state, "connection": self._connection}
         # uvicorn's own timer starts with the first answer.
         self.timeout_keep_alive_task = self.loop.call_later(_FIRST_REQUEST_SECONDS, self.timeout_keep_alive_handler)

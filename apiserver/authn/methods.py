@@ -93,4 +93,4 @@ def peers(options: AuthOptions, clock: Clock) -> Peers | None:
     proxies = (
         ClientCertificates(options.proxy_ca_file, clock, "--requestheader-client-ca-file") if options.proxy_ca_file else None
     )
-    return Peers(clients, proxies, options.proxy_names)
+    return Peers(clients, proxies, options.proxy_names, clock)

@@ -77,21 +77,47 @@ class ClientCertificates:
         )
 
 
+class Peer:
+    """Who is at the other end of a connection, for as long as the certificate is good."""
+
+    __slots__ = ("_clock", "_end", "_user")
+
+    def __init__(self, user: User | FrontProxy | None, end: float, clock: Clock) -> None:
+        self._user = user
+        self._end = end
+        self._clock = clock
+
+    @property
+    def user(self) -> User | FrontProxy | None:
+        """The user or proxy, REJECTED once the certificate's time is over."""
+        return self._user if self._clock.now().timestamp() < self._end else REJECTED
+
+
 class Peers:
-    """Who is at the other end of a connection: a client, or an authenticating proxy in front of the server."""
+    """Looks at what a connection shows: a client's certificate, or that of an authenticating proxy in front of the server."""
 
     def __init__(
-        self, clients: ClientCertificates | None, proxies: ClientCertificates | None, names: Collection[str] = ()
+        self, clients: ClientCertificates | None, proxies: ClientCertificates | None, names: Collection[str], clock: Clock
     ) -> None:
+        self._clock = clock
         self._clients = clients
         self._proxies = proxies
         #: The proxies' common names; any where there are none.
         self._names = frozenset(names)
 
-    def user_of(self, chain: Sequence[bytes]) -> User | FrontProxy | None:
-        """The user or proxy that a chain stands for, None without one; REJECTED where it is not to be believed."""
+    def peer_of(self, chain: Sequence[bytes]) -> Peer | None:
+        """Who shows that chain (DER, its own certificate first); None without one."""
         if not chain:
             return None
+        found = self._user_of(chain)
+        if found is None or found is REJECTED:
+            return Peer(found, float("inf"), self._clock)
+        from cryptography.x509 import load_der_x509_certificate
+
+        return Peer(found, load_der_x509_certificate(chain[0]).not_valid_after_utc.timestamp(), self._clock)
+
+    def _user_of(self, chain: Sequence[bytes]) -> User | FrontProxy | None:
+        """REJECTED where the chain is not to be believed."""
         user = self._clients.user_of(chain) if self._clients is not None else None
         if self._proxies is None:
             return user
