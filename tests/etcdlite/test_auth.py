@@ -26,8 +26,12 @@ from kubeling.etcdlite.errors import (
     USER_EMPTY,
     EtcdError,
 )
+from kubeling.etcdlite.ops import Attributed, Kind, attributed, encode_batch
 from kubeling.etcdlite.permissions import Ranges
+from kubeling.etcdlite.snapshot import Meta
+from kubeling.etcdlite.state import State
 from kubeling.etcdlite.tokens import Tokens, digest
+from kubeling.etcdlite.wire import HeaderMaker
 from kubeling.proto import etcd_pb2 as pb
 from kubeling.proto import etcd_pb2_grpc as rpc
 from kubeling.proto.auth_pb2 import Permission, UserAddOptions
@@ -164,6 +168,38 @@ def test_who_somebody_is_counts_until_the_user_is_changed() -> None:
     store.disable()
     store.enable()
     assert refused(store.check, again, b"k", b"", write=False) is AUTH_OLD_REVISION
+
+
+def test_operations_of_members_that_have_not_heard_of_it_are_refused() -> None:
+    """What was proposed before auth was enabled and is applied after it; within one batch too, and after a snapshot."""
+    state = State(HeaderMaker(1, 1), lambda: 0.0)
+    put = pb.PutRequest(key=b"k", value=b"v")
+    begin = [
+        (Kind.USER_ADD, pb.AuthUserAddRequest(name="root")),
+        (Kind.USER_GRANT_ROLE, pb.AuthUserGrantRoleRequest(user="root", role="root")),
+        (Kind.LEASE_GRANT, pb.LeaseGrantRequest(ID=7, TTL=60)),
+        (Kind.PUT, pb.PutRequest(key=b"held", lease=7)),
+        (Kind.AUTH_ENABLE, pb.AuthEnableRequest()),
+        (Kind.PUT, put),
+    ]
+    assert [isinstance(one, bytes) for one in state.apply_all(begin)] == [True] * 5 + [False]
+    replayed = State(HeaderMaker(1, 1), lambda: 0.0)
+    replayed.replay(encode_batch(1, 1, [(kind, request.SerializeToString()) for kind, request in begin]))
+    restored = State(HeaderMaker(1, 1), lambda: 0.0)
+    restored.restore(Meta.decode(state.describe(5, 1).encode()), [record.wire for record in state.store.records()])
+    for each in (state, replayed, restored):
+        assert each.store.get(b"k") is None
+        assert each.apply(Kind.PUT, put) is USER_EMPTY
+        assert each.apply(Kind.LEASE_REVOKE, pb.LeaseRevokeRequest(ID=7)) is USER_EMPTY
+        assert each.apply(Kind.USER_ADD, pb.AuthUserAddRequest(name="x")) is USER_EMPTY
+        named = Attributed.FromString(attributed("root", each.auth.revision, Kind.PUT, put.SerializeToString()))
+        assert isinstance(each.apply(Kind.ATTRIBUTED, named), bytes)
+        # That a lease has run out is nobody's wish.
+        assert isinstance(each.apply(Kind.LEASE_EXPIRE, pb.LeaseRevokeRequest(ID=7)), bytes)
+        assert each.store.get(b"held") is None
+        off = Attributed("root", each.auth.revision, Kind.AUTH_DISABLE, pb.AuthDisableRequest())
+        assert isinstance(each.apply(Kind.ATTRIBUTED, off), bytes)
+        assert isinstance(each.apply(Kind.PUT, put), bytes)
 
 
 class Ticker:
