@@ -349,7 +349,8 @@ async def test_a_token_is_renewed_when_its_time_has_come(pods: Pods) -> None:
 
 async def test_a_claim_of_a_host_path(pods: Pods) -> None:
     path = f"/tmp/{pods.namespace}-pv"
-    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": path}}
+    reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": pods.namespace, "name": "claim"}
+    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": path}, "claimRef": reference}
     persistent = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": pods.namespace}, "spec": spec}
     await pods.client.create(PERSISTENT_VOLUMES, persistent)
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": pods.namespace}
