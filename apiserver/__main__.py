@@ -9,6 +9,7 @@ import sys
 from ipaddress import ip_network
 
 from kubeling.apiserver import authoptions
+from kubeling.apiserver.authoptions import boolean, duration
 from kubeling.apiserver.config import Config, Network
 from kubeling.daemon import main as daemon
 
@@ -36,6 +37,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--kubelet-client-certificate", default="", metavar="PEM")
     add("--kubelet-client-key", default="", metavar="PEM")
     add("--kubelet-certificate-authority", default="", metavar="PEM")
+    add("--max-requests-inflight", default=100, type=int, metavar="N", help="seats for reading requests; 0 sets no limit")
+    add(
+        "--max-mutating-requests-inflight", default=50, type=int, metavar="N", help="seats for changing requests; 0 sets no limit"
+    )
+    add(
+        "--enable-priority-and-fairness",
+        default=True,
+        type=boolean,
+        metavar="BOOL",
+        help="share the sum of both among priority levels",
+    )
+    add("--request-timeout", default=60.0, type=duration, metavar="DURATION", help="for requests that are no streams")
     add("--proxy-client-cert-file", default="", metavar="PEM", help="shown to aggregated API servers, as their front proxy")
     add("--proxy-client-key-file", default="", metavar="PEM")
     add("--enable-admission-plugins", default=(), type=_strings, metavar="NAME[,NAME]", help="besides those that are on")
@@ -86,6 +99,10 @@ def config_of(args: argparse.Namespace) -> Config:
         kubelet_client_certificate=args.kubelet_client_certificate,
         kubelet_client_key=args.kubelet_client_key,
         kubelet_certificate_authority=args.kubelet_certificate_authority,
+        max_requests_inflight=args.max_requests_inflight,
+        max_mutating_requests_inflight=args.max_mutating_requests_inflight,
+        priority_and_fairness=args.enable_priority_and_fairness,
+        request_timeout=args.request_timeout,
         proxy_client_cert_file=args.proxy_client_cert_file,
         proxy_client_key_file=args.proxy_client_key_file,
         enable_admission_plugins=args.enable_admission_plugins,

@@ -21,6 +21,7 @@ from kubeling.apiserver.authn.user import ANONYMOUS
 from kubeling.apiserver.authz.authorizer import Attributes, refusal
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.discovery import Discovery
+from kubeling.apiserver.flowcontrol.seats import Seats, deadline
 from kubeling.apiserver.handlers import delete, patch, read, watch, write
 from kubeling.apiserver.info import PathInfo, parse_path
 from kubeling.apiserver.registry.kinds import Served
@@ -66,29 +67,40 @@ class Front:
         gauge = None if long else metrics.READING if request.verb in _READING else metrics.MUTATING
         if gauge is not None:
             gauge.inc()
+        seats = Seats(self._context.gate, request)
+        limit = asyncio.timeout(None)
         try:
-            await self._identify(request)
-            if info.resource:
-                served = self._context.kinds.find(info.group, info.version, info.resource)
-                await self._authorize(request)
-                remote = self._context.aggregated.find(info.group, info.version)
-                if remote is not None:
-                    served, long = None, True
-                    await pass_on(self._context, request, remote)
-                    return
-                if served is None:
-                    served = await self._context.definitions.find(info.group, info.version, info.resource)
-                if served is None:
-                    raise errors.no_such_path()
-                if long:
-                    if self._context.draining:
-                        # Somewhere else, please: a stream that began now would have to be broken off.
-                        raise errors.service_unavailable("the server is shutting down")
-                    gauge = metrics.LONG_RUNNING.labels(*_labels(request, served))
-                    gauge.inc()
-                await self._resource(request, served)
+            async with limit:
+                if not long:
+                    limit.reschedule(asyncio.get_running_loop().time() + deadline(request, self._context.config.request_timeout))
+                await self._identify(request)
+                served = self._context.kinds.find(info.group, info.version, info.resource) if info.resource else None
+                await seats.take(served)
+                if info.resource:
+                    await self._authorize(request)
+                    remote = self._context.aggregated.find(info.group, info.version)
+                    if remote is not None:
+                        served, long = None, True
+                        await pass_on(self._context, request, remote)
+                        return
+                    if served is None:
+                        served = await self._context.definitions.find(info.group, info.version, info.resource)
+                    if served is None:
+                        raise errors.no_such_path()
+                    if long:
+                        if self._context.draining:
+                            # Somewhere else, please: a stream that began now would have to be broken off.
+                            raise errors.service_unavailable("the server is shutting down")
+                        gauge = metrics.LONG_RUNNING.labels(*_labels(request, served))
+                        gauge.inc()
+                    await self._resource(request, served)
+                else:
+                    await self._path(request)
+        except TimeoutError as error:
+            if limit.expired():
+                await self._fail(request, errors.timeout("request did not complete within the allotted timeout"))
             else:
-                await self._path(request)
+                await self._fail(request, errors.timeout(str(error) or "a part of the request took too long"))
         except ApiError as error:
             await self._fail(request, error)
         except StoreError as error:
@@ -102,6 +114,7 @@ class Front:
             log.exception("a request failed", method=scope["method"], path=scope["path"])
             await self._fail(request, errors.internal("the request could not be served; the server's log says why"))
         finally:
+            seats.give_back()
             if gauge is not None:
                 gauge.dec()
             metrics.observe_request(_labels(request, served), request.status, clock.monotonic() - began, long)
@@ -226,6 +239,7 @@ def _counting(request: Request) -> Send:
     async def send(message: Any) -> None:
         if message["type"] == "http.response.start":
             request.status = message["status"]
+            message["headers"] = [*message["headers"], *request.headers]
         await request.send(message)
 
     return send

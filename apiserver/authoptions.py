@@ -51,10 +51,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     flag = parser.add_argument
     flag("--client-ca-file", default="", metavar="PEM", help="the authority of client certificates")
     flag("--token-auth-file", default="", metavar="CSV", help="static bearer tokens")
-    flag(
-        "--anonymous-auth", default=True, type=_boolean, metavar="BOOL", help="requests without credentials are system:anonymous"
-    )
-    flag("--enable-bootstrap-token-auth", default=False, type=_boolean, nargs="?", const=True, metavar="BOOL")
+    flag("--anonymous-auth", default=True, type=boolean, metavar="BOOL", help="requests without credentials are system:anonymous")
+    flag("--enable-bootstrap-token-auth", default=False, type=boolean, nargs="?", const=True, metavar="BOOL")
     flag("--service-account-jwks-uri", default="", metavar="URL", help="what OIDC discovery says about the keys of tokens")
     flag("--requestheader-client-ca-file", default="", metavar="PEM", help="the authority of authenticating proxies")
     flag("--requestheader-allowed-names", default=(), type=_strings, metavar="CN[,CN]")
@@ -73,7 +71,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     flag("--oidc-ca-file", default="", metavar="PEM")
     flag("--authentication-token-webhook-config-file", default="", metavar="KUBECONFIG", help="a server that knows more tokens")
     flag("--authentication-token-webhook-version", default="v1beta1", choices=("v1", "v1beta1"))
-    flag("--authentication-token-webhook-cache-ttl", default=120.0, type=_duration, metavar="DURATION")
+    flag("--authentication-token-webhook-cache-ttl", default=120.0, type=duration, metavar="DURATION")
     flag(
         "--authorization-mode",
         default=("Node", "RBAC"),
@@ -83,8 +81,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     flag("--authorization-webhook-config-file", default="", metavar="KUBECONFIG")
     flag("--authorization-webhook-version", default="v1beta1", choices=("v1", "v1beta1"))
-    flag("--authorization-webhook-cache-authorized-ttl", default=300.0, type=_duration, metavar="DURATION")
-    flag("--authorization-webhook-cache-unauthorized-ttl", default=30.0, type=_duration, metavar="DURATION")
+    flag("--authorization-webhook-cache-authorized-ttl", default=300.0, type=duration, metavar="DURATION")
+    flag("--authorization-webhook-cache-unauthorized-ttl", default=30.0, type=duration, metavar="DURATION")
     flag("--rbac-bootstrap-file", default="", metavar="JSON", help="roles and bindings that the cluster has besides upstream's")
 
 
@@ -127,7 +125,8 @@ def _strings(text: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in text.split(",") if each.strip())
 
 
-def _boolean(text: str) -> bool:
+def boolean(text: str) -> bool:
+    """The value of a flag that is on or off."""
     if text.lower() not in ("true", "false", "1", "0", "t", "f"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
     return text.lower() in ("true", "1", "t")
@@ -140,7 +139,8 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
+    """A Go duration in seconds."""
     try:
         found: timedelta = parse_duration(text)
     except ValueError as error:

@@ -36,6 +36,13 @@ class Config:
     kubelet_client_certificate: str = ""
     kubelet_client_key: str = ""
     kubelet_certificate_authority: str = ""
+    #: Requests that are worked on at a time: these two together are the seats that priority levels share. Python works on one thing at a time: more seats would
+    #: only let the greedy make everybody wait, and fewer would leave the processor idle while the store writes.
+    max_requests_inflight: int = 100
+    max_mutating_requests_inflight: int = 50
+    priority_and_fairness: bool = True
+    #: How long a request that is no stream may take, in seconds.
+    request_timeout: float = 60.0
     #: What this server shows to those behind it as their front proxy.
     proxy_client_cert_file: str = ""
     proxy_client_key_file: str = ""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kubeling.apiserver.cache.hub import Hub
     from kubeling.apiserver.config import Config
     from kubeling.apiserver.custom.definitions import Definitions
+    from kubeling.apiserver.flowcontrol.gate import Gate
     from kubeling.apiserver.kubelet import KubeletDialer
     from kubeling.apiserver.outbound import Caller
     from kubeling.apiserver.registry.kinds import Kinds
@@ -59,6 +60,8 @@ class Context:
     #: The groups that other servers serve, and whether these answer.
     aggregated: Aggregated = field(init=False)
     availability: Availability = field(init=False)
+    #: Who may do something now, and who waits.
+    gate: Gate = field(init=False)
     draining: bool = False
     #: Set when what every cluster has is there.
     bootstrapped: bool = False

@@ -39,7 +39,9 @@ class Request:
     __slots__ = (
         "annotations",
         "clock",
+        "headers",
         "info",
+        "on_stream",
         "output_",
         "protobuf",
         "query",
@@ -65,6 +67,9 @@ class Request:
         #: Whether objects can be had as protobuf; those of custom resources cannot.
         self.protobuf = True
         self.warnings: list[str] = []
+        #: What every answer carries, and what is called when a chunked one begins.
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        self.on_stream: Callable[[], None] | None = None
         #: For the audit log.
         self.annotations: dict[str, str] = {}
         self.output_: negotiate.Output | None = None
@@ -145,7 +150,7 @@ class Request:
     ) -> None:
         """Answer with these bytes."""
         self.status = status
-        all_headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]
+        all_headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers, *self.headers]
         for text in self.warnings:
             all_headers.append((b"warning", warning_header(text)))
         connection = self.scope["state"]["connection"]
@@ -164,7 +169,9 @@ class Request:
     async def start_stream(self, content_type: bytes = _JSON, status: int = 200) -> None:
         """Begin a chunked answer; :meth:`chunk` and :meth:`end_stream` follow."""
         self.status = status
-        headers = [(b"content-type", content_type), (b"cache-control", b"no-cache, private")]
+        if self.on_stream is not None:
+            self.on_stream()
+        headers = [(b"content-type", content_type), (b"cache-control", b"no-cache, private"), *self.headers]
         for text in self.warnings:
             headers.append((b"warning", warning_header(text)))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})

@@ -210,7 +210,7 @@ class _Exchange:
             headers, through = self._change(status, headers)
         request = self._request
         request.status = status
-        await request.send({"type": "http.response.start", "status": status, "headers": headers})
+        await request.send({"type": "http.response.start", "status": status, "headers": [*headers, *request.headers]})
         async for data in self._body():
             await request.chunk(through(data) if through else data)
         if through is not None:

@@ -27,6 +27,7 @@ from kubeling.apiserver.custom.controller import Controller
 from kubeling.apiserver.custom.conversion import Webhook
 from kubeling.apiserver.custom.definitions import Definitions
 from kubeling.apiserver.discovery import Discovery
+from kubeling.apiserver.flowcontrol import controller as flowcontrol
 from kubeling.apiserver.handlers import watch
 from kubeling.apiserver.health import Pages
 from kubeling.apiserver.kubelet import KubeletDialer
@@ -73,6 +74,7 @@ async def run(
     context.aggregated = Aggregated(context.kinds, context.targets, config)
     context.availability = Availability(context, context.aggregated)
     local = Local(context)
+    context.gate = flowcontrol.gate_of(config, clock)
     allocator = _allocator(context)
     discovery = Discovery(context)
     context.definitions.on_kinds.append(discovery.changed)
@@ -90,6 +92,8 @@ async def run(
             parts.start("authorization", context.authorization.run)
             parts.start("aggregation", context.aggregated.run)
             parts.start("availability", context.availability.run)
+            if config.priority_and_fairness:
+                parts.start("flow control", flowcontrol.Controller(context, context.gate).run)
             parts.start("apiservices", local.run)
             parts.start("bootstrap", lambda: bootstrap.run(context, more_roles))
             await server.start(sockets)
