@@ -65,6 +65,8 @@ class Node:
     rules: tuple[Json, ...] = ()
     #: Whether there are rules in CEL here or below.
     rules_below: bool = False
+    #: Whether there are embedded resources here or below.
+    embedded_below: bool = False
     #: Of a scalar about which nothing is said but its type: what it is in Python. Such values need no closer look.
     plain: Any = None
 
@@ -127,6 +129,7 @@ def _node(json: Mapping[str, Any]) -> Node:
         node.plain = _PLAIN.get(node.type)
     below = [*node.properties.values(), *(each for each in (node.additional, node.items) if each is not None)]
     node.defaults_below = node.has_default or any(each.defaults_below for each in below)
+    node.embedded_below = node.embedded or any(each.embedded_below for each in below)
     junctors = [*node.all_of, *node.any_of, *node.one_of, *([node.not_] if node.not_ else [])]
     node.rules_below = bool(node.rules) or any(each.rules_below for each in [*below, *junctors])
     return node

@@ -14,7 +14,26 @@ from kubeling.api.structural.node import Node
 #: Findings beyond this many are not told.
 MAX_PROBLEMS = 100
 _IDENTITY = frozenset({"apiVersion", "kind", "metadata"})
-Found = Callable[[str], None]
+
+
+#: Gets a value and where it stands; returns what is to stand there.
+Check = Callable[[Any, str], Any]
+
+
+def check_embedded(value: Any, node: Node, check: Check, path: str = "") -> None:
+    """Put what `check` makes of the metadata of embedded resources in its place."""
+    if not node.embedded_below:
+        return
+    if type(value) is dict:
+        if node.embedded and value.get("metadata") is not None:
+            value["metadata"] = check(value["metadata"], f"{path}.metadata")
+        for name, item in value.items():
+            inner = node.member(name)
+            if inner is not None and inner.embedded_below:
+                check_embedded(item, inner, check, f"{path}.{name}" if path else name)
+    elif type(value) is list and node.items is not None:
+        for index, item in enumerate(value):
+            check_embedded(item, node.items, check, f"{path}[{index}]")
 
 
 def prune(obj: dict[str, Any], node: Node, *, top: bool = True) -> list[str]:

@@ -16,7 +16,7 @@ from kubeling.api.printers.columns import Printer
 from kubeling.api.schema import Schema
 from kubeling.api.structural.defaulting import apply_defaults
 from kubeling.api.structural.definition import Definition, Version
-from kubeling.api.structural.prune import prune
+from kubeling.api.structural.prune import check_embedded, prune
 from kubeling.api.structural.validate import ABSENT, validate
 from kubeling.apiserver.custom.conversion import Converter
 from kubeling.apiserver.registry.kinds import Served
@@ -123,14 +123,13 @@ class CustomServed(Served):
             raise cannot_handle(api_version, kind, "the object is no JSON object")
         problems = list(duplicates)
         found = dict(obj)
-        if obj.get("metadata") is not None:
-            try:
-                found["metadata"] = checked_metadata(obj["metadata"], problems)
-            except Mismatch as error:
-                raise cannot_handle(api_version, kind, str(error)) from None
-        else:
-            found["metadata"] = {}
-        problems += [f'unknown field "{path}"' for path in prune(found, self.version.node)]
+        node = self.version.node
+        try:
+            found["metadata"] = checked_metadata(obj["metadata"], problems) if obj.get("metadata") is not None else {}
+            problems += [f'unknown field "{path}"' for path in prune(found, node)]
+            check_embedded(found, node, lambda value, path: checked_metadata(value, problems, path))
+        except Mismatch as error:
+            raise cannot_handle(api_version, kind, str(error)) from None
         if strict and problems:
             raise cannot_handle(api_version, kind, f"strict decoding error: {', '.join(problems)}")
         return found, problems

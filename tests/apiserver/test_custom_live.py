@@ -359,3 +359,22 @@ def test_no_object_outlives_its_kind(world, server):
                 thread.join(20)
                 establish(here, definition(kind.group))
                 assert kind.get()["items"] == []
+
+
+def test_embedded_resources_have_metadata_like_all(http, ns):
+    schema = json.loads(json.dumps(definitions.SCHEMA))
+    free = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
+    schema["properties"]["spec"]["properties"]["template"] = free
+    with definitions.kind(http, ns.name, version(schema=schema)) as kind:
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "x", "odd": 1, "creationTimestamp": None},
+            "spec": {"any": 1},
+        }
+        made = kind.create("a", template=pod)
+        assert made["spec"]["template"] == {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"any": 1}}
+        assert causes(kind.create("b", status=422, template={"kind": "Pod"})) == {
+            ("spec.template.apiVersion", "Required value: must not be empty")
+        }
+        assert "cannot unmarshal" in kind.create("b", status=400, template={**pod, "metadata": {"labels": []}})["message"]
