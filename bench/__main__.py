@@ -1,4 +1,4 @@
-"""`python -m kubeling.bench [cluster|etcd]`."""
+"""`python -m kubeling.bench [cluster|etcd|api]`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from kubeling.bench import report
+from kubeling.bench.api import run as api
 from kubeling.bench.etcd import run as etcd
 
 
@@ -37,6 +38,9 @@ def main(argv: list[str]) -> int:
     store = suites.add_parser("etcd", help="the store beside real etcd")
     etcd.add_flags(store)
     store.set_defaults(run=etcd.run)
+    front = suites.add_parser("api", help="the apiserver, beside a real one where it is installed")
+    api.add_flags(front)
+    front.set_defaults(run=api.run)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["cluster", *argv]
     args = flags.parse_args(argv)

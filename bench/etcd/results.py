@@ -24,18 +24,18 @@ class Row:
     #: How busy the client was, at most: near 1 it is the bottleneck.
     client: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def ratio(self) -> float | None:
+    def ratio(self, ours: str, theirs: str) -> float | None:
         """Ours over theirs."""
-        ours, theirs = self.values.get(OURS), self.values.get(THEIRS)
-        return ours / theirs if ours is not None and theirs else None
+        mine, other = self.values.get(ours), self.values.get(theirs)
+        return mine / other if mine is not None and other else None
 
 
 class Results:
     """Rows by name, in the order in which they were first measured."""
 
-    def __init__(self, stores: list[str], conditions: dict[str, object]) -> None:
+    def __init__(self, stores: list[str], conditions: dict[str, object], ours: str = OURS, theirs: str = THEIRS) -> None:
         self.stores = stores
+        self._ours, self._theirs = ours, theirs
         self.conditions = conditions
         self._rows: dict[str, Row] = {}
 
@@ -48,12 +48,18 @@ class Results:
         if client is not None:
             row.client[store] = round(client, 3)
 
+    def add_known(self, store: str, name: str, value: float) -> None:
+        """A value from elsewhere, if something was measured to compare it with."""
+        if name in self._rows:
+            self._rows[name].values[store] = value
+
     def show(self) -> str:
         """The table."""
         rows = [("what", "unit", *self.stores, "ratio", "aim")]
         for row in self._rows.values():
             cells = [_number(row.values[store]) if store in row.values else "-" for store in self.stores]
-            ratio = "-" if row.ratio is None else f"{row.ratio:.2f}x"
+            found = row.ratio(self._ours, self._theirs)
+            ratio = "-" if found is None else f"{found:.2f}x"
             rows.append((row.name, row.unit, *cells, ratio, row.aim))
         widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
         return "\n".join(
@@ -73,7 +79,7 @@ class Results:
             "machine": machine,
             "conditions": self.conditions,
             "stores": self.stores,
-            "rows": [asdict(row) | {"ratio": row.ratio} for row in self._rows.values()],
+            "rows": [asdict(row) | {"ratio": row.ratio(self._ours, self._theirs)} for row in self._rows.values()],
         }
         path.write_text(json.dumps(document, indent=2) + "\n")
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext, SSLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tests.apiserver.fuzz.hostile import Case
 from tests.apiserver.harness import Server
@@ -252,7 +252,7 @@ def _check(client: Plain, path: str, kind: str) -> list[str]:
     for item in listed["items"][:_READ_BACK]:
         metadata = item["metadata"]
         inside = f"/namespaces/{metadata['namespace']}" if metadata.get("namespace") else ""
-        where = f"{base}{inside}/{path.rpartition('/')[2]}/{metadata['name']}"
+        where = f"{base}{inside}/{path.rpartition('/')[2]}/{quote(metadata['name'], safe=':')}"
         status, found = client("GET", where)
         if status != 200 or found["metadata"]["uid"] != metadata["uid"]:
             wrong.append(f"{where}: {status} {str(found)[:200]}")
