@@ -153,3 +153,55 @@ def _follow(http, kind) -> None:
     for name in ("a", "before"):
         http.delete(kind.path(name))
         gone(http, kind.path(name))
+
+
+def test_a_controller_written_with_lightkube(server, tmp_path):
+    pytest.importorskip("lightkube")
+    from lightkube import Client, KubeConfig
+    from lightkube.generic_resource import create_namespaced_resource
+    from lightkube.types import PatchType
+
+    with server.client() as http:
+        ns = make_namespace(http)
+        with definitions.kind(http, ns.name) as kind:
+            widget = create_namespaced_resource(kind.group, "v1", "Widget", "widgets")
+            client = Client(config=KubeConfig.from_file(str(server.kubeconfig(tmp_path / "config"))), namespace=ns.name)
+            client.create(widget(metadata={"name": "a"}, spec={"size": 3}))
+            done = []
+            for event, obj in client.watch(widget, resource_version="0"):
+                if event == "DELETED":
+                    done.append(obj.metadata.name)
+                    break
+                if obj.status is None:
+                    client.patch(widget.Status, obj.metadata.name, {"status": {"phase": "Up"}}, patch_type=PatchType.MERGE)
+                elif obj.spec["size"] == 3:
+                    client.apply(widget(metadata={"name": "a"}, spec={"size": 5}), field_manager="lightkube", force=True)
+                else:
+                    client.delete(widget, "a")
+            assert done == ["a"]
+            assert list(client.list(widget)) == []
+
+
+def test_a_controller_written_with_kr8s(server, tmp_path):
+    pytest.importorskip("kr8s")
+    import kr8s
+    from kr8s.objects import new_class
+
+    with server.client() as http:
+        ns = make_namespace(http)
+        with definitions.kind(http, ns.name) as kind:
+            api = kr8s.api(kubeconfig=str(server.kubeconfig(tmp_path / "config")), namespace=ns.name)
+            widget = new_class(kind="Widget", version=f"{kind.group}/v1", namespaced=True, scalable=True, scalable_spec="size")
+            made = widget({"metadata": {"name": "a", "namespace": ns.name}, "spec": {"size": 3}}, api=api)
+            made.create()
+            made.patch({"spec": {"color": "green"}})
+            made.patch({"status": {"phase": "Up"}}, subresource="status")
+            made.refresh()
+            assert (made.spec.color, made.status.phase) == ("green", "Up")
+            [found] = api.get(f"widgets.{kind.group}", namespace=ns.name)
+            assert found.name == "a"
+            for event, obj in api.watch(f"widgets.{kind.group}", namespace=ns.name):
+                assert (event, obj.name) == ("ADDED", "a")
+                break
+            made.delete()
+            gone(http, kind.path("a"))
