@@ -36,6 +36,7 @@ log = get_logger("etcdlite.engine")
 #: After so long others get their turn.
 _TURN_SECONDS = 0.02
 _FULL_RETRY_SECONDS = 0.5
+_STAND_ASIDE_SECONDS = 0.2
 #: As in etcd.
 _SLOW_APPLY_SECONDS = 0.1
 _MAX_INBOX = 10_000
@@ -409,6 +410,12 @@ class Engine:
             if not future.done():
                 future.set_result(None)
 
+    def _stand_aside(self) -> None:
+        """Let one lead that has room on its disk."""
+        if self.disk_full and self.core.is_leader and not self.core.transferring:
+            self.core.transfer_to_best()
+            self.schedule()
+
     def _failed(self, batch: Batch, sequence: int, installs: list[tuple[Path, int]], error: BaseException) -> None:
         """Nothing may be promised until this is on disk. A full disk may get room again; after any other failure nothing is certain any more."""
         if not isinstance(error, NoSpace):
@@ -424,10 +431,8 @@ class Engine:
         if not self.disk_full:
             log.error("the disk is full: nothing can be acknowledged until there is room", error=str(error))
             self.disk_full = True
-            if self.core.is_leader and not self.core.transferring:
-                # Let one lead that has room.
-                self.core.transfer_to_best()
-                self.schedule()
+            # What is on its way is first given the time to be decided by the others.
+            self._loop.call_later(_STAND_ASIDE_SECONDS, self._stand_aside)
         self._loop.call_later(_FULL_RETRY_SECONDS, self._hand_to_thread, batch, sequence, installs)
 
 

@@ -192,7 +192,7 @@ def test_what_is_compacted_has_expired(on_real_etcd):
 def test_every_watcher_gets_every_event_in_order(http):
     ns = make_namespace(http)
     version = ns.get("configmaps")["metadata"]["resourceVersion"]
-    query = {"resourceVersion": version, "timeoutSeconds": "20"}
+    query = {"resourceVersion": version, "timeoutSeconds": "120"}
     limits = httpx.Limits(max_connections=100)
     with httpx.Client(base_url=http.base_url, verify=http._transport._pool._ssl_context, limits=limits, timeout=30) as many:
         streams = [Stream(many, ns.path("configmaps"), **query) for _ in range(20)]

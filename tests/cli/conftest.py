@@ -236,8 +236,8 @@ def shell(plane: Plane) -> Iterator[Shell]:
 
 
 _VARYING = [
-    (re.compile(r"\b\d+(m?s|[mhd])(\d+[smh])?\b"), "AGE"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "UID"),
+    (re.compile(r"\b\d+(m?s|[mhd])(\d+[smh])?\b"), "AGE"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "TIME"),
     (re.compile(r"resourceVersion: \"\d+\""), "resourceVersion: RV"),
     (re.compile(r"10\.96\.\d+\.\d+"), "CLUSTERIP"),
