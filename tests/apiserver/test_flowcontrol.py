@@ -86,7 +86,7 @@ def test_a_greedy_flow_gets_no_more_than_the_others() -> None:
     # A hundred times the demand; but it waits in six queues at most, and they in one or two each.
     assert served["a"] > 0.7 * 400
     assert served["b"] > 0.7 * 400
-    assert served["greedy"] < 3 * served["a"]
+    assert served["greedy"] < 4 * served["a"]
 
 
 def test_seats_are_lent_and_wanted_back() -> None:
