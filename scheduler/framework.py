@@ -1,214 +1,137 @@
-"""The scheduling framework (KEP-624): extension points, and how the plugins of a profile are run at them.
+"""How the plugins of a profile are run, node by node or on arrays; both come to the same decisions.
 
-A plugin overrides the points at which it has something to say; the others cost nothing, since only overridden methods are called. Points before
-*reserve* are synchronous and pure; *pre_bind* and *bind* are coroutines.
+Filters run in the profile's order and the first rejection of a node counts. Where pods of at least the same priority were promised room on a node
+(*nominated*, by preemption), a pod must fit there both with and without them, since they may come or not.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from kubeling.scheduler.nodeinfo import NodeInfo, Obj, PodInfo
+from kubeling.scheduler.nodeinfo import NodeInfo, Obj
+from kubeling.scheduler.plugin import Plugin
+from kubeling.scheduler.types import SKIP, ClusterChange, Cycle, Rejection
+from kubeling.scheduler.verdicts import FitError, PlainVerdicts
 
-MAX_SCORE = 100
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
+    Rows = NDArray[Any]
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why a pod does not fit. `unresolvable`: removing other pods from the node would not help."""
-
-    reasons: tuple[str, ...]
-    unresolvable: bool = False
-    plugin: str = ""
-
-    @staticmethod
-    def of(*reasons: str, unresolvable: bool = False) -> Rejection:
-        return Rejection(tuple(reasons), unresolvable)
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterChange:
-    """Something that may make pods schedulable: what kind of object, what happened, its old and new state."""
-
-    resource: Literal["nodes", "pods", "services", "persistentvolumeclaims", "persistentvolumes", "storageclasses", "namespaces"]
-    action: Literal["add", "update", "delete"]
-    old: Obj | None = None
-    new: Obj | None = None
+#: The extension points, by the names of methods. *QueueSort* is `sort_key`.
+POINTS = (
+    *("pre_enqueue", "sort_key", "pre_filter", "filter", "post_filter", "pre_score", "score"),
+    *("reserve", "permit", "pre_bind", "bind", "post_bind"),
+)
 
 
 @dataclass(slots=True)
-class Cycle:
-    """One attempt to schedule one pod. Plugins keep what they worked out in `state`, under their own name."""
+class Feasible:
+    """The nodes that pass, in the order in which they were looked at; `rows` in the vector form. `looked`: how many were looked at."""
 
-    pod: PodInfo
-    nodes: Mapping[str, NodeInfo]
-    state: dict[str, Any] = field(default_factory=dict)
+    looked: int
+    found: list[NodeInfo] | None = None
+    rows: Rows | None = None
+    #: Whether `rows` is all rows in their own order, so that columns can be used as they are.
+    whole: bool = False
+    infos: Sequence[NodeInfo] = ()
+    #: Why the others do not.
+    verdicts: Any = None
 
-
-class Plugin:
-    """Base of all plugins: every point, doing nothing."""
-
-    name = ""
-    #: The resources whose changes may cure this plugin's rejections; :meth:`hint` looks closer.
-    cured_by: frozenset[str] = frozenset({"nodes", "pods"})
-
-    def attached(self, framework: Framework) -> None:
-        """Called once, with the framework that will run this plugin."""
-
-    def pre_enqueue(self, pod: Obj) -> Rejection | None:
-        """May the pod enter the active queue at all?"""
-
-    def pre_filter(self, cycle: Cycle) -> Rejection | frozenset[str] | None:
-        """Prepare; reject the pod outright, or name the only nodes that can be meant."""
-
-    def filter(self, cycle: Cycle, node: NodeInfo) -> Rejection | None:
-        """Does the pod fit on `node`?"""
-
-    def post_filter(self, cycle: Cycle, rejections: Mapping[str, Rejection]) -> PostFilterResult | None:
-        """No node fits: can something be done about it?"""
-
-    def pre_score(self, cycle: Cycle, nodes: Sequence[NodeInfo]) -> bool | None:
-        """Prepare scoring of the feasible `nodes`; False leaves this plugin's scores out."""
-
-    def score(self, cycle: Cycle, node: NodeInfo) -> int:
-        """How well does `node` suit? Any scale, if :meth:`normalize` brings it to 0…100."""
-        return 0
-
-    def normalize(self, cycle: Cycle, scores: dict[str, int]) -> None:
-        """Bring `scores` (node → score) to 0…100, in place."""
-
-    def hint(self, change: ClusterChange, pod: Obj) -> bool:
-        """Could `change` cure our rejection of `pod`? When in doubt, True (KEP-4247)."""
-        return True
-
-    async def pre_bind(self, cycle: Cycle, node: str) -> None:
-        """What must be done before the pod may start on `node`; raising gives the attempt up."""
-
-    async def bind(self, cycle: Cycle, node: str) -> bool:
-        """Bind; True if this plugin did it."""
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class PostFilterResult:
-    """What post-filtering came to: a node to nominate ("" for none) with the pods to remove from it, and its words for the message."""
-
-    message: str
-    nominated: str = ""
-    victims: tuple[PodInfo, ...] = ()
-
-
-@dataclass(slots=True)
-class FitError(Exception):
-    """No node is feasible. `str()` is the message that people see, in upstream's words."""
-
-    nodes: int
-    rejections: Mapping[str, Rejection] = field(default_factory=dict)
-    prefilter: str = ""
-    nomination: PostFilterResult | None = None
-
-    def __str__(self) -> str:
-        if self.nodes == 0:
-            return "no nodes available to schedule pods"
-        text = f"0/{self.nodes} nodes are available:"
-        reasons = self.prefilter or histogram(self.rejections.values())
-        if reasons:
-            text += f" {reasons}."
-        return f"{text} {self.nomination.message}" if self.nomination and self.nomination.message else text
+    def __len__(self) -> int:
+        if self.rows is not None:
+            return len(self.rows)
+        return len(self.found or ())
 
     @property
-    def plugins(self) -> frozenset[str]:
-        """The plugins that rejected something: their hints decide when to try again."""
-        return frozenset(each.plugin for each in self.rejections.values() if each.plugin)
+    def nodes(self) -> list[NodeInfo]:
+        """As a list; the vector form makes it when first asked."""
+        if self.found is None:
+            assert self.rows is not None
+            self.found = [self.infos[row] for row in self.rows.tolist()]
+        return self.found
+
+    def node(self, at: int) -> NodeInfo:
+        """The `at`-th node."""
+        return self.infos[int(self.rows[at])] if self.rows is not None else self.nodes[at]
+
+    def keep(self, names: Iterable[str]) -> Feasible:
+        """Only the nodes named: what extenders left over."""
+        allowed = frozenset(names)
+        if self.rows is None:
+            return Feasible(self.looked, [each for each in self.nodes if each.name in allowed], verdicts=self.verdicts)
+        import numpy as np
+
+        kept = np.array([row for row in self.rows.tolist() if self.infos[row].name in allowed], dtype=np.intp)
+        return Feasible(self.looked, rows=kept, infos=self.infos, verdicts=self.verdicts)
 
 
-def histogram(rejections: Iterable[Rejection]) -> str:
-    """`1 Insufficient cpu, 2 node(s) had untolerated taint {a: b}`: each reason with its count, sorted as text."""
-    counts = Counter(reason for each in rejections for reason in each.reasons)
-    return ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
+@dataclass(slots=True)
+class Scores:
+    """Weighted sums, and each plugin's normalized scores before weighting: lists or arrays in the order of the feasible nodes."""
+
+    total: Any
+    by_plugin: dict[str, Any] = field(default_factory=dict)
+
+    def best(self, rand: Callable[[], float]) -> int:
+        """The place of a node with the highest sum; chance decides among equals."""
+        if isinstance(self.total, list):
+            highest = max(self.total)
+            places = [at for at, total in enumerate(self.total) if total == highest]
+        else:
+            import numpy as np
+
+            places = np.flatnonzero(self.total == self.total.max())  # type: ignore[assignment]
+        return int(places[int(rand() * len(places)) % len(places)])
 
 
 class Framework:
-    """The plugins of one profile, each with its weight in scoring."""
+    """The plugins of one profile, each with its weight in scoring.
 
-    def __init__(self, plugins: Sequence[tuple[Plugin, int]], *, scheduler_name: str = "default-scheduler") -> None:
+    `points`: extension point → the plugins that run there, in order; without it each runs wherever it overrides something.
+    """
+
+    def __init__(
+        self,
+        plugins: Sequence[tuple[Plugin, int]],
+        *,
+        points: Mapping[str, Sequence[Plugin]] | None = None,
+        scheduler_name: str = "default-scheduler",
+        percentage: int = 0,
+    ) -> None:
         self.scheduler_name = scheduler_name
+        self.percentage = percentage
         self.plugins = [plugin for plugin, _ in plugins]
+        self.weights = {plugin.name: weight for plugin, weight in plugins}
         self._by_name = {plugin.name: plugin for plugin in self.plugins}
-        self._weights = {plugin.name: weight for plugin, weight in plugins}
-        self._pre_enqueue = self._at("pre_enqueue")
-        self._pre_filter = self._at("pre_filter")
-        self._filter = self._at("filter")
-        self._post_filter = self._at("post_filter")
-        self._score = self._at("score")
-        self._pre_bind = self._at("pre_bind")
-        self._bind = self._at("bind")
+        self._points = {
+            point: [plugin for plugin in (self.plugins if points is None else points.get(point, ())) if overrides(plugin, point)]
+            for point in POINTS
+        }
+        self.filters = self._points["filter"]
+        self.scorers = self._points["score"]
+        #: Whether every filter and score has a vector form: then all nodes are looked at, since that costs next to nothing.
+        self.vectorised = all(overrides(each, "filter_rows") for each in self.filters) and all(
+            overrides(each, "score_rows") for each in self.scorers
+        )
         for plugin in self.plugins:
             plugin.attached(self)
 
-    def _at(self, point: str) -> list[Plugin]:
-        return [plugin for plugin in self.plugins if getattr(type(plugin), point) is not getattr(Plugin, point)]
+    def at(self, point: str) -> list[Plugin]:
+        """The plugins of an extension point."""
+        return self._points[point]
+
+    # -- the queue -----------------------------------------------------------------------------------------------------------------
 
     def gate(self, pod: Obj) -> Rejection | None:
         """Run *pre_enqueue*."""
-        return _first(self._pre_enqueue, lambda plugin: plugin.pre_enqueue(pod))
-
-    def feasible(self, cycle: Cycle, *, enough: int, start: int = 0) -> tuple[list[NodeInfo], int]:
-        """The nodes that pass all filters, at most `enough` of them, looking from the `start`-th on; and how many were looked at.
-
-        Raises FitError where none does.
-        """
-        candidates, prefilter = self.prepare(cycle)
-        rejections: dict[str, Rejection] = {}
-        if prefilter is not None:
-            rejections = dict.fromkeys(cycle.nodes, prefilter)
-            raise self._unfit(cycle, FitError(len(cycle.nodes), rejections, prefilter=", ".join(prefilter.reasons)))
-        names = list(cycle.nodes)
-        found: list[NodeInfo] = []
-        looked = 0
-        for offset in range(len(names)):
-            node = cycle.nodes[names[(start + offset) % len(names)]]
-            looked += 1
-            if candidates is not None and node.name not in candidates[0]:
-                rejections[node.name] = Rejection((candidates[1],), unresolvable=True, plugin=candidates[2])
-                continue
-            rejection = self.check(cycle, node)
-            if rejection is None:
-                found.append(node)
-                if len(found) >= enough:
-                    break
-            else:
-                rejections[node.name] = rejection
-        if not found:
-            raise self._unfit(cycle, FitError(len(names), rejections))
-        return found, looked
-
-    def check(self, cycle: Cycle, node: NodeInfo) -> Rejection | None:
-        """Run *filter* on one node; the first rejection counts."""
-        return _first(self._filter, lambda plugin: plugin.filter(cycle, node))
-
-    def scores(self, cycle: Cycle, nodes: Sequence[NodeInfo]) -> dict[str, dict[str, int]]:
-        """Plugin → node → weighted score of the feasible nodes."""
-        table: dict[str, dict[str, int]] = {}
-        for plugin in self._score:
-            if plugin.pre_score(cycle, nodes) is False:
-                continue
-            scores = {node.name: plugin.score(cycle, node) for node in nodes}
-            plugin.normalize(cycle, scores)
-            weight = self._weights[plugin.name]
-            table[plugin.name] = {name: score * weight for name, score in scores.items()}
-        return table
-
-    async def bind(self, cycle: Cycle, node: str) -> None:
-        """Run *pre_bind* and *bind*."""
-        for plugin in self._pre_bind:
-            await plugin.pre_bind(cycle, node)
-        for plugin in self._bind:
-            if await plugin.bind(cycle, node):
-                return
+        for plugin in self._points["pre_enqueue"]:
+            rejection = plugin.pre_enqueue(pod)
+            if rejection is not None:
+                return rejection.by(plugin.name)
+        return None
 
     def may_cure(self, change: ClusterChange, pod: Obj, plugins: frozenset[str]) -> bool:
         """Whether `change` may make the rejections of `plugins` go away."""
@@ -219,42 +142,145 @@ class Framework:
             for plugin in (self._by_name[name] for name in plugins if name in self._by_name)
         )
 
-    def prepare(self, cycle: Cycle) -> tuple[tuple[frozenset[str], str, str] | None, Rejection | None]:
-        """Run *pre_filter*: (the nodes that can be meant, the reason for the others, the plugin that said so), and an outright rejection."""
-        candidates: tuple[frozenset[str], str, str] | None = None
-        for plugin in self._pre_filter:
-            said = plugin.pre_filter(cycle)
-            if isinstance(said, Rejection):
-                return None, Rejection(said.reasons, said.unresolvable, plugin.name)
-            if said is not None:
-                both = said if candidates is None else candidates[0] & said
-                candidates = (both, "node(s) didn't satisfy plugin(s) [" + plugin.name + "]", plugin.name)
-        return candidates, None
+    # -- filtering -----------------------------------------------------------------------------------------------------------------
 
-    def _unfit(self, cycle: Cycle, error: FitError) -> FitError:
-        for plugin in self._post_filter:
-            result = plugin.post_filter(cycle, error.rejections)
+    def prepare(self, cycle: Cycle) -> tuple[frozenset[str] | None, Rejection | None]:
+        """Run *pre_filter*: the nodes that can be meant (None: all) with the reason for the others, or, without nodes, an outright rejection."""
+        candidates: frozenset[str] | None = None
+        narrowing: list[str] = []
+        for plugin in self._points["pre_filter"]:
+            said = plugin.pre_filter(cycle)
+            if said is None:
+                continue
+            if said is SKIP:
+                cycle.skip_filter.add(plugin.name)
+            elif isinstance(said, Rejection):
+                return None, said.by(plugin.name)
+            else:
+                narrowing.append(plugin.name)
+                candidates = said if candidates is None else candidates & said
+                if not candidates:
+                    words = f"node(s) didn't satisfy plugin {narrowing[0]}"
+                    if len(narrowing) > 1:
+                        words = f"node(s) didn't satisfy plugin(s) [{' '.join(narrowing)}] simultaneously"
+                    return None, Rejection((words,), True, plugin.name)
+        if candidates is None:
+            return None, None
+        return candidates, Rejection((f"node(s) didn't satisfy plugin(s) [{' '.join(sorted(narrowing))}]",), True, narrowing[0])
+
+    def feasible(self, cycle: Cycle, *, enough: int, start: int = 0, only: str = "") -> Feasible:
+        """The nodes that pass all filters, at most `enough` of them, looking from the `start`-th on; `only` one where a node is named.
+
+        Raises FitError where none does; *post_filter* is the caller's.
+        """
+        candidates, reason = self.prepare(cycle)
+        if candidates is None and reason is not None:
+            raise FitError(len(cycle.nodes), PlainVerdicts(dict.fromkeys(cycle.nodes, reason)), reason)
+        if only:
+            candidates = frozenset({only}) if candidates is None else candidates & {only}
+            reason = reason or Rejection.of("node(s) not looked at", unresolvable=True)
+        if cycle.table is not None:
+            from kubeling.scheduler import vector
+
+            return vector.feasible(self, cycle, candidates, reason, enough, start)
+        return self._feasible(cycle, candidates, reason, enough, start)
+
+    def _feasible(
+        self, cycle: Cycle, candidates: frozenset[str] | None, absent: Rejection | None, enough: int, start: int
+    ) -> Feasible:
+        names = list(cycle.nodes)
+        if candidates is None:
+            order = names[start:] + names[:start]
+        else:
+            order, enough = [name for name in names if name in candidates], len(names)
+        verdicts = PlainVerdicts()
+        found: list[NodeInfo] = []
+        looked = 0
+        for looked, name in enumerate(order, 1):  # noqa: B007 (how far it came is told to the caller)
+            rejection = self.check(cycle, cycle.nodes[name])
+            if rejection is None:
+                found.append(cycle.nodes[name])
+                if len(found) >= enough:
+                    break
+            else:
+                verdicts[name] = rejection
+        if candidates is not None:
+            assert absent is not None
+            looked = 0
+            verdicts = PlainVerdicts(
+                {name: verdicts.get(name, absent) for name in names if name in verdicts or name not in candidates}
+            )
+        elif not found:
+            verdicts = PlainVerdicts({name: verdicts[name] for name in names})
+        if not found:
+            raise FitError(len(names), verdicts)
+        return Feasible(looked, found, verdicts=verdicts)
+
+    def check(self, cycle: Cycle, node: NodeInfo) -> Rejection | None:
+        """Run *filter* on one node; the first rejection counts."""
+        promised = cycle.promised(node.name) if cycle.nominated else []
+        trial = self.with_promised(cycle, node, promised) if promised else None
+        for plugin in self.filters:
+            if plugin.name not in cycle.skip_filter or trial is not None:
+                rejection = self.judge(plugin, cycle, node, trial)
+                if rejection is not None:
+                    return rejection
+        return None
+
+    def with_promised(self, cycle: Cycle, node: NodeInfo, promised: Iterable[Any]) -> tuple[Cycle, NodeInfo]:
+        """The cycle and the node as they would be if the pods that were promised room were there."""
+        trial, fuller = cycle.fork(), node.copy()
+        for pod in promised:
+            fuller.add(pod)
+            for plugin in self.filters:
+                if plugin.name not in cycle.skip_filter:
+                    plugin.add_pod(trial, pod, node)
+        return trial, fuller
+
+    def judge(self, plugin: Plugin, cycle: Cycle, node: NodeInfo, trial: tuple[Cycle, NodeInfo] | None) -> Rejection | None:
+        """One plugin's *filter* on one node, with (`trial`) and without the pods that were promised room there."""
+        if plugin.name in cycle.skip_filter:
+            return None
+        rejection = plugin.filter(*trial) if trial is not None else None
+        if rejection is None:
+            rejection = plugin.filter(cycle, node)
+        return None if rejection is None else rejection.by(plugin.name)
+
+    def cure(self, cycle: Cycle, error: FitError) -> FitError:
+        """Run *post_filter*: the first that nominates a node ends it."""
+        for plugin in self._points["post_filter"]:
+            result = plugin.post_filter(cycle, error.verdicts)
             if result is not None:
                 error.nomination = result
                 if result.nominated:
                     break
         return error
 
+    # -- scoring -------------------------------------------------------------------------------------------------------------------
 
-def _first(plugins: Sequence[Plugin], ask: Callable[[Plugin], Rejection | None]) -> Rejection | None:
-    for plugin in plugins:
-        rejection = ask(plugin)
-        if rejection is not None:
-            return Rejection(rejection.reasons, rejection.unresolvable, plugin.name)
-    return None
+    def scores(self, cycle: Cycle, feasible: Feasible) -> Scores:
+        """Run *pre_score*, *score* and *normalize* on the feasible nodes."""
+        if cycle.table is not None:
+            from kubeling.scheduler import vector
+
+            return vector.scores(self, cycle, feasible)
+        nodes = feasible.nodes
+        for plugin in self._points["pre_score"]:
+            if plugin.pre_score(cycle, nodes) is SKIP:
+                cycle.skip_score.add(plugin.name)
+        total = [0] * len(nodes)
+        by_plugin: dict[str, Any] = {}
+        for plugin in self.scorers:
+            if plugin.name in cycle.skip_score:
+                continue
+            scores = {node.name: plugin.score(cycle, node) for node in nodes}
+            plugin.normalize(cycle, scores)
+            weight = self.weights[plugin.name]
+            column = by_plugin[plugin.name] = [scores[node.name] for node in nodes]
+            total = [so_far + weight * more for so_far, more in zip(total, column, strict=True)]
+        return Scores(total, by_plugin)
 
 
-def normalize_by_max(scores: dict[str, int], *, reverse: bool = False) -> None:
-    """Scale so that the highest becomes 100 (0 stays 0); `reverse` turns best and worst round."""
-    highest = max(scores.values(), default=0)
-    for name, score in scores.items():
-        if highest == 0:
-            scores[name] = MAX_SCORE if reverse else 0
-            continue
-        scaled = score * MAX_SCORE // highest
-        scores[name] = MAX_SCORE - scaled if reverse else scaled
+def overrides(plugin: Plugin, point: str) -> bool:
+    """Whether the plugin has something to say at this method."""
+    return getattr(type(plugin), point) is not getattr(Plugin, point)

@@ -2,20 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubeling.api import pods
+import orjson
+
+from kubeling.api import labels, pods
 from kubeling.api.meta import key_of, labels_of, name_of, namespace_of, spec_of, uid_of
 
 Obj = dict[str, Any]
 Amounts = dict[str, int]
+HostPort = tuple[str, str, int]
+#: What tells pods apart for label selectors: namespace and sorted labels.
+Group = tuple[str, tuple[tuple[str, str], ...]]
 
 #: What a container that asks for nothing is taken to use, so that such pods spread as well (millicores, bytes).
 DEFAULT_MILLI_CPU = 100
 DEFAULT_MEMORY = 200 * 1024 * 1024
-HostPort = tuple[str, str, int]
+#: Amounts are cut here, so that a hundred times as much still fits a 64-bit integer.
+MAX_AMOUNT = 2**56
+
+_FULL = "requiredDuringSchedulingIgnoredDuringExecution"
+_SOFT = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+def fingerprint(value: object) -> bytes:
+    """A short key for a piece of a spec; equal pieces have equal keys."""
+    return orjson.dumps(value) if value else b""
+
+
+@dataclass(frozen=True, slots=True)
+class AffinityTerm:
+    """A PodAffinityTerm of some pod, parsed. Equal terms are equal values, so that pods of one template share what is counted for them."""
+
+    key: str
+    selector: labels.Selector
+    namespaces: frozenset[str]
+    #: None where no namespaceSelector is given; an empty one selects every namespace.
+    namespace_selector: labels.Selector | None = None
+
+    def selects(self, group: Group, by_label: Mapping[str, str], spaces: Mapping[str, Mapping[str, str]]) -> bool:
+        """Whether the term is about pods of this namespace with these labels."""
+        namespace = group[0]
+        if namespace not in self.namespaces and (
+            self.namespace_selector is None or not self.namespace_selector.matches(spaces.get(namespace))
+        ):
+            return False
+        return self.selector.matches(by_label)
+
+
+def parse_term(term: Obj, owner: PodInfo) -> AffinityTerm:
+    """`matchLabelKeys` and `mismatchLabelKeys` (KEP-3633) become requirements with the owner's values."""
+    selector = labels.from_selector(term.get("labelSelector"))
+    more = [
+        labels.Requirement(key, "in", (owner.labels[key],)) for key in term.get("matchLabelKeys") or () if key in owner.labels
+    ]
+    more += [
+        labels.Requirement(key, "notin", (owner.labels[key],))
+        for key in term.get("mismatchLabelKeys") or ()
+        if key in owner.labels
+    ]
+    if more and not selector.nothing:
+        selector = labels.Selector((*selector.requirements, *more))
+    chosen = term.get("namespaceSelector")
+    named = term.get("namespaces") or ()
+    return AffinityTerm(
+        term.get("topologyKey") or "",
+        selector,
+        frozenset(named) if named or chosen is not None else frozenset({owner.namespace}),
+        None if chosen is None else labels.from_selector(chosen),
+    )
 
 
 class PodInfo:
@@ -24,6 +81,8 @@ class PodInfo:
     __slots__ = (
         "affinity",
         "anti_affinity",
+        "group",
+        "has_affinity",
         "host_ports",
         "key",
         "labels",
@@ -35,7 +94,9 @@ class PodInfo:
         "preferred_anti_affinity",
         "priority",
         "requests",
+        "requests_key",
         "uid",
+        "volumes",
     )
 
     def __init__(self, pod: Obj) -> None:
@@ -46,16 +107,23 @@ class PodInfo:
         self.name = name_of(pod)
         self.namespace = namespace_of(pod)
         self.labels = labels_of(pod)
+        self.group: Group = (self.namespace, tuple(sorted(self.labels.items())))
         self.priority = int(spec.get("priority") or 0)
-        self.requests = pods.requests_of(pod)
-        self.nonzero = _nonzero(pod, self.requests)
+        self.requests = {name: min(amount, MAX_AMOUNT) for name, amount in pods.requests_of(pod).items()}
+        self.nonzero = _nonzero(pod)
+        self.requests_key = (*sorted(self.requests.items()), self.nonzero)
         self.host_ports: list[HostPort] = pods.host_ports_of(pod)
+        self.volumes: list[Obj] = spec.get("volumes") or []
         affinity = spec.get("affinity") or {}
         near, far = affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}
-        self.affinity: list[Obj] = near.get("requiredDuringSchedulingIgnoredDuringExecution") or []
-        self.anti_affinity: list[Obj] = far.get("requiredDuringSchedulingIgnoredDuringExecution") or []
-        self.preferred_affinity: list[Obj] = near.get("preferredDuringSchedulingIgnoredDuringExecution") or []
-        self.preferred_anti_affinity: list[Obj] = far.get("preferredDuringSchedulingIgnoredDuringExecution") or []
+        self.affinity = tuple(parse_term(each, self) for each in near.get(_FULL) or ())
+        self.anti_affinity = tuple(parse_term(each, self) for each in far.get(_FULL) or ())
+        self.preferred_affinity = self._weighted(near.get(_SOFT))
+        self.preferred_anti_affinity = self._weighted(far.get(_SOFT))
+        self.has_affinity = bool(self.affinity or self.anti_affinity or self.preferred_affinity or self.preferred_anti_affinity)
+
+    def _weighted(self, terms: list[Obj] | None) -> tuple[tuple[AffinityTerm, int], ...]:
+        return tuple((parse_term(each.get("podAffinityTerm") or {}, self), int(each.get("weight") or 0)) for each in terms or ())
 
     @property
     def spec(self) -> Obj:
@@ -65,15 +133,39 @@ class PodInfo:
     def is_terminating(self) -> bool:
         return bool(self.pod["metadata"].get("deletionTimestamp"))
 
+    def selected_by(self, term: AffinityTerm, spaces: Mapping[str, Mapping[str, str]]) -> bool:
+        """Whether `term`, of another pod, is about this one."""
+        return term.selects(self.group, self.labels, spaces)
 
-def _nonzero(pod: Obj, requests: Amounts) -> tuple[int, int]:
+
+_DEFAULTS = {"cpu": f"{DEFAULT_MILLI_CPU}m", "memory": str(DEFAULT_MEMORY)}
+
+
+def _nonzero(pod: Obj) -> tuple[int, int]:
     """Requests for scoring (millicores, bytes), in which a container without a request counts with the defaults."""
-    cpu, memory = requests.get("cpu", 0), requests.get("memory", 0)
-    for container in pods.containers_of(pod):
-        asked = (container.get("resources") or {}).get("requests") or {}
-        cpu += 0 if "cpu" in asked else DEFAULT_MILLI_CPU
-        memory += 0 if "memory" in asked else DEFAULT_MEMORY
-    return cpu, memory
+    spec = spec_of(pod)
+
+    def filled(containers: Iterable[Obj]) -> list[Obj]:
+        return [
+            {**each, "resources": {"requests": {**_DEFAULTS, **((each.get("resources") or {}).get("requests") or {})}}}
+            for each in containers
+        ]
+
+    complete = all(
+        "cpu" in asked and "memory" in asked
+        for each in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
+        for asked in ((each.get("resources") or {}).get("requests") or {},)
+    )
+    if complete:
+        found = pods.requests_of(pod)
+    else:
+        shaped = {
+            **spec,
+            "containers": filled(spec.get("containers") or ()),
+            "initContainers": filled(spec.get("initContainers") or ()),
+        }
+        found = pods.requests_of({**pod, "spec": shaped})
+    return min(found.get("cpu", 0), MAX_AMOUNT), min(found.get("memory", 0), MAX_AMOUNT)
 
 
 @dataclass(slots=True)
@@ -88,31 +180,26 @@ class NodeInfo:
     host_ports: dict[HostPort, int] = field(default_factory=dict)
     #: Image name → bytes.
     images: dict[str, int] = field(default_factory=dict)
-    #: How many pods here carry (required or preferred) affinity terms, and required anti-affinity terms.
+    #: The pods here that carry affinity terms of any kind, and those with required anti-affinity.
     with_affinity: dict[str, PodInfo] = field(default_factory=dict)
     with_anti_affinity: dict[str, PodInfo] = field(default_factory=dict)
+    name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    taints: list[Obj] = field(default_factory=list)
+    unschedulable: bool = False
 
     def __post_init__(self) -> None:
         self.set_node(self.node)
 
-    @property
-    def name(self) -> str:
-        return name_of(self.node)
-
-    @property
-    def labels(self) -> dict[str, str]:
-        return labels_of(self.node)
-
-    @property
-    def taints(self) -> list[Obj]:
-        return spec_of(self.node).get("taints") or []
-
     def set_node(self, node: Obj) -> None:
         """Take a newer state of the node."""
         self.node = node
+        self.name, self.labels = name_of(node), labels_of(node)
+        spec = spec_of(node)
+        self.taints, self.unschedulable = spec.get("taints") or [], bool(spec.get("unschedulable"))
         status = node.get("status") or {}
         found = status.get("allocatable") or status.get("capacity") or {}
-        self.allocatable = {name: pods.amount_of(name, amount) for name, amount in found.items()}
+        self.allocatable = {name: min(pods.amount_of(name, amount), MAX_AMOUNT) for name, amount in found.items()}
         self.images = {
             name: int(image.get("sizeBytes") or 0) for image in status.get("images") or [] for name in image.get("names") or []
         }
@@ -123,7 +210,7 @@ class NodeInfo:
             self.remove(pod.uid)
         self.pods[pod.uid] = pod
         self._count(pod, 1)
-        if pod.affinity or pod.anti_affinity or pod.preferred_affinity or pod.preferred_anti_affinity:
+        if pod.has_affinity:
             self.with_affinity[pod.uid] = pod
         if pod.anti_affinity:
             self.with_anti_affinity[pod.uid] = pod
@@ -138,8 +225,9 @@ class NodeInfo:
         return pod
 
     def _count(self, pod: PodInfo, sign: int) -> None:
+        requested = self.requested
         for name, amount in pod.requests.items():
-            self.requested[name] = self.requested.get(name, 0) + sign * amount
+            requested[name] = requested.get(name, 0) + sign * amount
         self.nonzero = (self.nonzero[0] + sign * pod.nonzero[0], self.nonzero[1] + sign * pod.nonzero[1])
         for port in pod.host_ports:
             left = self.host_ports.get(port, 0) + sign
@@ -148,11 +236,12 @@ class NodeInfo:
             else:
                 self.host_ports.pop(port, None)
 
-    def without(self, uids: Iterable[str]) -> NodeInfo:
-        """A copy in which the pods `uids` are gone: what preemption tries filters on."""
-        gone = set(uids)
-        copy = NodeInfo(self.node)
-        for uid, pod in self.pods.items():
-            if uid not in gone:
-                copy.add(pod)
-        return copy
+    def copy(self) -> NodeInfo:
+        """A copy whose pods may be changed: what preemption and nominations try filters on."""
+        made = NodeInfo.__new__(NodeInfo)
+        made.node, made.allocatable, made.images = self.node, self.allocatable, self.images
+        made.name, made.labels, made.taints, made.unschedulable = self.name, self.labels, self.taints, self.unschedulable
+        made.nonzero = self.nonzero
+        made.pods, made.requested, made.host_ports = dict(self.pods), dict(self.requested), dict(self.host_ports)
+        made.with_affinity, made.with_anti_affinity = dict(self.with_affinity), dict(self.with_anti_affinity)
+        return made

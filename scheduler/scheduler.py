@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kubeling.api import pods
 from kubeling.api.conditions import find_condition
 from kubeling.api.errors import ApiError
-from kubeling.api.labels import from_labels, from_selector
-from kubeling.api.meta import key_of, labels_of, namespace_of, spec_of, uid_of
+from kubeling.api.labels import Selector, from_labels, from_selector
+from kubeling.api.meta import controller_of, key_of, labels_of, namespace_of, spec_of, uid_of
 from kubeling.api.resources import (
     NAMESPACES,
     NODES,
@@ -25,6 +25,7 @@ from kubeling.api.resources import (
     POD_DISRUPTION_BUDGETS,
     PODS,
     REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
     SERVICES,
     STATEFUL_SETS,
     STORAGE_CLASSES,
@@ -37,18 +38,19 @@ from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.tasks import Supervisor
 from kubeling.scheduler import metrics
+from kubeling.scheduler.algorithm import decide
 from kubeling.scheduler.cache import Cache
-from kubeling.scheduler.framework import ClusterChange, Cycle, FitError, Framework
-from kubeling.scheduler.nodeinfo import NodeInfo, Obj, PodInfo
+from kubeling.scheduler.framework import Framework
+from kubeling.scheduler.nodeinfo import Obj, PodInfo
 from kubeling.scheduler.plugins import default_plugins
 from kubeling.scheduler.queue import QueuedPod, SchedulingQueue
+from kubeling.scheduler.types import ClusterChange, Cycle
+from kubeling.scheduler.verdicts import FitError
 
 log = get_logger("scheduler")
 
 #: Bindings and reports on their way to the apiserver at once.
 MAX_IN_FLIGHT = 64
-#: Below this many nodes all are looked at; above, the search stops when enough feasible ones are found (upstream's adaptive rule).
-MIN_FEASIBLE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,16 @@ class Scheduler:
         self._client, self._informers, self._recorder = client, informers, recorder
         self._config = config or SchedulerConfig()
         self._clock, self._rand = clock or SystemClock(), rand
-        self.cache = Cache()
+        self.cache = Cache(spaces=self._namespace_labels)
         self._nodes = informers.informer(NODES)
         self._pods = informers.informer(PODS)
         self._namespaces = informers.informer(NAMESPACES)
         self._services = informers.informer(SERVICES)
-        self._selecting = [informers.informer(REPLICA_SETS), informers.informer(STATEFUL_SETS)]
+        self._owners = {
+            "ReplicaSet": informers.informer(REPLICA_SETS),
+            "StatefulSet": informers.informer(STATEFUL_SETS),
+            "ReplicationController": informers.informer(REPLICATION_CONTROLLERS),
+        }
         self._claims = informers.informer(PERSISTENT_VOLUME_CLAIMS)
         self._volumes = informers.informer(PERSISTENT_VOLUMES)
         self._classes = informers.informer(STORAGE_CLASSES)
@@ -96,7 +102,7 @@ class Scheduler:
         self.framework = Framework(
             default_plugins(
                 namespace_labels=self._namespace_labels,
-                selectors_of=self._selectors_of,
+                default_selector=self._default_selector,
                 get_claim=lambda namespace, name: self._claims.store.get(name, namespace),
                 get_volume=self._volumes.store.get,
                 get_class=self._classes.store.get,
@@ -168,37 +174,21 @@ class Scheduler:
 
     def decide(self, pod: PodInfo) -> tuple[Cycle, str]:
         """The best node for `pod` as things stand. Raises FitError where none fits. Changes nothing."""
-        cycle = Cycle(pod, self.cache.nodes)
-        nominated = (pod.pod.get("status") or {}).get("nominatedNodeName")
-        feasible, looked = self.framework.feasible(cycle, enough=self._enough(len(cycle.nodes)), start=self._next_start)
-        self._next_start = (self._next_start + looked) % max(len(cycle.nodes), 1)
-        if nominated and any(node.name == nominated for node in feasible):
-            return cycle, nominated
-        if len(feasible) == 1:
-            return cycle, feasible[0].name
-        return cycle, self._best(cycle, feasible)
-
-    def _best(self, cycle: Cycle, feasible: list[NodeInfo]) -> str:
-        totals = dict.fromkeys((node.name for node in feasible), 0)
-        for scores in self.framework.scores(cycle, feasible).values():
-            for name, score in scores.items():
-                totals[name] += score
-        highest = max(totals.values())
-        best = [name for name, score in totals.items() if score == highest]
-        return best[int(self._rand() * len(best)) % len(best)]
-
-    def _enough(self, nodes: int) -> int:
-        if nodes <= MIN_FEASIBLE:
-            return max(nodes, 1)
-        percentage = self._config.percentage_of_nodes_to_score or max(50 - nodes // 125, 5)
-        return max(nodes * percentage // 100, MIN_FEASIBLE)
+        cycle = self.cache.cycle(pod)
+        try:
+            found = decide(self.framework, cycle, start=self._next_start, rand=self._rand)
+        except FitError as error:
+            raise self.framework.cure(cycle, error) from None
+        self._next_start = found.next_start
+        return cycle, found.node
 
     # -- the binding cycle ---------------------------------------------------------------------------------------------------------
 
     async def _bind(self, binding: _Binding) -> None:
         pod, node = binding.cycle.pod, binding.node
         try:
-            await self.framework.bind(binding.cycle, node)
+            for plugin in self.framework.at("pre_bind"):
+                await plugin.pre_bind(binding.cycle, node)
             await self._post_binding(pod, node)
         except (ApiError, ConnectionFailed) as error:
             await self._binding_failed(binding, error)
@@ -317,7 +307,7 @@ class Scheduler:
 
     def _on_other(self, resource: str) -> Callable[[Change], None]:
         def handler(change: Change) -> None:
-            self._changed(ClusterChange(resource, change.type, change.old, change.new))  # type: ignore[arg-type]
+            self._changed(ClusterChange(resource, change.type, change.old, change.new))
 
         return handler
 
@@ -327,20 +317,23 @@ class Scheduler:
     def _namespace_labels(self) -> Mapping[str, Mapping[str, str]]:
         return {namespace["metadata"]["name"]: labels_of(namespace) for namespace in self._namespaces.store}
 
-    def _selectors_of(self, pod: Obj) -> Iterable[Obj]:
-        """Label selectors of the Services, ReplicaSets and StatefulSets that select `pod`, as upstream's default spreading uses them."""
-        found: list[Obj] = []
-        labels = labels_of(pod)
-        for service in self._services.store.in_namespace(namespace_of(pod)):
+    def _default_selector(self, pod: Obj) -> Selector | None:
+        """What the Services that select `pod` and the controller that owns it select, together; None where that is nothing."""
+        labels, namespace = labels_of(pod), namespace_of(pod)
+        merged: dict[str, str] = {}
+        for service in self._services.store.in_namespace(namespace):
             selector = spec_of(service).get("selector")
             if selector and from_labels(selector).matches(labels):
-                found.append({"matchLabels": selector})
-        for informer in self._selecting:
-            for owner in informer.store.in_namespace(namespace_of(pod)):
-                selector = spec_of(owner).get("selector")
-                if selector and from_selector(selector).matches(labels):
-                    found.append(selector)
-        return found
+                merged.update(selector)
+        requirements = from_labels(merged).requirements
+        owner = controller_of(pod)
+        informer = self._owners.get(owner["kind"]) if owner else None
+        found = informer.store.get(owner["name"], namespace) if informer and owner else None
+        if found is not None:
+            selector = spec_of(found).get("selector") or {}
+            parsed = from_labels(selector) if owner and owner["kind"] == "ReplicationController" else from_selector(selector)
+            requirements = (*requirements, *parsed.requirements)
+        return Selector(requirements) if requirements else None
 
 
 def _scheduling_view(node: Obj) -> tuple[object, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 
-from kubeling.scheduler.framework import Plugin
+from kubeling.api.labels import Selector
 from kubeling.scheduler.nodeinfo import Obj
+from kubeling.scheduler.plugin import Plugin
+from kubeling.scheduler.plugins.images import ImageLocality
 from kubeling.scheduler.plugins.interpod import InterPodAffinity
-from kubeling.scheduler.plugins.node import ImageLocality, NodeAffinity, NodeName, NodePorts, NodeUnschedulable, TaintToleration
+from kubeling.scheduler.plugins.node import NodeAffinity, NodeName, NodePorts, NodeUnschedulable, TaintToleration
 from kubeling.scheduler.plugins.preemption import DefaultPreemption
 from kubeling.scheduler.plugins.resources import NodeResourcesBalancedAllocation, NodeResourcesFit
 from kubeling.scheduler.plugins.spread import PodTopologySpread
@@ -20,7 +22,7 @@ NamespaceLabels = Callable[[], Mapping[str, Mapping[str, str]]]
 def default_plugins(
     *,
     namespace_labels: NamespaceLabels,
-    selectors_of: Callable[[Obj], Iterable[Obj]],
+    default_selector: Callable[[Obj], Selector | None],
     get_claim: Callable[[str, str], Obj | None],
     get_volume: Callable[[str], Obj | None],
     get_class: Callable[[str], Obj | None],
@@ -29,7 +31,7 @@ def default_plugins(
 ) -> list[tuple[Plugin, int]]:
     """(plugin, weight in scoring) of the default profile, cheapest filters first.
 
-    The functions read informers: labels of all namespaces, label selectors of the Services and controllers that select a pod, claims by namespace and
+    The functions read informers: labels of all namespaces, the selector of the Services and the controller that select a pod, claims by namespace and
     name, volumes and storage classes by name, disruption budgets of a namespace.
     """
     return [
@@ -41,7 +43,7 @@ def default_plugins(
         (NodePorts(), 0),
         (NodeResourcesFit(), 1),
         (VolumeBinding(get_claim, get_volume, get_class), 0),
-        (PodTopologySpread(selectors_of), 2),
+        (PodTopologySpread(default_selector), 2),
         (InterPodAffinity(namespace_labels), 2),
         (DefaultPreemption(budgets, rand), 0),
         (NodeResourcesBalancedAllocation(), 1),

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from kubeling.api.affinity import matches_node_selector
-from kubeling.scheduler.framework import Cycle, Plugin, Rejection
 from kubeling.scheduler.nodeinfo import NodeInfo, Obj
+from kubeling.scheduler.plugin import Plugin, Rows
+from kubeling.scheduler.types import SKIP, Cycle, Depends, Rejection, Skip
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from kubeling.scheduler.table import Table
 
 
 class SchedulingGates(Plugin):
@@ -25,6 +33,7 @@ class VolumeBinding(Plugin):
 
     name = "VolumeBinding"
     cured_by = frozenset({"nodes", "persistentvolumeclaims", "persistentvolumes", "storageclasses"})
+    filter_depends = Depends.NODE
 
     def __init__(
         self,
@@ -34,7 +43,7 @@ class VolumeBinding(Plugin):
     ) -> None:
         self._get_claim, self._get_volume, self._get_class = get_claim, get_volume, get_class
 
-    def pre_filter(self, cycle: Cycle) -> Rejection | None:
+    def pre_filter(self, cycle: Cycle) -> Rejection | Skip | None:
         selectors: list[Obj] = []
         for volume in cycle.pod.spec.get("volumes") or []:
             name = self._claim_name(cycle, volume)
@@ -57,12 +66,23 @@ class VolumeBinding(Plugin):
             if required:
                 selectors.append(required)
         cycle.state[self.name] = selectors
-        return None
+        return None if selectors else SKIP
 
     def filter(self, cycle: Cycle, node: NodeInfo) -> Rejection | None:
         if all(matches_node_selector(selector, node.node) for selector in cycle.state[self.name]):
             return None
         return Rejection.of("node(s) had volume node affinity conflict", unresolvable=True)
+
+    def filter_rows(self, cycle: Cycle, table: Table, rows: Rows) -> NDArray[np.int32] | None:
+        import numpy as np
+
+        from kubeling.scheduler.plugins import selection
+
+        fits = np.ones(table.size, dtype=bool)
+        for selector in cycle.state[self.name]:
+            fits &= selection.matches_selector(table, selector)
+        code = table.codes.of(Rejection(("node(s) had volume node affinity conflict",), True, self.name))
+        return np.where(fits, np.int32(0), np.int32(code))[rows]
 
     @staticmethod
     def _claim_name(cycle: Cycle, volume: Obj) -> str | None:

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from kubeling.api.labels import Selector, from_labels
 from kubeling.scheduler.cache import Cache
-from kubeling.scheduler.framework import ClusterChange, Cycle, FitError, Framework
+from kubeling.scheduler.framework import Framework
 from kubeling.scheduler.nodeinfo import PodInfo
 from kubeling.scheduler.plugins import default_plugins
+from kubeling.scheduler.types import ClusterChange
+from kubeling.scheduler.verdicts import FitError
 
 Obj = dict[str, Any]
 
@@ -48,7 +51,7 @@ def pod(
 class World:
     """A cluster to decide in."""
 
-    def __init__(self, *objects: Obj, budgets: list[Obj] | None = None, selectors: list[Obj] | None = None) -> None:
+    def __init__(self, *objects: Obj, budgets: list[Obj] | None = None, selector: Selector | None = None) -> None:
         self.cache = Cache()
         for obj in objects:
             if "allocatable" in obj["status"]:
@@ -58,7 +61,7 @@ class World:
         self.framework = Framework(
             default_plugins(
                 namespace_labels=lambda: {"default": {"team": "a"}},
-                selectors_of=lambda _pod: selectors or [],
+                default_selector=lambda _pod: selector,
                 get_claim=lambda _namespace, _name: None,
                 get_volume=lambda _name: None,
                 get_class=lambda _name: None,
@@ -68,9 +71,11 @@ class World:
         )
 
     def feasible(self, obj: Obj) -> set[str]:
-        cycle = Cycle(PodInfo(obj), self.cache.nodes)
-        found, _ = self.framework.feasible(cycle, enough=1000)
-        return {each.name for each in found}
+        cycle = self.cache.cycle(PodInfo(obj))
+        try:
+            return {each.name for each in self.framework.feasible(cycle, enough=1000).nodes}
+        except FitError as error:
+            raise self.framework.cure(cycle, error) from None
 
     def refusal(self, obj: Obj) -> FitError:
         with pytest.raises(FitError) as caught:
@@ -78,13 +83,9 @@ class World:
         return caught.value
 
     def best(self, obj: Obj) -> str:
-        cycle = Cycle(PodInfo(obj), self.cache.nodes)
-        found, _ = self.framework.feasible(cycle, enough=1000)
-        totals: dict[str, int] = {}
-        for scores in self.framework.scores(cycle, found).values():
-            for name, score in scores.items():
-                totals[name] = totals.get(name, 0) + score
-        return max(totals, key=lambda name: totals[name])
+        cycle = self.cache.cycle(PodInfo(obj))
+        found = self.framework.feasible(cycle, enough=1000)
+        return found.node(self.framework.scores(cycle, found).best(lambda: 0.0)).name
 
 
 def test_each_reason_is_named_with_its_count() -> None:
@@ -177,12 +178,11 @@ def test_hard_spreading_keeps_the_skew() -> None:
 
 
 def test_pods_of_one_service_spread_by_default() -> None:
-    selectors = [{"matchLabels": {"app": "web"}}]
     world = World(
         node("a"),
         node("b"),
         *(pod(f"q{n}", on="a", labels={"app": "web"}, cpu="0", memory="0") for n in range(3)),
-        selectors=selectors,
+        selector=from_labels({"app": "web"}),
     )
     assert world.best(pod("p", labels={"app": "web"})) == "b"
 
