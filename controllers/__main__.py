@@ -32,6 +32,7 @@ def flags() -> argparse.ArgumentParser:
     add("--node-cidr-mask-size", type=int, default=default.node_cidr_mask_size, metavar="BITS")
     add("--service-cluster-ip-range", default=default.service_cluster_ip_range, metavar="CIDR")
     add("--root-ca-file", metavar="FILE", help="the CA bundle that is published to all namespaces")
+    add("--service-account-private-key-file", metavar="FILE", help="the key that signs tokens in Secrets")
     add("--apiserver-endpoints", default="", metavar="IP:PORT,…", help="the apiservers, where they keep no Leases that say so")
     add("--node-monitor-grace-period", type=seconds, default=default.node_monitor_grace_period, metavar="DURATION")
     add("--node-startup-grace-period", type=seconds, default=default.node_startup_grace_period, metavar="DURATION")
@@ -53,6 +54,13 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{error}: write it like 40s or 1m30s") from None
 
 
+def _read(flag: str, path: str | None) -> str:
+    try:
+        return Path(path).read_text() if path else ""
+    except OSError as error:
+        raise daemon.UsageError(f"cannot read {flag} {path}: {error.strerror}") from error
+
+
 def configure(args: argparse.Namespace) -> manager.Config:
     """From flags to a configuration. UsageError with a remedy where they make no sense."""
     try:
@@ -61,15 +69,18 @@ def configure(args: argparse.Namespace) -> manager.Config:
             parse_endpoint(each)
         controllers = tuple(args.controllers.split(","))
         names = registry.chosen(controllers)
-        root_ca = Path(args.root_ca_file).read_text() if args.root_ca_file else ""
+        root_ca = _read("--root-ca-file", args.root_ca_file)
+        key = _read("--service-account-private-key-file", args.service_account_private_key_file)
         client = load(args.kubeconfig)
     except (ValueError, KubeconfigError) as error:
         raise daemon.UsageError(str(error)) from error
-    except OSError as error:
-        raise daemon.UsageError(f"cannot read --root-ca-file {args.root_ca_file}: {error.strerror}") from error
     without = {
         name
-        for name, needed in (("root-ca-certificate-publisher", root_ca), ("nodeipam", args.allocate_node_cidrs))
+        for name, needed in (
+            ("root-ca-certificate-publisher", root_ca),
+            ("serviceaccount-token", key),
+            ("nodeipam", args.allocate_node_cidrs),
+        )
         if not needed
     }
     return manager.Config(
@@ -80,6 +91,7 @@ def configure(args: argparse.Namespace) -> manager.Config:
             node_cidr_mask_size=args.node_cidr_mask_size,
             service_cluster_ip_range=args.service_cluster_ip_range,
             root_ca=root_ca,
+            service_account_private_key=key,
             apiserver_endpoints=endpoints,
             node_monitor_grace_period=args.node_monitor_grace_period,
             node_startup_grace_period=args.node_startup_grace_period,

@@ -26,6 +26,7 @@ class Options:
     node_cidr_mask_size: int = 24
     service_cluster_ip_range: str = "10.96.0.0/16"
     root_ca: str = ""
+    service_account_private_key: str = ""
     apiserver_endpoints: tuple[str, ...] = ()
     node_monitor_grace_period: float = 40.0
     node_startup_grace_period: float = 60.0

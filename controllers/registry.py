@@ -29,6 +29,7 @@ CONTROLLERS: dict[str, str] = {
     "nodeipam": "node_ipam:nodeipam",
     "podgc": "podgc:podgc",
     "serviceaccount": "serviceaccount:serviceaccount",
+    "serviceaccount-token": "serviceaccount_token:serviceaccounttoken",
     "root-ca-certificate-publisher": "root_ca:rootca",
     "clusterrole-aggregation": "clusterrole_aggregation:clusterroleaggregation",
     "namespace": "namespace:namespace",

@@ -106,6 +106,7 @@ async def _decide(context: Context, request: Request, served: Served, review: Ob
             asked.get("namespace") or "",
             asked.get("name") or "",
             version=asked.get("version") or "",
+            selector=_selector(asked.get("fieldSelector") or {}),
         )
     else:
         other = spec.get("nonResourceAttributes") or {}
@@ -120,6 +121,18 @@ async def _decide(context: Context, request: Request, served: Served, review: Ob
         status["evaluationError"] = decision.error
     review["status"] = status
     await respond_object(request, served, review, 201)
+
+
+def _selector(found: Object) -> str:
+    """A field selector as a request would have it; what cannot be said so is left out, as it only restricts."""
+    if found.get("rawSelector"):
+        return str(found["rawSelector"])
+    parts = []
+    for each in found.get("requirements") or ():
+        values = each.get("values") or []
+        if each.get("operator") in ("In", "NotIn") and len(values) == 1:
+            parts.append(f"{each.get('key')}{'=' if each['operator'] == 'In' else '!='}{values[0]}")
+    return ",".join(parts)
 
 
 def _subject(spec: Object) -> User:

@@ -90,6 +90,20 @@ def test_a_node_reads_what_its_pods_use_and_nothing_else(pods: Namespace, one: h
     )
 
 
+def test_a_review_sees_the_selector(http: httpx.Client) -> None:
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+    def allowed(selector: Obj) -> bool:
+        attributes = {"verb": "list", "version": "v1", "resource": "pods", "fieldSelector": selector}
+        spec = {"user": "system:node:n1", "groups": ["system:nodes"], "resourceAttributes": attributes}
+        return bool(http.post(path, json={"spec": spec}).json()["status"]["allowed"])
+
+    assert allowed({"rawSelector": "spec.nodeName=n1"})
+    assert allowed({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n1"]}]})
+    assert not allowed({"requirements": [{"key": "spec.nodeName", "operator": "NotIn", "values": ["n1"]}]})
+    assert not allowed({"rawSelector": "spec.nodeName=n2"})
+
+
 def test_a_right_ends_with_the_pod(pods: Namespace, one: httpx.Client) -> None:
     assert one.get(pods.path("secrets", "s1")).status_code == 200
     assert one.delete(pods.path("pods", "p1"), params={"gracePeriodSeconds": "0"}).status_code == 200
