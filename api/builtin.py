@@ -25,6 +25,8 @@ _PLAIN: dict[Any, Scalar] = {
     float: Scalar("number", "double"),
     Any: Scalar("any", "raw"),
 }
+#: The message of schemas in CustomResourceDefinitions, which stands within itself in places that are no messages.
+SCHEMA_MESSAGE = "apiextensions.v1.JSONSchemaProps"
 #: Names come from clients, too: what is remembered of them is bounded.
 _NAMES = 4096
 _MODULE_PACKAGES = {f"kubeling.api.types.{module}": package for package, modules in PACKAGES.items() for module in modules}

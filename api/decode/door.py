@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError, PydanticOmit, SchemaValidator, Va
 from pydantic_core import core_schema as core
 
 from kubeling.api import quantity, times
+from kubeling.api.builtin import SCHEMA_MESSAGE, message
 from kubeling.api.decode.body import literal
 from kubeling.api.schema import Field, Schema
 
@@ -185,6 +186,11 @@ def _int_or_string(value: Any) -> int | str:
     raise _says(f"json: cannot unmarshal {what} into Go value of type int32")
 
 
+def _schema_in(value: Any) -> Any:
+    """A schema inside of a CustomResourceDefinition's schema, where something else may stand instead (a list, a boolean), which is not looked at here."""
+    return check(message(SCHEMA_MESSAGE), value) if type(value) is dict else value
+
+
 _SCALARS: dict[tuple[str, str], core.CoreSchema] = {
     ("string", ""): core.str_schema(strict=True),
     ("string", "byte"): _plain(_bytes),
@@ -199,8 +205,8 @@ _SCALARS: dict[tuple[str, str], core.CoreSchema] = {
     ("any", "int-or-string"): _plain(_int_or_string),
     ("any", "raw"): core.any_schema(),
     ("any", "fields-v1"): core.dict_schema(strict=True),
-    ("any", "schema-or-list"): core.any_schema(),
-    ("any", "schema-or-bool"): core.any_schema(),
+    ("any", "schema-or-list"): _plain(_schema_in),
+    ("any", "schema-or-bool"): _plain(_schema_in),
     ("any", "schema-or-strings"): core.any_schema(),
 }
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubeling.api.builtin import SCHEMA_MESSAGE, message
 from kubeling.api.decode.body import MAX_PROBLEMS
 from kubeling.api.schema import Schema
 
+#: Where a schema may stand, or something else.
+_SCHEMAS = frozenset({"schema-or-list", "schema-or-bool"})
 _ZERO: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 
 
@@ -27,6 +30,8 @@ def tidy(schema: Schema, value: Any, problems: list[str], path: str = "") -> Any
         case "list" if type(value) is list and schema.element is not None:
             element = schema.element
             return [tidy(element, item, problems, f"{path}[{index}]") for index, item in enumerate(value)]
+        case "any" if type(value) is dict and schema.format in _SCHEMAS:
+            return tidy(message(SCHEMA_MESSAGE), value, problems, path)
     return value
 
 
@@ -43,7 +48,8 @@ def _object(schema: Schema, value: dict[str, Any], problems: list[str], path: st
                 problems.append(f'unknown field "{at}"')
         elif item is not None:
             target = field.schema
-            kept[key] = tidy(target, item, problems, at) if target.type in ("object", "map", "list") else item
+            inner = target.type in ("object", "map", "list") or target.format in _SCHEMAS
+            kept[key] = tidy(target, item, problems, at) if inner else item
     return kept
 
 

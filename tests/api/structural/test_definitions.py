@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kubeling.api import resources
+from kubeling.api.decode import decode
 from kubeling.api.defaults import apply_defaults
 from kubeling.api.validation import validate_create, validate_update
 
@@ -193,3 +194,12 @@ def test_a_schema_that_nests_too_deep_is_refused() -> None:
     for _ in range(80):
         schema = {"type": "object", "properties": {"x": schema}}
     assert any("nested deeper" in each for each in faults(crd({"type": "object", "properties": {"x": schema}})))
+
+
+def test_unknown_fields_are_found_in_schemas_within_schemas() -> None:
+    obj = spec_with({"x": {"type": "array", "items": {"type": "object", "bogus": 1, "additionalProperties": {"maxLenght": 3}}}})
+    found, problems = decode(obj, "apiextensions.k8s.io/v1", "CustomResourceDefinition")
+    where = "spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.x.items"
+    assert problems == [f'unknown field "{where}.bogus"', f'unknown field "{where}.additionalProperties.maxLenght"']
+    schema = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert schema["properties"]["spec"]["properties"]["x"]["items"] == {"type": "object", "additionalProperties": {}}
