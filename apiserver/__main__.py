@@ -51,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--request-timeout", default=60.0, type=duration, metavar="DURATION", help="for requests that are no streams")
     add("--proxy-client-cert-file", default="", metavar="PEM", help="shown to aggregated API servers, as their front proxy")
     add("--proxy-client-key-file", default="", metavar="PEM")
+    add("--audit-policy-file", default="", metavar="YAML", help="what is logged of which request")
+    add("--audit-log-path", default="", metavar="FILE", help="where audit events go; - is the standard output")
+    add("--audit-log-maxsize", default=100, type=int, metavar="MB", help="at which size the file is put away")
+    add("--audit-log-maxage", default=0, type=int, metavar="DAYS", help="how long old files are kept; 0 for ever")
+    add("--audit-log-maxbackup", default=0, type=int, metavar="N", help="how many old files are kept; 0 all")
     add("--enable-admission-plugins", default=(), type=_strings, metavar="NAME[,NAME]", help="besides those that are on")
     add("--disable-admission-plugins", default=(), type=_strings, metavar="NAME[,NAME]", help="of those that are on")
     add("--etcd-compaction-interval", default=300.0, type=float, metavar="SECONDS", help="0 never compacts")
@@ -105,6 +110,11 @@ def config_of(args: argparse.Namespace) -> Config:
         request_timeout=args.request_timeout,
         proxy_client_cert_file=args.proxy_client_cert_file,
         proxy_client_key_file=args.proxy_client_key_file,
+        audit_policy_file=args.audit_policy_file,
+        audit_log_path=args.audit_log_path,
+        audit_log_maxsize=args.audit_log_maxsize,
+        audit_log_maxage=args.audit_log_maxage,
+        audit_log_maxbackup=args.audit_log_maxbackup,
         enable_admission_plugins=args.enable_admission_plugins,
         disable_admission_plugins=args.disable_admission_plugins,
         compaction_seconds=args.etcd_compaction_interval,

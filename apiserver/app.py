@@ -18,7 +18,7 @@ from kubeling.apiserver import metrics
 from kubeling.apiserver.aggregation.passing import pass_on
 from kubeling.apiserver.aggregation.registry import Remote
 from kubeling.apiserver.authn.user import ANONYMOUS
-from kubeling.apiserver.authz.authorizer import Attributes, refusal
+from kubeling.apiserver.authz.authorizer import Attributes, Decision, refusal
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.discovery import Discovery
 from kubeling.apiserver.flowcontrol.seats import Seats, deadline
@@ -117,6 +117,8 @@ class Front:
             seats.give_back()
             if gauge is not None:
                 gauge.dec()
+            if self._context.auditor is not None:
+                self._context.auditor.end(request)
             metrics.observe_request(_labels(request, served), request.status, clock.monotonic() - began, long)
 
     async def _identify(self, request: Request) -> None:
@@ -124,6 +126,8 @@ class Front:
         scope = request.scope
         connection = scope["state"]["connection"]
         request.user = await self._context.authenticator.authenticate(scope["headers"], connection.user)
+        if self._context.auditor is not None:
+            self._context.auditor.begin(request)
 
     async def _authorize(self, request: Request) -> None:
         info = request.info
@@ -136,6 +140,7 @@ class Front:
             request.user, request.verb, info.group, info.resource, info.subresource, namespace, name, "", info.version, selector
         )
         decision = await self._context.authorizer.authorize(attributes)
+        _note(request, decision)
         if not decision.allowed:
             raise refusal(attributes, decision)
 
@@ -168,6 +173,7 @@ class Front:
         path, method = request.info.path, request.scope["method"]
         attributes = Attributes(request.user, method.lower(), path=path)
         decision = await self._context.authorizer.authorize(attributes)
+        _note(request, decision)
         if not decision.allowed:
             raise refusal(attributes, decision)
         remote = self._remote(path)
@@ -204,6 +210,13 @@ class Front:
             await request.respond(orjson.dumps(error.status), error.code, headers=headers)
         except (OSError, RuntimeError):
             log.debug("the client did not wait for its error", path=request.info.path)
+
+
+def _note(request: Request, decision: Decision) -> None:
+    """What the audit log says of a decision."""
+    if request.audit is not None:
+        request.annotate("authorization.k8s.io/decision", "allow" if decision.allowed else "forbid")
+        request.annotate("authorization.k8s.io/reason", decision.reason)
 
 
 def _single_name(selector: str) -> str:

@@ -46,6 +46,13 @@ class Config:
     #: What this server shows to those behind it as their front proxy.
     proxy_client_cert_file: str = ""
     proxy_client_key_file: str = ""
+    audit_policy_file: str = ""
+    #: `-` is the standard output.
+    audit_log_path: str = ""
+    #: In MB, days, and files; 0 is without bound.
+    audit_log_maxsize: int = 100
+    audit_log_maxage: int = 0
+    audit_log_maxbackup: int = 0
     enable_admission_plugins: tuple[str, ...] = ()
     disable_admission_plugins: tuple[str, ...] = ()
     #: How long requests under way may take to finish once the server is told to stop.

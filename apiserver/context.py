@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kubeling.apiserver.admission.chain import Chain
     from kubeling.apiserver.aggregation.availability import Availability
     from kubeling.apiserver.aggregation.registry import Aggregated
+    from kubeling.apiserver.audit.auditor import Auditor
     from kubeling.apiserver.authn.authenticator import Authenticator
     from kubeling.apiserver.authn.serviceaccount import TokenIssuer
     from kubeling.apiserver.authz.authorizer import Authorizer
@@ -62,6 +63,7 @@ class Context:
     availability: Availability = field(init=False)
     #: Who may do something now, and who waits.
     gate: Gate = field(init=False)
+    auditor: Auditor | None = None
     draining: bool = False
     #: Set when what every cluster has is there.
     bootstrapped: bool = False

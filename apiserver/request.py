@@ -13,6 +13,7 @@ from kubeling.apiserver import negotiate
 from kubeling.apiserver.info import PathInfo, parse_query
 
 if TYPE_CHECKING:
+    from kubeling.apiserver.audit.record import Record
     from kubeling.apiserver.authn.user import User
     from kubeling.daemon.clock import Clock
 
@@ -38,6 +39,7 @@ class Request:
 
     __slots__ = (
         "annotations",
+        "audit",
         "clock",
         "headers",
         "info",
@@ -72,6 +74,7 @@ class Request:
         self.on_stream: Callable[[], None] | None = None
         #: For the audit log.
         self.annotations: dict[str, str] = {}
+        self.audit: Record | None = None
         self.output_: negotiate.Output | None = None
 
     def header(self, name: bytes) -> str:
@@ -110,9 +113,12 @@ class Request:
                 await self._refuse_body(0)
         try:
             async with asyncio.timeout(_BODY_SECONDS):
-                return await self._read()
+                found = await self._read()
         except TimeoutError:
             raise errors.timeout("the body of the request did not arrive in time") from None
+        if self.audit is not None:
+            self.audit.sent(found)
+        return found
 
     async def _read(self) -> bytes:
         chunks: list[bytes] = []
@@ -154,6 +160,9 @@ class Request:
         for text in self.warnings:
             all_headers.append((b"warning", warning_header(text)))
         connection = self.scope["state"]["connection"]
+        if self.audit is not None:
+            all_headers += self.audit.headers
+            self.audit.answered(body)
         if len(body) < _SMALL:
             connection.cork()
         try:
@@ -174,6 +183,9 @@ class Request:
         headers = [(b"content-type", content_type), (b"cache-control", b"no-cache, private"), *self.headers]
         for text in self.warnings:
             headers.append((b"warning", warning_header(text)))
+        if self.audit is not None:
+            headers += self.audit.headers
+            self.audit.started()
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def chunk(self, data: bytes) -> None:

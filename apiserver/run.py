@@ -11,6 +11,7 @@ from kubeling.api import resources
 from kubeling.api.errors import ApiError
 from kubeling.apiserver import bootstrap, identity
 from kubeling.apiserver.admission import plugins
+from kubeling.apiserver.audit.auditor import auditor
 from kubeling.apiserver.aggregation.availability import Availability
 from kubeling.apiserver.aggregation.local import Local
 from kubeling.apiserver.aggregation.registry import Aggregated
@@ -107,6 +108,8 @@ async def run(
             finally:
                 await _shut_down(context, server)
                 await context.caller.close()
+                if context.auditor is not None:
+                    context.auditor.close()
     finally:
         await client.close()
 
@@ -145,6 +148,7 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
         kubelets=KubeletDialer(config),
         caller=caller,
         targets=targets,
+        auditor=auditor(config, clock),
     )
 
 

@@ -29,11 +29,6 @@ def packed(serialized: bytes) -> bytes:
     return _member(serialized, 2)
 
 
-def packed(serialized: bytes) -> bytes:
-    """What an Any holds."""
-    return _member(serialized, 2)
-
-
 def _expr(data: bytes, depth: int) -> int:
     """The members of all nodes that hold expressions are looked at, whatever they mean: a comprehension is known by its place."""
     if depth > _MAX_DEPTH:

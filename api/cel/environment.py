@@ -47,11 +47,6 @@ class Program:
         """The expression after the type check: a serialized cel.expr.CheckedExpr."""
         return cost.packed(self._compiled.serialize())
 
-    @property
-    def checked(self) -> bytes:
-        """The expression after the type check: a serialized cel.expr.CheckedExpr."""
-        return cost.packed(self._compiled.serialize())
-
     def run(self, values: Mapping[str, Any]) -> Any:
         """The value, in Python. Raises EvaluationError."""
         cost.check(self._nesting, values)

@@ -40,7 +40,7 @@ async def impersonate(headers: Sequence[tuple[bytes, bytes]], user: User, author
             groups = (*groups, UNAUTHENTICATED)
     elif AUTHENTICATED not in groups and UNAUTHENTICATED not in groups:
         groups = (*groups, AUTHENTICATED)
-    return User(wanted.name, groups, wanted.uid, wanted.extra)
+    return User(wanted.name, groups, wanted.uid, wanted.extra, user)
 
 
 def _parse(headers: Sequence[tuple[bytes, bytes]]) -> User:

@@ -19,6 +19,8 @@ class User:
     groups: tuple[str, ...] = ()
     uid: str = ""
     extra: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    #: Who really asks, where this is somebody that they impersonate.
+    impersonator: User | None = field(default=None, compare=False)
 
     def is_in(self, group: str) -> bool:
         return group in self.groups
