@@ -156,13 +156,14 @@ def test_what_every_cluster_has_comes_back(small: Server) -> None:
 
 
 def test_plain_limits_and_the_time_of_a_request(world: World) -> None:
-    flags = ("--enable-priority-and-fairness=false", "--max-mutating-requests-inflight", "1", "--request-timeout", "2s")
+    flags = ("--enable-priority-and-fairness=false", "--max-mutating-requests-inflight", "1", "--request-timeout", "6s")
     server = world.start_server(*flags)
     with server.client() as admin, server.client("bob") as bob:
         ns = allow(admin, "bob")
         with held(server, ns, 1) as sockets:
             made = {"metadata": {"generateName": "z-"}}
-            wait_until("the seat is taken", lambda: bob.post(ns.path("configmaps"), json=made).status_code == 429)
+            taken = 'apiserver_current_inflight_requests{request_kind="mutating"} 1.0'
+            wait_until("the seat is taken", lambda: taken in admin.get("/metrics").text)
             answer = bob.post(ns.path("configmaps"), json=made)
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
             assert bob.get(ns.path("configmaps")).status_code == 200
