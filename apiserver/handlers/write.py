@@ -8,6 +8,7 @@ from typing import Any
 from kubeling.api import errors
 from kubeling.api.meta import Object, copy_json
 from kubeling.apiserver import convert
+from kubeling.apiserver.authz.authorizer import Attributes, refusal
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import body
 from kubeling.apiserver.handlers.common import is_dry_run, manager_of, respond_object, respond_stored, store_of
@@ -68,6 +69,16 @@ async def update(context: Context, request: Request, served: Served) -> None:
     await replace(context, request, served, options, lambda current: copy_json(sent), upsert)
 
 
+async def _demand_creation(context: Context, request: Request) -> None:
+    """Who changes what is not there creates it, and has to be allowed that as well. Raises 403."""
+    info = request.info
+    place = (info.group, info.resource, info.subresource, info.namespace, info.name)
+    attributes = Attributes(request.user, "create", *place, version=info.version)
+    decision = await context.authorizer.authorize(attributes)
+    if not decision.allowed:
+        raise refusal(attributes, decision)
+
+
 async def replace(
     context: Context,
     request: Request,
@@ -96,6 +107,7 @@ async def replace(
         if metadata.get("resourceVersion") or metadata.get("uid"):
             raise
         metadata["name"] = info.name
+        await _demand_creation(context, request)
         stored = await pipeline.create(context, served, store, info.namespace, new, options)
         await respond_stored(request, served, stored, 201)
         return
