@@ -254,14 +254,19 @@ def test_one_right_does_not_open_its_neighbours(ns: Namespace, bob: httpx.Client
 
 
 def test_the_right_to_change_is_not_that_to_create(ns: Namespace, bob: httpx.Client) -> None:
-    grant(ns, "own", rule("get patch update", "", "configmaps endpoints"), rule("get update patch", "coordination.k8s.io", "leases"))
+    grant(
+        ns, "own", rule("get patch update", "", "configmaps endpoints"), rule("get update patch", "coordination.k8s.io", "leases")
+    )
     until_allowed(bob, ns, "patch", "", "configmaps")
     apply = {"content-type": "application/apply-patch+yaml"}
     body = {"apiVersion": "v1", **config_map("new", k="v")}
     refused = bob.patch(ns.path("configmaps", "new"), json=body, headers=apply, params={"fieldManager": "x"})
     assert (refused.status_code, 'cannot create resource "configmaps"' in refused.json()["message"]) == (403, True)
     assert bob.put(ns.path("endpoints", "new"), json={"metadata": {"name": "new"}}).status_code == 403
-    assert bob.put(ns.path("leases", "new", "coordination.k8s.io/v1"), json={"metadata": {"name": "new"}, "spec": {}}).status_code == 403
+    assert (
+        bob.put(ns.path("leases", "new", "coordination.k8s.io/v1"), json={"metadata": {"name": "new"}, "spec": {}}).status_code
+        == 403
+    )
     ns.create("configmaps", config_map("new", k="v"))
     changed = bob.patch(ns.path("configmaps", "new"), json=body, headers=apply, params={"fieldManager": "x", "force": "true"})
     assert changed.status_code == 200
