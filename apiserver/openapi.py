@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, NamedTuple
 
 import orjson
@@ -27,7 +26,7 @@ class Page(NamedTuple):
 
 def page(body: bytes) -> Page:
     """A document with its ETag."""
-    return Page(body, f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"')
+    return Page(body, f'"{openapi.fingerprint(body)}"')
 
 
 class Documents:
@@ -77,7 +76,9 @@ class Documents:
     def index(self) -> Page:
         """GET /openapi/v3."""
         if self._index is None:
-            self._index = page(self._with_remotes(openapi.index({name: each.body for name, each in self.pages().items()})))
+            self._index = page(
+                self._with_remotes(openapi.index({name: each.etag.strip('"') for name, each in self.pages().items()}))
+            )
         return self._index
 
     def _with_remotes(self, index: bytes) -> bytes:

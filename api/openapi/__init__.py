@@ -21,7 +21,7 @@ from kubeling.api.openapi.paths import paths_of
 from kubeling.api.resources import Resource
 from kubeling.api.schema import Schema
 
-__all__ = ["V2", "V2_CONTENT_TYPE", "custom_document", "document", "index", "kind_name", "path_of"]
+__all__ = ["V2", "V2_CONTENT_TYPE", "custom_document", "document", "fingerprint", "index", "kind_name", "path_of"]
 
 #: An empty document, and the type under which it is sent.
 V2 = b""
@@ -63,15 +63,18 @@ def path_of(group_version: str) -> str:
     return f"apis/{group_version}" if "/" in group_version else f"api/{group_version}"
 
 
-def index(documents: Mapping[str, bytes]) -> bytes:
+def fingerprint(document: bytes) -> str:
+    """What changes with a document."""
+    return hashlib.sha256(document).hexdigest()[:32].upper()
+
+
+def index(fingerprints: Mapping[str, str]) -> bytes:
     """The answer to GET /openapi/v3: where the document of each group version is. The URL changes with the content."""
     return orjson.dumps(
         {
             "paths": {
-                path_of(group_version): {
-                    "serverRelativeURL": f"/openapi/v3/{path_of(group_version)}?hash={hashlib.sha256(body).hexdigest()[:32].upper()}"
-                }
-                for group_version, body in documents.items()
+                path_of(group_version): {"serverRelativeURL": f"/openapi/v3/{path_of(group_version)}?hash={mark}"}
+                for group_version, mark in fingerprints.items()
             }
         }
     )

@@ -74,7 +74,8 @@ def _approval(definition: Object) -> Condition | None:
     return _condition(APPROVED, True, "ApprovedAnnotation", f"approved in {value}")
 
 
-def _seniority(definition: Object) -> tuple[str, str]:
+def seniority(definition: Object) -> tuple[str, str]:
+    """A sort key: the older one first."""
     return metadata_of(definition).get("creationTimestamp") or "", metadata_of(definition)["name"]
 
 
@@ -84,12 +85,12 @@ class _Taken:
     def __init__(self, definition: Object, others: Iterable[Object]) -> None:
         self.resources: set[str] = set()
         self.kinds: set[str] = set()
-        own = _seniority(definition)
+        own = seniority(definition)
         for each in others:
             if spec_of(each)["group"] != spec_of(definition)["group"] or metadata_of(each)["name"] == own[-1]:
                 continue
             names = status_of(each).get("acceptedNames") or {}
-            if not is_settled(each) and _seniority(each) < own:
+            if not is_settled(each) and seniority(each) < own:
                 # Nobody has looked at it yet, but it came first.
                 names = spec_of(each)["names"]
             self.resources.update(filter(None, [names.get("plural"), names.get("singular"), *(names.get("shortNames") or ())]))

@@ -14,7 +14,7 @@ from kubeling.api import errors, resources
 from kubeling.api.errors import ApiError
 from kubeling.api.meta import Object, finalizers_of, is_deleting, remove_finalizer, status_of
 from kubeling.api.structural import conditions
-from kubeling.api.structural.definition import CLEANUP_FINALIZER, Definition
+from kubeling.api.structural.definition import CLEANUP_FINALIZER, Definition, holds
 from kubeling.apiserver.cache.follower import Follower
 from kubeling.apiserver.custom.definitions import Definitions
 from kubeling.apiserver.registry.kinds import Kinds
@@ -40,7 +40,13 @@ class Controller:
         self._awake = asyncio.Event()
         self._kinds = kinds
         self._cleanups: dict[str, Cleanup] = {}
-        definitions.listeners.append(self._awake.set)
+        #: Definitions that have changed or gone, by group and name.
+        self._todo: set[tuple[str, str]] = set()
+        definitions.listeners.append(self._heard)
+
+    def _heard(self, definition: Definition) -> None:
+        self._todo.add((definition.group, definition.name))
+        self._awake.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -49,17 +55,32 @@ class Controller:
             while True:
                 await self._awake.wait()
                 self._awake.clear()
+                todo, self._todo = self._todo, set()
                 try:
-                    for definition in self._definitions.all():
-                        await self._reconcile(definition, parts)
+                    await self._reconcile_all(todo, parts)
                     backoff.reset()
                 except (ApiError, StoreError) as error:
                     log.warning("the status of a definition could not be written, trying again", error=str(error))
                     await self.clock.sleep(backoff.next())
+                    self._todo |= todo
                     self._awake.set()
 
-    async def _reconcile(self, definition: Definition, parts: Supervisor) -> None:
-        others = [each.obj for each in self._definitions.all()]
+    async def _reconcile_all(self, todo: set[tuple[str, str]], parts: Supervisor) -> None:
+        """Those that changed, and of their groups those that wait for a name, which may be free now."""
+        changed = {group for group, _ in todo}
+        groups: dict[str, list[Definition]] = {}
+        for each in self._definitions.all():
+            if each.group in changed:
+                groups.setdefault(each.group, []).append(each)
+        for group, definitions in groups.items():
+            # Who came first is asked first.
+            definitions.sort(key=lambda each: conditions.seniority(each.obj))
+            others = [each.obj for each in definitions]
+            for each in definitions:
+                if (group, each.name) in todo or not holds(each.obj, conditions.NAMES_ACCEPTED):
+                    await self._reconcile(each, others, parts)
+
+    async def _reconcile(self, definition: Definition, others: list[Object], parts: Supervisor) -> None:
         now = self.clock.now()
         if conditions.reconciled(definition.obj, others, now) != status_of(definition.obj):
             await self._write(definition.name, lambda obj: {**obj, "status": conditions.reconciled(obj, others, now)})

@@ -50,8 +50,8 @@ class Definitions:
         self._known: dict[str, _Known] = {}
         self.cache = kinds.store(resources.CUSTOM_RESOURCE_DEFINITIONS).cache
         self._follower = Follower(self.cache, self._replace, self._apply)
-        #: Called after every change of a definition.
-        self.listeners: list[Callable[[], None]] = []
+        #: Called after every change of a definition, and with its last state when it is gone.
+        self.listeners: list[Callable[[Definition], None]] = []
         #: Called when the set of kinds, or one of their schemas, has changed.
         self.on_kinds: list[Callable[[], None]] = []
 
@@ -106,22 +106,20 @@ class Definitions:
                 self._take(entry)
         for name in [each for each in self._known if each not in seen]:
             self._drop(name)
-        self._tell()
 
     def _apply(self, event: Event) -> None:
         if event.type == "DELETED":
             self._drop(event.entry.name)
         else:
             self._take(event.entry)
-        self._tell()
 
     def _changed(self) -> None:
         for each in self.on_kinds:
             each()
 
-    def _tell(self) -> None:
+    def _tell(self, definition: Definition) -> None:
         for each in self.listeners:
-            each()
+            each(definition)
 
     def _take(self, entry: Entry) -> None:
         """A definition is new or has changed."""
@@ -140,6 +138,7 @@ class Definitions:
             definition.adopt(known.definition)
         fresh = _Known(entry.revision, definition, known.store if known else None)
         self._known[definition.name] = fresh
+        self._tell(definition)
         if known is not None and _same(known.definition, definition):
             return
         for each in known.definition.served() if known else ():
@@ -171,6 +170,7 @@ class Definitions:
         known = self._known.pop(name, None)
         if known is None:
             return
+        self._tell(known.definition)
         for each in known.definition.served():
             self._kinds.drop(each.resource)
         if known.store is not None:

@@ -378,3 +378,60 @@ def test_embedded_resources_have_metadata_like_all(http, ns):
             ("spec.template.apiVersion", "Required value: must not be empty")
         }
         assert "cannot unmarshal" in kind.create("b", status=400, template={**pod, "metadata": {"labels": []}})["message"]
+
+
+def test_two_servers_never_give_a_name_twice(world, server):
+    other = world.start_server()
+    with server.client() as here, other.client() as there:
+        for number in range(6):
+            group = f"race{number}.example.com"
+            names = []
+            for plural in ("widgets", "gadgets"):
+                crd = definition(group)
+                crd["metadata"]["name"] = f"{plural}.{group}"
+                crd["spec"]["names"] = {"plural": plural, "kind": plural.title(), "shortNames": ["w"]}
+                names.append(crd)
+            threads = [
+                threading.Thread(target=client.post, args=(CRDS,), kwargs={"json": crd})
+                for client, crd in zip((here, there), names, strict=True)
+            ]
+            for each in threads:
+                each.start()
+            for each in threads:
+                each.join()
+            paths = [f"{CRDS}/{crd['metadata']['name']}" for crd in names]
+            settled = [until(here, path, lambda obj: condition(obj, "NamesAccepted") != "") for path in paths]
+            assert sorted(condition(each, "NamesAccepted") for each in settled) == ["False", "True"]
+            for path in paths:
+                here.delete(path)
+
+
+def test_a_watch_goes_on_where_it_was_when_the_schema_changes(kind):
+    kind.create("a")
+    version_seen = kind.get()["metadata"]["resourceVersion"]
+
+    def follow() -> list[str]:
+        query = {"watch": "1", "resourceVersion": version_seen, "timeoutSeconds": "20"}
+        with kind.http.stream("GET", kind.path(), params=query) as answer:
+            return [json.loads(line)["object"]["metadata"]["name"] for line in answer.iter_lines()]
+
+    seen = []
+    thread = threading.Thread(target=lambda: seen.extend(follow()))
+    thread.start()
+    kind.create("b")
+
+    def change(spec):
+        spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["shape"] = {"type": "string"}
+
+    kind.redefine(change)
+    thread.join(20)
+    assert not thread.is_alive()
+    kind.create("c")
+    kind.http.delete(kind.path("c"))
+    again = kind.http.get(kind.path(), params={"watch": "1", "resourceVersion": version_seen, "timeoutSeconds": "1"})
+    events = [json.loads(line) for line in again.text.splitlines()]
+    assert [(each["type"], each["object"]["metadata"]["name"]) for each in events] == [
+        ("ADDED", "b"),
+        ("ADDED", "c"),
+        ("DELETED", "c"),
+    ]

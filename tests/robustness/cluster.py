@@ -177,8 +177,11 @@ class Cluster:
     async def mount(self) -> None:
         """Give every member a disk that can fail, before the start."""
         for member in self.members:
-            # Real etcd trusts a file system to keep the name of a new file that it fsyncs, as ext4 does; we trust it with nothing.
-            member.storage = await Storage.mount(member.data.parent, names_follow_files=self.store == "etcd")
+            await self.mount_one(member)
+
+    async def mount_one(self, member: Member) -> None:
+        # Real etcd trusts a file system to keep the name of a new file that it fsyncs, as ext4 does; we trust it with nothing.
+        member.storage = await Storage.mount(member.data.parent, names_follow_files=self.store == "etcd")
 
     def wind(self) -> None:
         """Give every member clocks that can jump, before the start."""

@@ -40,9 +40,19 @@ async def insist(run: Run, what: str, call: Callable[[rpc.ClusterStub], Awaitabl
 
 
 async def listed(run: Run) -> dict[str, pb.Member]:
-    """The members by peer URL, as the cluster has it."""
-    answer = await insist(run, "list", lambda stub: stub.MemberList(pb.MemberListRequest(), timeout=3))
-    return {url: member for member in (answer.members if answer else ()) for url in member.peerURLs}
+    """The members by peer URL, as the cluster has it: asked of one that a linearizable read has shown to be up to date."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _TRY_SECONDS
+    while True:
+        channel = run.cluster.channel(anyone(run))
+        try:
+            await rpc.KVStub(channel).Range(pb.RangeRequest(key=b"\x00"), timeout=2)
+            answer = await rpc.ClusterStub(channel).MemberList(pb.MemberListRequest(), timeout=2)
+            return {url: member for member in answer.members for url in member.peerURLs}
+        except grpc.aio.AioRpcError as error:
+            if loop.time() > end:
+                raise AssertionError(f"nobody says for {_TRY_SECONDS} s who is in the cluster: {error.details()}") from None
+        await asyncio.sleep(0.1)
 
 
 @among(MEMBERSHIP)
@@ -68,6 +78,8 @@ async def add(run: Run, *, learner: bool) -> None:
         run.note("not added", member=member.name)
         return
     names = ",".join(f"{one.name}={url}" for url, one in known.items() if url != member.peer_url and one.name)
+    if run.cluster.members[0].storage is not None:
+        await run.cluster.mount_one(member)
     run.cluster.join(member, names)
     await run.start(member)
     if learner:
@@ -106,3 +118,5 @@ async def remove(run: Run, member: Member) -> None:
     await hold(run, 1)
     run.cluster.members.remove(member)
     await run.kill(member)
+    if member.storage is not None:
+        await member.storage.close()

@@ -52,8 +52,10 @@ class Run:
         return self.cluster
 
     @contextlib.asynccontextmanager
-    async def load(self, clients: int = 6, every: float = 0.02, *, compact: float = 0.7) -> AsyncIterator[Traffic]:
-        """Traffic, watchers and (every `compact` seconds; 0: never) compactions, until the block ends."""
+    async def load(self, clients: int = 0, every: float = 0.02, *, compact: float = 0.7) -> AsyncIterator[Traffic]:
+        """Traffic (of so many clients; 0: as the seed has it), watchers and (every `compact` seconds; 0: never) compactions, until the block ends."""
+        if not clients:
+            clients, every = random.Random(f"{self.seed}/load").choice(((6, 0.02), (6, 0.02), (3, 0.05), (16, 0.01)))
         self.traffic = Traffic(self.history, self.cluster.members, self.seed, clients, every)
         self.watch_everything()
         async with contextlib.AsyncExitStack() as stack:

@@ -100,6 +100,12 @@ async def membership(run: Run) -> None:
     )
 
 
+@scenario(disk=True)
+async def membership_with_power_failures(run: Run) -> None:
+    """Members are added and removed, and what was not fsynced of it is lost."""
+    await _chain(run, MEMBERSHIP | {name: DISKS[name] for name in DISKS if name.startswith("power-failure")}, disk=True)
+
+
 @scenario(clock=True)
 async def clocks(run: Run) -> None:
     """Clocks jump under the members."""

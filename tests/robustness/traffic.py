@@ -34,6 +34,7 @@ from .operations import (
 PREFIX = "r/"
 KEYS = tuple(f"{PREFIX}{name}" for name in ("a", "b", "c", "d", "e", "f", "g", "h"))
 LEASED = tuple(f"{PREFIX}l/{number}" for number in range(4))
+KEPT = f"{PREFIX}k"
 #: What large values are filled with.
 PADDING = "."
 #: The last write of a run: who has seen it has seen all.
@@ -59,7 +60,7 @@ class Traffic:
     async def __aenter__(self) -> Traffic:
         for number in range(self._clients):
             self._tasks.append(asyncio.ensure_future(self._work(number)))
-        self._tasks.append(asyncio.ensure_future(self._lease_holder()))
+        self._tasks += [asyncio.ensure_future(self._lease_holder()), asyncio.ensure_future(self._lease_keeper())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -177,6 +178,29 @@ class Traffic:
                     await client.do(rng.choice(self.members), KeepAlive(lease))
                 if rng.random() < 0.5:
                     await client.do(rng.choice(self.members), Revoke(lease))
+        finally:
+            await client.close()
+
+    async def _lease_keeper(self) -> None:
+        """As a leader election does it: one key under a lease that is kept alive, through whichever member, for as long as that succeeds."""
+        rng = random.Random(f"{self._seed}/keeper")
+        client = Client("keeper", self.history, timeout=1.0)
+        try:
+            while not await self.pause(0.1):
+                self._leases += 1
+                lease = self._leases
+                granted = await client.do(rng.choice(self.members), Grant(lease, 2))
+                put = (
+                    await client.do(rng.choice(self.members), Put(KEPT, self.value(), lease))
+                    if granted.outcome == OK
+                    else granted
+                )
+                self._learn(put)
+                kept = put
+                while put.outcome == OK and not (isinstance(kept.body, LeaseBody) and kept.body.ttl == 0):
+                    if await self.pause(rng.uniform(0.1, 0.6)):
+                        return
+                    kept = await client.do(rng.choice(self.members), KeepAlive(lease))
         finally:
             await client.close()
 
