@@ -6,12 +6,14 @@ is a finalizer too and is worked off by the garbage collector. What is held is m
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from kubeling.api import errors
 from kubeling.api.meta import Object
-from kubeling.apiserver import convert
+from kubeling.apiserver import convert, render
 from kubeling.apiserver.admission.chain import Attributes
+from kubeling.apiserver.cache.entry import Entry
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import body
 from kubeling.apiserver.handlers.common import is_dry_run, respond_object, store_of
@@ -20,8 +22,11 @@ from kubeling.apiserver.registry import pipeline
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.registry.store import Change
 from kubeling.apiserver.request import Request
+from kubeling.apiserver.storage.errors import StoreError
 
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
+#: Of a collection so many objects are deleted at a time.
+_AT_ONCE = 16
 _POLICIES = ("Background", "Foreground", "Orphan")
 #: Kinds whose deletion answers with the object; the others' with a Status.
 _RETURNED = frozenset(
@@ -48,23 +53,40 @@ async def deletecollection(context: Context, request: Request, served: Served) -
     check_options(options)
     store = store_of(served)
     result = await find(request, served, store, Selection(request, served))
-    deleted: list[Object] = []
-    for entry in result.entries:
-        try:
-            obj, _ = await delete_object(context, request, served, entry.namespace, entry.name, options)
-        except errors.ApiError as error:
-            if errors.is_not_found(error):
-                continue
-            raise
-        deleted.append(convert.from_storage(served, obj))
-    resource = served.resource
-    answer = {
-        "kind": served.list_kind,
-        "apiVersion": resource.group_version,
-        "metadata": result.metadata(),
-        "items": deleted,
-    }
-    await request.respond_json(answer)
+    deleted = await _delete_all(context, request, served, result.entries, options)
+    objects = [convert.from_storage(served, each) for each in deleted]
+    output, include = request.output, request.query.get("includeObject", "")
+    await request.respond(
+        render.many(output, served, objects, result.metadata(), request.clock.now(), include), 200, output.content_type
+    )
+
+
+async def _delete_all(
+    context: Context, request: Request, served: Served, entries: list[Entry], options: dict[str, Any]
+) -> list[Object]:
+    """Several at a time, so that the store writes them together. The first error ends it; what was deleted by then is deleted."""
+    waiting = iter(enumerate(entries))
+    deleted: dict[int, Object] = {}
+    failures: list[Exception] = []
+
+    async def work() -> None:
+        for index, entry in waiting:
+            if failures:
+                return
+            try:
+                deleted[index], _ = await delete_object(context, request, served, entry.namespace, entry.name, options)
+            except errors.ApiError as error:
+                if not errors.is_not_found(error):
+                    failures.append(error)
+            except StoreError as error:
+                failures.append(error)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(_AT_ONCE, len(entries))):
+            group.create_task(work())
+    if failures:
+        raise failures[0]
+    return [deleted[index] for index in sorted(deleted)]
 
 
 async def delete_object(
