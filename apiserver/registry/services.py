@@ -104,6 +104,7 @@ class ServiceAllocator:
 
     async def _allocate(self, obj: Object, held: dict[str, None], taken: set[str]) -> list[Write]:
         spec = obj.setdefault("spec", {})
+        asked = set(_node_ports(spec))
         writes: list[Write] = []
         if spec.get("type") in _WITH_IP:
             writes += await self._allocate_ip(obj, spec, held, taken)
@@ -120,7 +121,9 @@ class ServiceAllocator:
         for number in dict.fromkeys(_node_ports(spec)):
             key = f"{PORTS_PREFIX}{number}"
             if key not in held:
-                await self._check_port(obj, spec, number, key)
+                if number in asked:
+                    await self._check_port(obj, spec, number, key)
+                # One that was chosen here, and is another's by now, is no fault of the client's: the write does not happen, and another is chosen.
                 writes.append(Write(key, _port_record(obj, number), 0))
         return writes
 

@@ -140,7 +140,7 @@ def test_what_needs_no_comparison_needs_no_second_try(three: Three):
             else:
                 mine = {f"k{which}-{each}": "1" for each in range(at + 1)}
                 status, answer = client("PATCH", f"{path}?fieldManager=m{which}", config_map("shared", **mine), APPLY)
-            assert status == 200, answer
+            assert status == 200, str(answer)
 
     three.all_at_once(work)
     with three.client(1) as client:
@@ -234,7 +234,7 @@ def test_an_address_and_a_port_have_one_owner_at_a_time(three: Three):
             time.sleep(source.random() * 0.02)  # Have it for a while.
             ended = time.monotonic()
             status, answer = client("DELETE", ns.path("services", name))
-            assert status == 200, answer
+            assert status == 200, str(answer)
             with lock:
                 held.extend((key, began, ended) for key in keys)
             seen["made"] += 1
@@ -274,7 +274,7 @@ def test_a_service_that_changes_its_type_under_many_hands_leaks_nothing(three: T
             kind = source.choice(("ClusterIP", "NodePort"))
             path = ns.path("services", f"t{source.randrange(20)}")
             status, answer = client("PATCH", path, {"spec": {"type": kind}}, MERGE)
-            assert status == 200, answer
+            assert status == 200, str(answer)
 
     three.all_at_once(work)
     with three.client(1) as client:
