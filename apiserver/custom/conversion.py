@@ -16,6 +16,7 @@ from kubeling.api import errors
 from kubeling.api.errors import ApiError
 from kubeling.api.meta import Object
 from kubeling.api.structural.definition import Definition
+from kubeling.apiserver.custom.converted import Converted
 from kubeling.apiserver.outbound import Caller, CallFailed
 from kubeling.apiserver.targets import Targets
 
@@ -33,12 +34,17 @@ class Converter(Protocol):
     async def convert(self, objs: list[Object], group_version: str) -> list[Object]:
         """The objects in another version, in the same order; theirs may be changed. Raises ApiError."""
 
+    async def convert_stored(self, objs: list[Object], group_version: str) -> list[Object]:
+        """The same for objects just as they are in the store, under their resourceVersion."""
+
 
 class Renaming:
     """The strategy None: the versions differ in name only."""
 
     async def convert(self, objs: list[Object], group_version: str) -> list[Object]:
         return [{**each, "apiVersion": group_version} for each in objs]
+
+    convert_stored = convert
 
 
 class Webhook:
@@ -52,6 +58,18 @@ class Webhook:
         self._review = next((each for each in wanted if each in _REVIEW_VERSIONS), "v1")
         self._caller = caller
         self._targets = targets
+        self._converted = Converted()
+
+    async def convert_stored(self, objs: list[Object], group_version: str) -> list[Object]:
+        known = [self._converted.get(each, group_version) for each in objs]
+        asked = [each for each, found in zip(objs, known, strict=True) if found is None]
+        if asked:
+            answers = await self.convert(asked, group_version)
+            for each, found in zip(asked, answers, strict=True):
+                self._converted.put(each, found)
+            fresh = iter(answers)
+            return [found if found is not None else next(fresh) for found in known]
+        return [found for found in known if found is not None]
 
     async def convert(self, objs: list[Object], group_version: str) -> list[Object]:
         found: list[Object] = []

@@ -145,7 +145,7 @@ class CustomServed(Served):
         strangers = [each for each in objs if each["apiVersion"] != wanted]
         if not strangers:
             return objs
-        converted = iter(await self._converter.convert(strangers, wanted))
+        converted = iter(await self._converter.convert_stored(strangers, wanted))
         return [each if each["apiVersion"] == wanted else self._settled(next(converted)) for each in objs]
 
     def _settled(self, obj: Object) -> Object:

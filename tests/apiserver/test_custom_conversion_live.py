@@ -150,3 +150,15 @@ def test_a_webhook_that_is_away(kind):
     failed = kind.http.post(kind.path(version="v2"), json={"metadata": {"name": "a"}, "spec": {"length": 4}})
     assert "dial tcp 127.0.0.1:1: connect" in failed.json()["message"]
     assert kind.create("b")["spec"] == {"size": 3}
+
+
+def test_the_webhook_is_not_asked_twice_for_the_same(kind, webhook):
+    kind.create("a")
+    kind.get("a", "v2")
+    asked = len(webhook.requests("convert"))
+    assert kind.get("a", "v2")["spec"]["length"] == 3
+    assert kind.get(version="v2")["items"][0]["spec"]["length"] == 3
+    assert len(webhook.requests("convert")) == asked
+    kind.merge("a", {"spec": {"size": 4}})
+    assert kind.get("a", "v2")["spec"]["length"] == 4
+    assert len(webhook.requests("convert")) == asked + 1
