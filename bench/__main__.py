@@ -1,4 +1,4 @@
-"""`python -m kubeling.bench [cluster|etcd|api]`."""
+"""`python -m kubeling.bench [cluster|etcd|api|scheduler]`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from kubeling.bench import report
 from kubeling.bench.api import run as api
 from kubeling.bench.etcd import run as etcd
+from kubeling.bench.scheduler import run as scheduler
 
 
 def _cluster_flags(flags: argparse.ArgumentParser) -> None:
@@ -41,6 +42,9 @@ def main(argv: list[str]) -> int:
     front = suites.add_parser("api", help="the apiserver, beside a real one where it is installed")
     api.add_flags(front)
     front.set_defaults(run=api.run)
+    scheduling = suites.add_parser("scheduler", help="upstream's scheduler_perf workloads: decisions and pods a second")
+    scheduler.add_flags(scheduling)
+    scheduling.set_defaults(run=scheduler.run)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["cluster", *argv]
     args = flags.parse_args(argv)

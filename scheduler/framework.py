@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kubeling.scheduler.nodeinfo import NodeInfo, Obj
@@ -283,4 +284,9 @@ class Framework:
 
 def overrides(plugin: Plugin, point: str) -> bool:
     """Whether the plugin has something to say at this method."""
-    return getattr(type(plugin), point) is not getattr(Plugin, point)
+    return _overrides(type(plugin), point)
+
+
+@cache
+def _overrides(kind: type[Plugin], point: str) -> bool:
+    return getattr(kind, point) is not getattr(Plugin, point)

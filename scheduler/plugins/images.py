@@ -60,6 +60,8 @@ class ImageLocality(Plugin):
         import numpy as np
 
         state: _State = cycle.state[self.name]
+        if not any(state.spread.values()):
+            return np.zeros(table.size, dtype=np.int64)[rows]
         size = np.zeros(table.size, dtype=np.int64)
         for name in state.images:
             if state.spread[name]:

@@ -32,6 +32,7 @@ SYSTEM_DEFAULTS: tuple[Obj, ...] = (
 
 _NO_LABEL = "node(s) didn't match pod topology spread constraints (missing required label)"
 _SKEWED = "node(s) didn't match pod topology spread constraints"
+_MANY = 2**62
 _WANTED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -167,7 +168,7 @@ class PodTopologySpread(Plugin):
             domains = int(np.count_nonzero(tally.present))
             lowest = 0
             if domains and domains >= constraint.min_domains:
-                lowest = int(tally.sums.min(where=tally.present, initial=np.iinfo(np.int64).max))
+                lowest = int(tally.sums.min(where=tally.present, initial=_MANY))
             itself = 1 if constraint.selector.matches(cycle.pod.labels) else 0
             verdict = np.where(tally.sums > constraint.max_skew + lowest - itself, skewed, np.int32(0))
             verdict[-1] = unlabelled
