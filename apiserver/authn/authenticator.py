@@ -6,6 +6,7 @@ Each method either knows the caller, or has no opinion; credentials that no meth
 
 from __future__ import annotations
 
+import base64
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -18,6 +19,8 @@ from kubeling.apiserver.authn.user import ANONYMOUS, REJECTED, User
 if TYPE_CHECKING:
     from kubeling.apiserver.authz.authorizer import Authorizer
 
+#: How browsers, which cannot set a header on a WebSocket, show a token.
+_PROTOCOL = b"base64url.bearer.authorization.k8s.io."
 #: No token of any kind is longer.
 _MAX_TOKEN = 64 * 1024
 
@@ -97,7 +100,7 @@ class Authenticator:
                 return known
         return None
 
-    async def authenticate(self, headers: Sequence[tuple[bytes, bytes]], peer: User | FrontProxy | None) -> User:
+    async def authenticate(self, headers: list[tuple[bytes, bytes]], peer: User | FrontProxy | None) -> User:
         """The user. `peer` is what the connection's certificate says. Raises 401 for bad credentials, 403 for impersonation without the right."""
         if isinstance(peer, FrontProxy):
             assert self._proxy_headers is not None
@@ -108,19 +111,35 @@ class Authenticator:
         if user is None and peer is not REJECTED:
             user = peer
         credentials = peer is REJECTED
-        impersonating = False
-        for name, value in headers:
+        impersonating, asked = False, user is not None
+        for at, (name, value) in enumerate(headers):
             if name == b"authorization":
-                if user is None:
-                    credentials = True
+                # Of several such headers only the first counts.
+                if not asked:
+                    credentials = asked = True
                     user = await self._bearer(value)
             elif name.startswith(b"impersonate-"):
                 impersonating = True
+            elif name == b"sec-websocket-protocol" and _PROTOCOL in value:
+                token, rest = _without_token(value)
+                # It goes no further than this: the request may be passed on to a node.
+                headers[at] = name, rest
+                if user is None:
+                    credentials = True
+                    user = await self._subprotocol(token) if rest else None
         if user is None:
             if credentials or not self._anonymous:
                 raise errors.unauthorized()
             user = ANONYMOUS
         return await impersonation.impersonate(headers, user, self._authorizer) if impersonating else user
+
+    async def _subprotocol(self, encoded: bytes) -> User | None:
+        try:
+            token = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), b"-_", validate=True).decode()
+        except ValueError:
+            return None
+        known = await self.token(token) if token else None
+        return None if known is None else known.user
 
     async def _bearer(self, header: bytes) -> User | None:
         scheme, _, token = header.decode("latin-1").partition(" ")
@@ -128,3 +147,11 @@ class Authenticator:
             return None
         known = await self.token(token.strip())
         return None if known is None else known.user
+
+
+def _without_token(header: bytes) -> tuple[bytes, bytes]:
+    """The token (still encoded) among the protocols of a WebSocket, empty unless there is exactly one; and the protocols that can be spoken."""
+    protocols = [each.strip() for each in header.split(b",")]
+    tokens = [each[len(_PROTOCOL) :] for each in protocols if each.startswith(_PROTOCOL)]
+    rest = b", ".join(each for each in protocols if each and not each.startswith(_PROTOCOL))
+    return (tokens[0] if len(tokens) == 1 else b""), rest

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from tests.apiserver.conftest import Namespace, make_namespace
-from tests.apiserver.harness import Authority, Obj, Server, World, wait_until
+from tests.apiserver.harness import Authority, Obj, Server, World, pod, wait_until
 from tests.apiserver.provider import Provider, provider
 
 pytestmark = pytest.mark.live
@@ -133,6 +133,31 @@ def bootstrap_token(identity: str, secret: str, **data: str) -> Obj:
     base = {"token-id": identity, "token-secret": secret, "usage-bootstrap-authentication": "true", **data}
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in base.items()}
     return {"metadata": {"name": f"bootstrap-token-{identity}"}, "type": "bootstrap.kubernetes.io/token", "data": encoded}
+
+
+def test_a_browser_shows_its_token_as_a_subprotocol(ns: Namespace, server: Server) -> None:
+    """Browsers cannot set a header on a WebSocket (kubernetes/kubernetes#47740)."""
+    ns.create("pods", pod("p"))
+    encoded = base64.urlsafe_b64encode(b"admin-token").decode().rstrip("=")
+    upgrade = {
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "eHh4eHh4eHh4eHh4eHh4eA==",
+    }
+    prefix = "base64url.bearer.authorization.k8s.io."
+    path = ns.path("pods", "p/log")
+    with server.client("") as nobody:
+
+        def ask(protocols: str) -> int:
+            return nobody.get(path, headers={**upgrade, "sec-websocket-protocol": protocols}).status_code
+
+        assert ask("v4.channel.k8s.io") == 403
+        assert ask(f"{prefix}{encoded}, v4.channel.k8s.io") not in (401, 403)
+        assert ask(f"v4.channel.k8s.io, {prefix}{encoded[:-2]}") == 401
+        assert ask(f"{prefix}!!, v4.channel.k8s.io") == 401
+        # It needs another to be chosen.
+        assert ask(f"{prefix}{encoded}") == 401
 
 
 def test_bootstrap_tokens(admin: httpx.Client, nobody: httpx.Client) -> None:

@@ -225,6 +225,29 @@ async def test_requests_wait_for_the_policy_but_health_does_not() -> None:
     assert (await asked).allowed
 
 
+async def test_after_a_loss_of_history_everything_is_taken_in_anew(world: World) -> None:
+    world.put(resources.CLUSTER_ROLES, role("r", "get | core | pods"))
+    world.put(resources.CLUSTER_ROLE_BINDINGS, binding("b", "r", user("ann")))
+    following = asyncio.create_task(world.rbac.run())
+    await asyncio.sleep(0)
+    store = world.kinds.store(resources.CLUSTER_ROLE_BINDINGS)
+    assert (await world.may("ann", "get", "pods")).allowed
+    # What is known holds until the new state is there.
+    store.cache.reset()
+    assert (await world.may("ann", "get", "pods")).allowed
+    store.cache._entries.clear()
+    store.cache._keys.clear()
+    store.cache._loaded = True
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not (await world.may("ann", "get", "pods")).allowed
+    world.put(resources.CLUSTER_ROLE_BINDINGS, binding("b", "r", user("bob")))
+    assert (await world.may("bob", "get", "pods")).allowed
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    assert store.cache.watchers() == []
+
+
 async def test_what_clients_make_up_is_not_kept(world: World) -> None:
     world.put(resources.CLUSTER_ROLES, role("r", "get | core | pods"))
     world.put(resources.CLUSTER_ROLE_BINDINGS, binding("b", "r", user("ann")))
