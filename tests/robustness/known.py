@@ -14,6 +14,7 @@ from .operations import FAILED, Compact
 _TOMBSTONE = re.compile(
     r"watch is not (?:reliable|resumable): .* from (\d+): Event\(key='[^']*', revision=(\d+), kv=None\) was (?:not|left)"
 )
+_LEASE = re.compile(r"a lease ended before its time: ")
 _FUTURE = re.compile(r"watch is not bookmarkable: .* on a watch that begins at \d+$")
 _BOOKMARK = re.compile(r"watch is not bookmarkable: ")
 
@@ -21,13 +22,17 @@ _BOOKMARK = re.compile(r"watch is not bookmarkable: ")
 def sort(store: str, history: History, violations: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split into what is new and what is known of this store, the latter with the number of etcd's issue."""
     if store != "etcd":
-        return list(violations), []
+        # Open here as well; see docs/robustness.md.
+        early = [one for one in violations if _LEASE.match(one)]
+        return [one for one in violations if one not in early], [f"open: {one}" for one in early]
     compacted = {op.request.revision for op in history.operations if isinstance(op.request, Compact) and op.outcome != FAILED}
     fresh, known = [], []
     for one in violations:
         tombstone = _TOMBSTONE.match(one)
         if tombstone and tombstone[1] == tombstone[2] and int(tombstone[1]) in compacted:
             known.append(f"etcd issues 18089 and 19179 (a deletion at the compacted revision is not delivered): {one}")
+        elif _LEASE.match(one):
+            known.append(f"etcd issue 15247 (a deposed leader ends leases that its successor keeps alive): {one}")
         elif _FUTURE.match(one):
             known.append(f"etcd issue 20221 (bookmarks from before the start of a watch of the future): {one}")
         elif _BOOKMARK.match(one):

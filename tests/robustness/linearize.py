@@ -62,8 +62,9 @@ class Verdict:
     violations: list[str] = field(default_factory=list)
     states: list[State] = field(default_factory=lambda: [{}])
     events: dict[int, list[Event]] = field(default_factory=dict)
-    #: Which unknown requests had an effect, by revision; text for the ends of leases.
-    placed: dict[int, Operation | str] = field(default_factory=dict)
+    #: Which unknown requests had an effect, and which leases ended, by revision.
+    placed: dict[int, Operation] = field(default_factory=dict)
+    ended: dict[int, int] = field(default_factory=dict)
     steps: int = 0
     undecided: bool = False
 
@@ -95,13 +96,8 @@ def describe(op: Operation) -> str:
     return LONG_RUN.sub("…", f"#{op.id} {op.client}@{op.member} {took} {op.request} → {answer}")
 
 
-def linearize(
-    operations: Sequence[Operation], watches: Sequence[Watching] = (), max_steps: int = MAX_STEPS, *, lease_times: bool = True
-) -> Verdict:
-    """Judge a history. `watches` are evidence of what happened at a revision; whether they were served rightly is judged elsewhere.
-
-    Without `lease_times` a lease may end as soon as it was asked for: clocks that were made to jump owe it nothing.
-    """
+def linearize(operations: Sequence[Operation], watches: Sequence[Watching] = (), max_steps: int = MAX_STEPS) -> Verdict:
+    """Judge a history. `watches` are evidence of what happened at a revision; whether they were served rightly is judged elsewhere."""
     verdict = Verdict()
     writers: dict[int, Operation] = {}
     readers: dict[int, list[Operation]] = defaultdict(list)
@@ -125,7 +121,7 @@ def linearize(
         writers,
         readers,
         seen,
-        _candidates(operations, lease_times),
+        _candidates(operations),
         _deadlines(operations, watches, last),
         last,
         max_steps,
@@ -205,27 +201,20 @@ def shown(body: Body) -> Iterable[KV | None]:
             yield from shown(one)
 
 
-def _candidates(operations: Sequence[Operation], lease_times: bool) -> list[_Candidate]:
+def _candidates(operations: Sequence[Operation]) -> list[_Candidate]:
     """All that may have made a revision without an answer that names it. A revoke's answer names none that could be relied on."""
     found = []
-    alive: dict[int, int] = {}
-    granted: dict[int, int] = {}
+    ends = []
     for op in operations:
         match op.request:
             case Put() | Delete() | Txn() if op.outcome == UNKNOWN:
                 found.append(_Candidate(op.called, _FOREVER, op))
             case Revoke(lease) if op.outcome != FAILED:
                 found.append(_Candidate(op.called, op.returned if op.outcome == OK else _FOREVER, op, lease))
-            case Grant(lease, ttl) if op.outcome != FAILED:
-                granted[lease] = op.body.ttl if isinstance(op.body, LeaseBody) else ttl
-                alive[lease] = max(alive.get(lease, 0), op.called)
-            case KeepAlive(lease) if isinstance(op.body, LeaseBody) and op.body.ttl > 0:
-                alive[lease] = max(alive.get(lease, 0), op.called)
-    for lease, since in alive.items():
-        # Not before its time: a lease that was kept alive at `since` lives for its whole TTL from then.
-        if lease in granted:
-            found.append(_Candidate(since + granted[lease] * 1_000_000_000 if lease_times else 0, _FOREVER, None, lease))
-    return found
+            case Grant(lease) if op.outcome != FAILED:
+                # Whether it was its time is judged afterwards, by `lease_times`.
+                ends.append(_Candidate(op.called, _FOREVER, None, lease))
+    return found + ends
 
 
 def _deadlines(operations: Sequence[Operation], watches: Sequence[Watching], last: int) -> list[int]:
@@ -237,6 +226,29 @@ def _deadlines(operations: Sequence[Operation], watches: Sequence[Watching], las
     for revision in range(last - 1, -1, -1):
         deadlines[revision] = min(deadlines[revision], deadlines[revision + 1])
     return deadlines
+
+
+def lease_times(operations: Sequence[Operation], watches: Sequence[Watching], verdict: Verdict) -> list[str]:
+    """Leases that ended before their time: one that was granted or kept alive at a moment lives for its whole TTL from then."""
+    deadlines = _deadlines(operations, watches, verdict.last)
+    found = []
+    for revision, lease in verdict.ended.items():
+        ttl, last = 0, None
+        for op in operations:
+            if op.outcome != OK or not isinstance(op.body, LeaseBody) or not op.body.ttl or op.called >= deadlines[revision]:
+                continue
+            if (
+                isinstance(op.request, (Grant, KeepAlive))
+                and op.request.id == lease
+                and (last is None or op.called > last.called)
+            ):
+                ttl, last = op.body.ttl, op
+        if last is not None and deadlines[revision] < last.called + ttl * 1_000_000_000:
+            early = (last.called - deadlines[revision]) / 1e9 + ttl
+            found.append(
+                f"a lease ended before its time: {lease} at revision {revision}, {early:.3f} s too early for {describe(last)}"
+            )
+    return found
 
 
 class _Search:
@@ -306,6 +318,7 @@ class _Search:
         for made in [one for one in self.verdict.events if one >= revision]:
             del self.verdict.events[made]
             self.verdict.placed.pop(made, None)
+            self.verdict.ended.pop(made, None)
             self.used.pop(made, None)
 
     def _options(self, revision: int) -> list[int]:
@@ -345,7 +358,10 @@ class _Search:
                 continue
             self._put(revision, after, events)
             self.used[revision] = index
-            self.verdict.placed[revision] = one.operation or str(one)
+            if one.operation is None:
+                self.verdict.ended[revision] = one.lease
+            else:
+                self.verdict.placed[revision] = one.operation
             if position + 1 < len(options):
                 choices.append((revision, options[position + 1 :]))
             return ""

@@ -141,7 +141,7 @@ def _compacted(watches: Sequence[Watching], operations: Sequence[Operation]) -> 
 def _early(watches: Sequence[Watching], operations: Sequence[Operation], truth: Verdict) -> Iterator[str]:
     """No event is delivered before the write that made it was asked for."""
     called = {op.revision: op.called for op in operations if op.outcome == OK and has_effect(op.request, op.body)}
-    called |= {revision: op.called for revision, op in truth.placed.items() if isinstance(op, Operation)}
+    called |= {revision: op.called for revision, op in truth.placed.items()}
     for watch in watches:
         for response in watch.responses:
             for event, _ in response.events:
