@@ -53,6 +53,6 @@ def _one(name: str, store: str, seed: str, seconds: float, directory: Path) -> i
     except subprocess.TimeoutExpired:
         print(f"BROKEN (seed {seed}): {name} did not end; what there is: {directory}", flush=True)
         return sandbox.BROKEN
-    if code in (sandbox.PASSED, sandbox.SKIPPED):
+    if code in (sandbox.PASSED, sandbox.SKIPPED) and not (directory / "history.jsonl").exists():
         shutil.rmtree(directory, ignore_errors=True)
     return code

@@ -35,11 +35,11 @@ def report(
     violations = [LONG_RUN.sub("…", one) for one in violations]
     lines = [summary(name, history, verdict)]
     lines += [f"known: {one[:600]}" for one in known[:_KNOWN]]
-    if violations:
+    lines += [f"VIOLATED (seed {seed}): {one[:700]}" for one in violations[:_SHOWN]]
+    if len(violations) > _SHOWN:
+        lines.append(f"and {len(violations) - _SHOWN} more")
+    if violations or any(one.startswith("open: ") for one in known):
         path = directory / "history.jsonl"
         history.save(path)
-        lines += [f"VIOLATED (seed {seed}): {one[:700]}" for one in violations[:_SHOWN]]
-        if len(violations) > _SHOWN:
-            lines.append(f"and {len(violations) - _SHOWN} more")
         lines.append(f"history kept in {path}; look at it again with: python -m tests.robustness check {path}")
     return "\n".join(lines)
