@@ -71,6 +71,13 @@ class Connection:
         if self._on_close is not None:
             self._on_close()
 
+    def write_chunk(self, data: bytes) -> bool:
+        """Send some of the chunked answer that is under way, at once and past ASGI; False where the client is slow, and nothing is sent.
+
+        A change that goes to a thousand watchers would otherwise wake a thousand tasks.
+        """
+        return self._protocol.write_chunk(data)
+
     def abort(self) -> None:
         """Break the connection off: the answer that has begun cannot be finished."""
         self._protocol.transport.abort()
@@ -200,6 +207,13 @@ class KubeProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(head % len(body) + body)
             self.transport.close()
+
+    def write_chunk(self, data: bytes) -> bool:
+        """See :meth:`Connection.write_chunk`."""
+        if self.flow.write_paused or self.transport.is_closing():
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
 
     def hijack(self, head: bytes) -> Hijacked:
         """See :meth:`Connection.hijack`."""

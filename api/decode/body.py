@@ -1,13 +1,14 @@
 """From the bytes of a JSON body to Python values.
 
 orjson does the work and refuses what is not JSON (NaN, broken UTF-8, trailing text). It does not tell of keys that stand twice, so where somebody
-wants to know, the value is written out again: if that gives the same bytes back, nothing was lost. Only otherwise the slow parser of the standard
-library looks for the duplicates.
+wants to know, the value is written out again: if that gives the same bytes back, nothing was lost. Nor was it if there are as many keys in the value as there
+are places in the text where one could end. Only otherwise the slow parser of the standard library looks for the duplicates.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -18,6 +19,10 @@ from kubeling.api.decode.errors import DecodeError
 MAX_DEPTH = 256
 #: Upstream stops counting there, too.
 MAX_PROBLEMS = 100
+
+
+#: Where a key ends; text may have such a place inside, too, so there are at least as many as keys.
+_KEY_END = re.compile(rb'"[ \t\r\n]*:')
 
 
 def loads_json(body: bytes, *, duplicates: bool = False) -> tuple[Any, list[str]]:
@@ -31,7 +36,7 @@ def loads_json(body: bytes, *, duplicates: bool = False) -> tuple[Any, list[str]
         raise DecodeError(f"couldn't get version/kind; json parse error: {_why(body, error)}") from None
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _too_deep(value):
         raise DecodeError("couldn't get version/kind; json parse error: exceeded max depth")
-    if not duplicates or orjson.dumps(value) == body.strip():
+    if not duplicates or orjson.dumps(value) == body.strip() or len(_KEY_END.findall(body)) == _keys_in(value):
         return value, []
     return value, _duplicates(body)
 
@@ -57,6 +62,18 @@ def _too_deep(value: Any) -> bool:
             return False
         level = [child for node in nodes for child in node]
     return True
+
+
+def _keys_in(value: Any) -> int:
+    count = 0
+    rest = [value]
+    for node in rest:
+        if type(node) is dict:
+            count += len(node)
+            rest.extend([each for each in node.values() if type(each) is dict or type(each) is list])
+        elif type(node) is list:
+            rest.extend([each for each in node if type(each) is dict or type(each) is list])
+    return count
 
 
 class _Repeated(dict[str, Any]):

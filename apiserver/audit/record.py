@@ -40,6 +40,11 @@ class Record:
         if self._level in ("Request", "RequestResponse"):
             self._sent = body
 
+    @property
+    def wants_answer(self) -> bool:
+        """Whether the whole answer is wanted, also where it is a good one."""
+        return self._level == "RequestResponse"
+
     def answered(self, body: bytes) -> None:
         """What it gets."""
         if self._level == "RequestResponse" or self._request.status >= 400:

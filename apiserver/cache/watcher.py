@@ -53,7 +53,10 @@ Matches = Callable[[Entry], bool]
 
 
 class Watcher:
-    """One client's watch. The cache calls :meth:`offer`; the handler awaits :meth:`next`. `overflow` is called when the client is too slow."""
+    """One client's watch. The cache calls :meth:`offer`; the handler awaits :meth:`next`.
+
+    `overflow` is called when the client is too slow. `sink` sends bytes at once, or says that it cannot: while the handler waits, events take this shorter way.
+    """
 
     def __init__(
         self,
@@ -63,8 +66,10 @@ class Watcher:
         after: int,
         bookmarks: Callable[[int], bytes] | None = None,
         overflow: Callable[[], None] | None = None,
+        sink: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._overflow = overflow
+        self._sink = sink
         self._matches = matches
         self._encoder = encoder
         self._bookmark = bookmarks
@@ -111,8 +116,13 @@ class Watcher:
             self.wake()
 
     def wake(self) -> None:
-        """Let the handler send what is buffered."""
-        if self._wake is not None and not self._wake.done() and (self._buffer or self.closed):
+        """Send what is buffered: at once where the handler has nothing under way and the client keeps up, else by way of the handler."""
+        if self._wake is None or self._wake.done():
+            return
+        if self._buffer and self._sink is not None and self._sink(self._joined()):
+            self._buffer.clear()
+            self._bytes = 0
+        if self._buffer or self.closed:
             self._wake.set_result(None)
 
     def close(self, farewell: bytes | None = None) -> None:
@@ -132,7 +142,10 @@ class Watcher:
                 await self._wake
             finally:
                 self._wake = None
-        data = b"".join(self._buffer) if len(self._buffer) > 1 else self._buffer[0]
+        data = self._joined()
         self._buffer.clear()
         self._bytes = 0
         return data
+
+    def _joined(self) -> bytes:
+        return b"".join(self._buffer) if len(self._buffer) > 1 else self._buffer[0]

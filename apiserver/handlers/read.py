@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -122,18 +122,42 @@ async def list_(context: Context, request: Request, served: Served) -> None:
         head = store.head
         # List items carry no apiVersion and kind, but for custom resources: what stands before the metadata is left out.
         inner = b'{"metadata":{' if served.is_builtin else head
-        items = b",".join([with_revision_under(each.raw, len(head), inner, each.revision) for each in result.entries])
-        body = b'%b%b,"items":[%b]}' % (served.list_open, orjson.dumps(result.metadata()), items)
-        await request.respond(body)
+        opening = b'%b%b,"items":[' % (served.list_open, orjson.dumps(result.metadata()))
+        await request.respond_pieces(
+            _items(opening, result.entries, len(head), inner), _length(opening, result.entries, len(head), inner)
+        )
         return
     objects = await convert.present(served, [each.object() for each in result.entries])
     body = render.many(output, served, objects, result.metadata(), request.clock.now(), request.query.get("includeObject", ""))
     await request.respond(body, 200, output.content_type)
 
 
-def with_revision_under(raw: bytes, head: int, inner: bytes, revision: int) -> bytes:
-    """An object as an item of a list."""
-    return b'%b"resourceVersion":"%d",%b' % (inner, revision, raw[head:])
+#: What stands between the items' own bytes: `"resourceVersion":"` and `",`.
+_AROUND = 21
+_BATCH_BYTES = 64 * 1024
+
+
+def _items(opening: bytes, entries: list[Entry], head: int, inner: bytes) -> Iterator[bytes]:
+    """A list in pieces of about 64 KB. `head`: how much of a stored object `inner` stands for."""
+    gathered, size = [opening], 0
+    comma = b""
+    for entry in entries:
+        raw = entry.raw
+        gathered.append(b'%b%b"resourceVersion":"%d",%b' % (comma, inner, entry.revision, raw[head:]))
+        comma = b","
+        size += len(raw)
+        if size > _BATCH_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    gathered.append(b"]}")
+    yield b"".join(gathered)
+
+
+def _length(opening: bytes, entries: list[Entry], head: int, inner: bytes) -> int:
+    """How long such a list is."""
+    own = sum([len(each.raw) + len(str(each.revision)) for each in entries])
+    between = (len(inner) - head + _AROUND + 1) * len(entries)
+    return len(opening) + own + between - (1 if entries else 0) + 2
 
 
 async def find(request: Request, served: Served, store: Store, selection: Selection) -> ListResult:

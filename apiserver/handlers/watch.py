@@ -62,6 +62,7 @@ async def watch(context: Context, request: Request, served: Served) -> None:
         bookmarks=(lambda revision: _bookmark(output, served, revision, context.clock)) if bookmarks else None,
         # Who does not read cannot be told anything either: the connection is broken off.
         overflow=connection.abort,
+        sink=connection.write_chunk,
     )
     finish = _finish(output, served, query.get("includeObject", ""), context.clock)
     present: list[Entry] = []

@@ -255,3 +255,19 @@ def test_numbers_of_schemas_keep_their_form() -> None:
 def test_warming_up_changes_nothing() -> None:
     warm_up([("v1", "Pod"), ("apps/v1", "Deployment")])
     assert decode({}, "v1", "Pod") == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "twice"),
+    [
+        ('{"a": 1, "b": {"c": [{"d": 1}, {"d": 2}]}}', []),
+        ('{"a": 1, "b" : {"c": 2, "c": 3}}', ["b.c"]),
+        # Text that looks like the end of a key hides nothing, and is not taken for a key.
+        ('{"a": "x\\":", "b": 1}', []),
+        ('{"a": "x\\":", "a": 1}', ["a"]),
+        ('{"a": 1, "\\u0061": 2}', ["a"]),
+        ('[{"a": 1}, {"a": 1, "a": 1}]', ["[1].a"]),
+    ],
+)
+def test_keys_that_stand_twice_are_found_in_text_with_spaces(text: str, twice: list[str]):
+    assert loads_json(text.encode(), duplicates=True)[1] == [f'duplicate field "{each}"' for each in twice]
