@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--request-timeout", default=60.0, type=duration, metavar="DURATION", help="for requests that are no streams")
     add("--proxy-client-cert-file", default="", metavar="PEM", help="shown to aggregated API servers, as their front proxy")
     add("--proxy-client-key-file", default="", metavar="PEM")
+    add("--encryption-provider-config", default="", metavar="YAML", help="which kinds are encrypted in the store, and how")
     add("--audit-policy-file", default="", metavar="YAML", help="what is logged of which request")
     add("--audit-log-path", default="", metavar="FILE", help="where audit events go; - is the standard output")
     add("--audit-log-maxsize", default=100, type=int, metavar="MB", help="at which size the file is put away")
@@ -110,6 +111,7 @@ def config_of(args: argparse.Namespace) -> Config:
         request_timeout=args.request_timeout,
         proxy_client_cert_file=args.proxy_client_cert_file,
         proxy_client_key_file=args.proxy_client_key_file,
+        encryption_provider_config=args.encryption_provider_config,
         audit_policy_file=args.audit_policy_file,
         audit_log_path=args.audit_log_path,
         audit_log_maxsize=args.audit_log_maxsize,

@@ -46,6 +46,7 @@ class Config:
     #: What this server shows to those behind it as their front proxy.
     proxy_client_cert_file: str = ""
     proxy_client_key_file: str = ""
+    encryption_provider_config: str = ""
     audit_policy_file: str = ""
     #: `-` is the standard output.
     audit_log_path: str = ""

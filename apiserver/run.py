@@ -11,11 +11,11 @@ from kubeling.api import resources
 from kubeling.api.errors import ApiError
 from kubeling.apiserver import bootstrap, identity
 from kubeling.apiserver.admission import plugins
-from kubeling.apiserver.audit.auditor import auditor
 from kubeling.apiserver.aggregation.availability import Availability
 from kubeling.apiserver.aggregation.local import Local
 from kubeling.apiserver.aggregation.registry import Aggregated
 from kubeling.apiserver.app import Front
+from kubeling.apiserver.audit.auditor import auditor
 from kubeling.apiserver.authn import methods
 from kubeling.apiserver.authn.serviceaccount import load_issuer
 from kubeling.apiserver.authz import modes, reconcile
@@ -36,7 +36,7 @@ from kubeling.apiserver.outbound import Caller
 from kubeling.apiserver.registry.kinds import Kinds
 from kubeling.apiserver.registry.services import PORTS_PREFIX, ServiceAllocator
 from kubeling.apiserver.server import Server
-from kubeling.apiserver.storage import compaction
+from kubeling.apiserver.storage import compaction, encryption
 from kubeling.apiserver.storage.client import EtcdClient, TlsFiles
 from kubeling.apiserver.storage.errors import StoreError
 from kubeling.apiserver.storage.kv import KV
@@ -117,7 +117,7 @@ async def run(
 def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Random) -> Context:
     kv = KV(client)
     hub = Hub(kv, clock)
-    kinds = Kinds(kv, hub, clock)
+    kinds = Kinds(kv, hub, clock, encryption.load(config.encryption_provider_config))
     kinds.add_all(resources.BUILTIN)
     issuer = load_issuer(
         config.service_account_issuer,

@@ -10,8 +10,8 @@ from kubeling.apiserver.admission.certificates import CertificateApproval, Certi
 from kubeling.apiserver.admission.chain import Chain, Plugin
 from kubeling.apiserver.admission.expressions import Expressions
 from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
-from kubeling.apiserver.admission.node_restriction import NodeRestriction
 from kubeling.apiserver.admission.limit_ranger import LimitRanger
+from kubeling.apiserver.admission.node_restriction import NodeRestriction
 from kubeling.apiserver.admission.pod_security import PodSecurity
 from kubeling.apiserver.admission.priority import Priority
 from kubeling.apiserver.admission.resource_quota import ResourceQuota

@@ -18,7 +18,7 @@ from kubeling.api import errors
 from kubeling.apiserver.cache.entry import Entry, Fields, Settle, head_of, make_entry
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.cache.watcher import Event, Watcher
-from kubeling.apiserver.storage.errors import Compacted
+from kubeling.apiserver.storage.errors import Compacted, Undecryptable
 from kubeling.apiserver.storage.kv import KV
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
@@ -136,10 +136,12 @@ class Cache:
             epoch = self._epoch
             try:
                 page = await self._kv.list_all(self.prefix, revision)
-            except Compacted:
+            except (Compacted, Undecryptable):
                 page = await self._kv.list_all(self.prefix)
             if epoch == self._epoch:
                 missed = self._hub.since(self.prefix, page.revision)
+                if missed and revision and not self._readable(missed):
+                    missed = None
             # Where that was too far back already, the newest state will do.
             revision = 0
         entries = {each.key: self.make(each.key, each.value, each.revision) for each in page.items}
@@ -149,6 +151,16 @@ class Cache:
         self._base = self._oldest = page.revision
         self._loaded = True
         self.apply(missed)
+
+    def _readable(self, events: Sequence[Any]) -> bool:
+        """Whether all that was written can be decrypted: what is past may be under a key that is no more."""
+        try:
+            for each in events:
+                if each.type == 0:
+                    self._kv.open(each.kv.key.decode(), each.kv.value)
+        except Undecryptable:
+            return False
+        return True
 
     def reset(self) -> None:
         """Forget everything and end the watches with 410: changes may have been missed."""
@@ -186,9 +198,17 @@ class Cache:
             if kv.mod_revision <= self._base:
                 continue
             key = kv.key.decode()
+            if change.type == 0:
+                try:
+                    value = self._kv.open(key, kv.value).value
+                except Undecryptable as error:
+                    # Whoever asks for this kind next loads it again, and hears the same.
+                    log.error("a change cannot be read", error=str(error))
+                    self.reset()
+                    return
             previous = self._entries.get(key)
             if change.type == 0:
-                entry = self.make(key, kv.value, kv.mod_revision)
+                entry = self.make(key, value, kv.mod_revision)
                 if previous is None:
                     insort(self._keys, key)
                 self._entries[key] = entry

@@ -20,6 +20,7 @@ from kubeling.apiserver.cache.entry import Fields, Settle
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.registry.rules import Rules, rules_of
 from kubeling.apiserver.registry.store import Store
+from kubeling.apiserver.storage.encryption import Encryption
 from kubeling.apiserver.storage.kv import KV
 from kubeling.daemon.clock import Clock
 
@@ -94,8 +95,9 @@ class Served:
 class Kinds:
     """The registry of kinds."""
 
-    def __init__(self, kv: KV, hub: Hub, clock: Clock) -> None:
+    def __init__(self, kv: KV, hub: Hub, clock: Clock, encryption: Encryption | None = None) -> None:
         self._kv = kv
+        self._encryption = encryption or Encryption()
         self._hub = hub
         self._clock = clock
         self._served: dict[tuple[str, str, str], Served] = {}
@@ -117,6 +119,7 @@ class Kinds:
             )
             store = self._stores.get(prefix)
             if store is None:
+                self._kv.protect(prefix, self._encryption.of(stored))
                 cache = Cache(
                     prefix, stored.group_version, stored.kind, rules.fields, self._kv, self._hub, self._clock, rules.trigger
                 )
@@ -140,6 +143,7 @@ class Kinds:
 
     def custom_store(self, resource: Resource, prefix: str, fields: Fields, settle: Settle | None) -> Store:
         """A store for custom resources of which `resource` is the stored version."""
+        self._kv.protect(prefix, self._encryption.of(resource))
         cache = Cache(prefix, resource.group_version, resource.kind, fields, self._kv, self._hub, self._clock, settle=settle)
         made = self._stores[prefix] = Store(resource, prefix, self._kv, cache, self._clock)
         return made

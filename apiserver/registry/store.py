@@ -144,7 +144,11 @@ class Store:
 
     async def _live(self, key: str) -> Entry | None:
         found, _ = await self.kv.get(key)
-        return self._entry(key, found.value, found.revision) if found else None
+        if found is None:
+            return None
+        entry = self._entry(key, found.value, found.revision)
+        entry.altered = entry.altered or found.stale
+        return entry
 
     def _entry(self, key: str, raw: bytes, revision: int) -> Entry:
         return make_entry(key, raw, revision, self.head, lambda obj: {}, self.cache.settle)

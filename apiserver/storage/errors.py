@@ -26,6 +26,10 @@ class FutureRevision(StoreError):
     """The revision asked for has not happened yet."""
 
 
+class Undecryptable(StoreError):
+    """What is stored under a key was encrypted with a key that is not there, or was tampered with."""
+
+
 class NoSpace(StoreError):
     """The store is full; it takes reads and deletes only."""
 
@@ -38,6 +42,8 @@ def to_api_error(error: StoreError) -> ApiError:
     """The Status that a client gets for it."""
     if isinstance(error, Compacted):
         return errors.expired("The provided resource version is too old: the requested revision has been compacted")
+    if isinstance(error, Undecryptable):
+        return errors.internal(str(error))
     if isinstance(error, FutureRevision):
         return errors.timeout(f"Too large resource version: {error}", 1)
     if isinstance(error, TooLarge):

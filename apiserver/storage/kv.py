@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubeling.apiserver.storage.client import EtcdClient
+from kubeling.apiserver.storage.encryption import Opened, Transformer
 from kubeling.apiserver.storage.errors import OutcomeUnknown, Unavailable
 from kubeling.daemon.backoff import Backoff
 from kubeling.proto import etcd_pb2 as pb
 
 #: A write gets longer than a read: a new leader has to be found before anybody knows what became of the first attempt.
 _COMMIT_SECONDS = 15.0
+_ROOT = "/registry/"
 #: A key that never exists: reading it costs the store nothing, and the answer carries the current revision.
 _NOWHERE = b"/registry/-"
 
@@ -29,6 +31,8 @@ class KeyValue:
     key: str
     value: bytes
     revision: int
+    #: Whether it would be stored in another form today: with another key.
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,39 @@ class KV:
         self.client = client
         self._barrier: asyncio.Task[int] | None = None
         self._next_barrier: asyncio.Task[int] | None = None
+        #: What is encrypted in the store, by key prefix.
+        self._transformers: dict[str, Transformer] = {}
+
+    def protect(self, prefix: str, transformer: Transformer | None) -> None:
+        """Encrypt from now on what is under a prefix (`/registry/secrets/`, `/registry/example.com/widgets/`)."""
+        if transformer is not None:
+            self._transformers[prefix] = transformer
+        else:
+            self._transformers.pop(prefix, None)
+
+    def _transformer(self, key: str) -> Transformer | None:
+        first = key.find("/", len(_ROOT)) + 1
+        found = self._transformers.get(key[:first])
+        return found or self._transformers.get(key[: key.find("/", first) + 1])
+
+    def open(self, key: str, stored: bytes) -> Opened:
+        """What a value in the store says. Raises Undecryptable."""
+        transformer = self._transformer(key) if self._transformers else None
+        return transformer.open(key, stored) if transformer is not None else Opened(stored, False)
+
+    def _seal(self, key: str, value: bytes) -> bytes:
+        transformer = self._transformer(key) if self._transformers else None
+        return transformer.seal(key, value) if transformer is not None else value
+
+    def _found(self, key: str, stored: bytes, revision: int) -> KeyValue:
+        opened = self.open(key, stored)
+        return KeyValue(key, opened.value, revision, opened.stale)
 
     async def get(self, key: str, revision: int = 0) -> tuple[KeyValue | None, int]:
         """The newest value (or that at `revision`) and the store's revision."""
         answer = await self.client.call("Range", pb.RangeRequest(key=key.encode(), revision=revision), read=True)
         found = answer.kvs[0] if answer.kvs else None
-        return (KeyValue(key, found.value, found.mod_revision) if found else None), answer.header.revision
+        return (self._found(key, found.value, found.mod_revision) if found else None), answer.header.revision
 
     async def list(self, prefix: str, *, revision: int = 0, limit: int = 0, start: str = "") -> Page:
         """Keys in order under `prefix`, from `start` on."""
@@ -91,7 +122,7 @@ class KV:
             key=start.encode() if start else first, range_end=prefix_end(first), revision=revision, limit=limit
         )
         answer = await self.client.call("Range", request, read=True)
-        items = [KeyValue(each.key.decode(), each.value, each.mod_revision) for each in answer.kvs]
+        items = [self._found(each.key.decode(), each.value, each.mod_revision) for each in answer.kvs]
         return Page(items, revision or answer.header.revision, answer.more, answer.count)
 
     async def list_all(self, prefix: str, revision: int = 0, chunk: int = 2000) -> Page:
@@ -143,7 +174,7 @@ class KV:
                     request.success.add().request_delete_range.key = key
                 else:
                     put = request.success.add().request_put
-                    put.key, put.value, put.lease = key, each.value, each.lease
+                    put.key, put.value, put.lease = key, self._seal(each.key, each.value), each.lease
             request.failure.add().request_range.key = key
         unknown: OutcomeUnknown | None = None
         clock = self.client.clock
@@ -165,12 +196,15 @@ class KV:
                 raise
             if answer.succeeded:
                 return Commit(True, answer.header.revision, [])
-            current = [_first(each.key, got.response_range) for each, got in zip(writes, answer.responses, strict=True)]
+            current = [self._first(each.key, got.response_range) for each, got in zip(writes, answer.responses, strict=True)]
             if unknown is None:
                 return Commit(False, answer.header.revision, current)
             if all(_is_ours(each, found) for each, found in zip(writes, current, strict=True)):
                 return Commit(True, max((each.revision for each in current if each), default=answer.header.revision), [])
             raise unknown
+
+    def _first(self, key: str, answer: pb.RangeResponse) -> KeyValue | None:
+        return self._found(key, answer.kvs[0].value, answer.kvs[0].mod_revision) if answer.kvs else None
 
     async def lease(self, seconds: int) -> int:
         """A new lease that ends after `seconds`."""
@@ -187,10 +221,6 @@ def _retrieve(task: asyncio.Task[int]) -> None:
     """Whoever waits gets the exception; where nobody is left, asyncio shall not complain about it."""
     if not task.cancelled():
         task.exception()
-
-
-def _first(key: str, answer: pb.RangeResponse) -> KeyValue | None:
-    return KeyValue(key, answer.kvs[0].value, answer.kvs[0].mod_revision) if answer.kvs else None
 
 
 def _is_ours(write: Write, found: KeyValue | None) -> bool:
