@@ -58,6 +58,8 @@ _MASKS = [
     (r"target\":\"[^\"]*\"", 'target":…'),
     (r"clientv3/[a-z_]+\.go:[0-9]+", "clientv3/…"),
     (r"127\.0\.0\.1:[0-9]{4,}", "ADDRESS"),
+    # Two of its threads write these, in whatever order.
+    (r'(?m)^\{"level":"info".*\n', ""),
     # Where etcdctl itself falls over, only that it does.
     (r"(?s)(panic: [^\n]*).*", r"\1"),
     # Keys of locks and elections end with a lease's id.
