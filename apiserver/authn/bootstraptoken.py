@@ -36,7 +36,10 @@ class BootstrapTokens(Agnostic):
         if match is None:
             return None
         identity, secret = match.groups()
-        found = await self._kinds.store(resources.SECRETS).peek("kube-system", f"bootstrap-token-{identity}")
+        # Only what is in memory: whoever makes tokens up shall not keep the store busy.
+        store = self._kinds.store(resources.SECRETS)
+        await store.cache.ready()
+        found = store.cache.get(store.key("kube-system", f"bootstrap-token-{identity}"))
         return None if found is None else bootstrap_user(found.object(), identity, secret, self._clock.now())
 
 

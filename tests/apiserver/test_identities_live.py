@@ -173,6 +173,7 @@ def test_bootstrap_tokens(admin: httpx.Client, nobody: httpx.Client) -> None:
     }
     for each in (good, *bad.values()):
         assert admin.post(path, json=each).status_code == 201
+    wait_until("the token is known", lambda: who(nobody, bearer("abcdef.0123456789abcdef")) != 401)
     assert who(nobody, bearer("abcdef.0123456789abcdef")) == {
         "username": "system:bootstrap:abcdef",
         "groups": ["system:bootstrappers", "system:bootstrappers:node", "system:authenticated"],
