@@ -75,6 +75,7 @@ def _store(member: Member, tallies: Mapping[str, Tally]) -> list[Figure]:
         ("etcd_debugging_lease_granted_total", "counter", leases["LeaseGrant"].ok),
         ("etcd_debugging_lease_revoked_total", "counter", leases["LeaseRevoke"].ok),
         ("etcd_debugging_lease_renewed_total", "counter", leases["LeaseKeepAlive"].sent),
+        ("etcd_debugging_auth_revision", "gauge", member.state.auth.revision),
     ]
 
 
