@@ -210,6 +210,14 @@ def _request_status(new: Object, old: Object) -> None:
     kept = [each for each in status_of(old).get("conditions") or () if each.get("type") in verdicts]
     if kept or written:
         ensure(new, "status")["conditions"] = kept + written
+    else:
+        status_of(new).pop("conditions", None)
+
+
+def _update_request(new: Object, old: Object) -> None:
+    """What was asked for stays, and by whom, whatever is written."""
+    if "spec" in old:
+        new["spec"] = old["spec"]
 
 
 def _update_secret(new: Object, old: Object) -> None:
@@ -342,6 +350,7 @@ UPDATE: dict[Resource, Callable[[Object, Object], None]] = {
     resources.NAMESPACES: _update_namespace,
     resources.SERVICES: _update_service,
     resources.SECRETS: _update_secret,
+    resources.CERTIFICATE_SIGNING_REQUESTS: _update_request,
     resources.CUSTOM_RESOURCE_DEFINITIONS: _update_definition,
 }
 STATUS_UPDATE: dict[Resource, Callable[[Object, Object], None]] = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kubeling.api import names, quantity
-from kubeling.api.errors import forbidden_value, invalid_value, required_value, too_long_value
+from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, too_long_value
 from kubeling.api.meta import Object, annotations_of, name_of, namespace_of, spec_of
-from kubeling.api.validation.common import Errors, Map, amount, checked, one_of, required_name, unchanged
-from kubeling.api.validation.scheduling import taints
+from kubeling.api.validation.common import Errors, Map, amount, checked, label_map, one_of, required_name, unchanged
+from kubeling.api.validation.scheduling import taints, tolerations
 
 MAX_DATA = 1024 * 1024
 _FROZEN = "field is immutable when `immutable` is set"
@@ -100,18 +100,6 @@ def node_update(new: Object, old: Object) -> Errors:
         yield forbidden_value("spec.providerID", 'node updates may not change providerID except from "" to valid')
 
 
-def resource_quota(obj: Object) -> Errors:
-    """ResourceQuota."""
-    for name, value in (spec_of(obj).get("hard") or {}).items():
-        yield from checked(f"spec.hard[{name}]", name, names.qualified_name)
-        yield from amount(f"spec.hard[{name}]", value)
-
-
-def resource_quota_update(new: Object, old: Object) -> Errors:
-    """What it counts stays."""
-    yield from unchanged("spec.scopes", spec_of(new).get("scopes"), spec_of(old).get("scopes"))
-
-
 def limit_range(obj: Object) -> Errors:
     """LimitRange: of each type one item, in which the bounds are in order."""
     seen: set[str] = set()
@@ -173,44 +161,112 @@ def event(obj: Object) -> Errors:
         yield invalid_value("involvedObject.namespace", about, "does not match event.namespace")
 
 
-def signing_request(obj: Object) -> Errors:
-    """CertificateSigningRequest."""
-    spec = spec_of(obj)
-    yield from required_name("spec.request", spec.get("request"))
-    if not spec.get("usages"):
-        yield required_value("spec.usages")
-    name = spec.get("signerName")
-    if not name:
-        yield required_value("spec.signerName")
-    elif "/" not in name:
-        yield invalid_value(
-            "spec.signerName", name, "must be a fully qualified domain and path of the form 'example.com/signer-name'"
-        )
-    seconds = spec.get("expirationSeconds")
-    if seconds is not None and seconds < 600:
-        yield invalid_value("spec.expirationSeconds", seconds, "may not specify a duration less than 600 seconds (10 minutes)")
-
-
-def signing_request_update(new: Object, old: Object) -> Errors:
-    """What was asked for stays; a verdict is not taken back."""
-    yield from unchanged("spec", spec_of(new), spec_of(old))
-
-
 def ingress_class(obj: Object) -> Errors:
     """IngressClass."""
-    controller = spec_of(obj).get("controller")
+    spec = spec_of(obj)
+    controller = spec.get("controller") or ""
+    if len(controller) > 250:
+        yield too_long_value("spec.controller", 250)
+    domain, slash, path = controller.partition("/")
     if not controller:
         yield required_value("spec.controller")
-    elif "/" not in controller:
-        detail = 'must be a domain-prefixed path (such as "acme.io/foo")'
-        yield invalid_value("spec.controller", controller, detail)
+    elif not slash or not path:
+        yield invalid_value("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")')
+    else:
+        yield from checked("spec.controller", domain, names.dns1123_subdomain)
+    found = spec.get("parameters")
+    if found is None:
+        return
+    path = "spec.parameters"
+    if found.get("apiGroup"):
+        yield from checked(f"{path}.apiGroup", found["apiGroup"], names.dns1123_subdomain)
+    for field in ("kind", "name"):
+        if not found.get(field):
+            yield required_value(f"{path}.{field}", f"{field} is required")
+        else:
+            yield from checked(f"{path}.{field}", found[field], names.path_segment)
+    scope, own = found.get("scope"), found.get("namespace")
+    yield from one_of(f"{path}.scope", scope, ("Cluster", "Namespace"))
+    if scope == "Namespace" and not own:
+        yield required_value(f"{path}.namespace", "`parameters.scope` is set to 'Namespace'")
+    elif scope == "Cluster" and own is not None:
+        yield forbidden_value(f"{path}.namespace", "`parameters.scope` is set to 'Cluster'")
+
+
+def ingress_class_update(new: Object, old: Object) -> Errors:
+    """Its controller stays."""
+    yield from unchanged("spec.controller", spec_of(new).get("controller"), spec_of(old).get("controller"))
 
 
 def runtime_class(obj: Object) -> Errors:
     """RuntimeClass."""
     yield from required_name("handler", obj.get("handler"), names.dns1123_label)
+    for name, value in ((obj.get("overhead") or {}).get("podFixed") or {}).items():
+        yield from checked(f"overhead.podFixed[{name}]", name, names.qualified_name)
+        yield from amount(f"overhead.podFixed[{name}]", value)
+    scheduling = obj.get("scheduling") or {}
+    yield from label_map("scheduling.nodeSelector", scheduling.get("nodeSelector"))
+    found = scheduling.get("tolerations") or []
+    yield from tolerations("scheduling.tolerations", found)
+    for at, each in enumerate(found):
+        if each in found[:at]:
+            yield duplicate_value(f"scheduling.tolerations[{at}]", each)
 
 
 def runtime_class_update(new: Object, old: Object) -> Errors:
     """Its handler stays."""
     yield from unchanged("handler", new.get("handler"), old.get("handler"))
+
+
+def controller_revision(obj: Object) -> Errors:
+    """ControllerRevision."""
+    revision = obj.get("revision") or 0
+    if revision < 0:
+        yield invalid_value("revision", revision, "must be greater than or equal to 0")
+    if obj.get("data") is None:
+        yield required_value("data", "data is mandatory")
+
+
+def controller_revision_update(new: Object, old: Object) -> Errors:
+    """What a revision is stays."""
+    yield from unchanged("data", new.get("data"), old.get("data"))
+
+
+def service_cidr(obj: Object) -> Errors:
+    """ServiceCIDR: one range, or one of each family."""
+    found = spec_of(obj).get("cidrs") or []
+    if not found:
+        yield required_value("spec.cidrs", "at least one CIDR required")
+    if len(found) > 2:
+        yield invalid_value("spec.cidrs", found, "may only hold up to 2 values")
+    for at, each in enumerate(found):
+        yield from checked(f"spec.cidrs[{at}]", each, names.cidr)
+    if len(found) == 2 and (":" in found[0]) == (":" in found[1]):
+        yield invalid_value(
+            "spec.cidrs", found, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+        )
+
+
+def service_cidr_update(new: Object, old: Object) -> Errors:
+    """What addresses have been given out of stays."""
+    after, before = spec_of(new).get("cidrs") or [], spec_of(old).get("cidrs") or []
+    if after[: len(before)] != before:
+        yield from unchanged("spec.cidrs", after, before)
+
+
+def ip_address(obj: Object) -> Errors:
+    """IPAddress: an address is somebody's."""
+    parent = spec_of(obj).get("parentRef")
+    if parent is None:
+        yield required_value("spec.parentRef")
+        return
+    for field in ("resource", "name"):
+        if not parent.get(field):
+            yield required_value(f"spec.parentRef.{field}")
+        else:
+            yield from checked(f"spec.parentRef.{field}", parent[field], names.path_segment)
+
+
+def ip_address_update(new: Object, old: Object) -> Errors:
+    """Whose it is stays."""
+    yield from unchanged("spec.parentRef", spec_of(new).get("parentRef"), spec_of(old).get("parentRef"))

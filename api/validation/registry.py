@@ -10,7 +10,23 @@ from kubeling.api.meta import Object
 from kubeling.api.names import Check
 from kubeling.api.resources import Resource
 from kubeling.api.strategies import strategy_of
-from kubeling.api.validation import aggregation, cluster, definitions, pod, policies, rbac, services, storage, webhooks, workloads
+from kubeling.api.validation import (
+    aggregation,
+    autoscaling,
+    certificates,
+    cluster,
+    csi,
+    definitions,
+    flowcontrol,
+    pod,
+    policies,
+    quotas,
+    rbac,
+    services,
+    storage,
+    webhooks,
+    workloads,
+)
 from kubeling.api.validation.common import Errors
 from kubeling.api.validation.objectmeta import validate_metadata, validate_metadata_update
 
@@ -24,8 +40,8 @@ _CREATE: dict[Resource, Callable[[Object], Errors]] = {
     r.STATEFUL_SETS: workloads.stateful_set,
     r.JOBS: workloads.job,
     r.CRON_JOBS: workloads.cron_job,
-    r.HORIZONTAL_POD_AUTOSCALERS: workloads.autoscaler,
-    r.HORIZONTAL_POD_AUTOSCALERS_V1: workloads.autoscaler,
+    r.HORIZONTAL_POD_AUTOSCALERS: autoscaling.autoscaler,
+    r.HORIZONTAL_POD_AUTOSCALERS_V1: autoscaling.autoscaler,
     r.POD_DISRUPTION_BUDGETS: workloads.disruption_budget,
     r.SERVICES: services.service,
     r.ENDPOINTS: services.endpoints,
@@ -37,7 +53,7 @@ _CREATE: dict[Resource, Callable[[Object], Errors]] = {
     r.SECRETS: cluster.secret,
     r.NAMESPACES: cluster.namespace,
     r.NODES: cluster.node,
-    r.RESOURCE_QUOTAS: cluster.resource_quota,
+    r.RESOURCE_QUOTAS: quotas.resource_quota,
     r.LIMIT_RANGES: cluster.limit_range,
     r.ROLES: rbac.role,
     r.CLUSTER_ROLES: rbac.cluster_role,
@@ -49,7 +65,7 @@ _CREATE: dict[Resource, Callable[[Object], Errors]] = {
     r.PERSISTENT_VOLUME_CLAIMS: storage.persistent_volume_claim,
     r.EVENTS: cluster.event,
     r.EVENTS_V1: cluster.event,
-    r.CERTIFICATE_SIGNING_REQUESTS: cluster.signing_request,
+    r.CERTIFICATE_SIGNING_REQUESTS: certificates.signing_request,
     r.INGRESS_CLASSES: cluster.ingress_class,
     r.RUNTIME_CLASSES: cluster.runtime_class,
     r.VALIDATING_ADMISSION_POLICIES: policies.policy,
@@ -58,6 +74,15 @@ _CREATE: dict[Resource, Callable[[Object], Errors]] = {
     r.VALIDATING_WEBHOOK_CONFIGURATIONS: webhooks.validating_webhooks,
     r.CUSTOM_RESOURCE_DEFINITIONS: definitions.definition,
     r.API_SERVICES: aggregation.api_service,
+    r.FLOW_SCHEMAS: flowcontrol.flow_schema,
+    r.PRIORITY_LEVEL_CONFIGURATIONS: flowcontrol.priority_level,
+    r.CSI_DRIVERS: csi.csi_driver,
+    r.CSI_NODES: csi.csi_node,
+    r.CSI_STORAGE_CAPACITIES: csi.csi_storage_capacity,
+    r.VOLUME_ATTACHMENTS: csi.volume_attachment,
+    r.CONTROLLER_REVISIONS: cluster.controller_revision,
+    r.SERVICE_CIDRS: cluster.service_cidr,
+    r.IP_ADDRESSES: cluster.ip_address,
 }
 #: Kinds whose updates are held against the old object as well; all but pods are validated as on creation first.
 _UPDATE: dict[Resource, Callable[[Object, Object], Errors]] = {
@@ -71,16 +96,24 @@ _UPDATE: dict[Resource, Callable[[Object, Object], Errors]] = {
     r.CONFIG_MAPS: cluster.config_map_update,
     r.SECRETS: cluster.secret_update,
     r.NODES: cluster.node_update,
-    r.RESOURCE_QUOTAS: cluster.resource_quota_update,
+    r.RESOURCE_QUOTAS: quotas.resource_quota_update,
     r.ROLE_BINDINGS: rbac.binding_update,
     r.CLUSTER_ROLE_BINDINGS: rbac.binding_update,
     r.PRIORITY_CLASSES: cluster.priority_class_update,
     r.STORAGE_CLASSES: storage.storage_class_update,
     r.PERSISTENT_VOLUMES: storage.persistent_volume_update,
     r.PERSISTENT_VOLUME_CLAIMS: storage.persistent_volume_claim_update,
-    r.CERTIFICATE_SIGNING_REQUESTS: cluster.signing_request_update,
+    r.CERTIFICATE_SIGNING_REQUESTS: certificates.signing_request_update,
     r.RUNTIME_CLASSES: cluster.runtime_class_update,
     r.CUSTOM_RESOURCE_DEFINITIONS: definitions.definition_update,
+    r.INGRESS_CLASSES: cluster.ingress_class_update,
+    r.CSI_DRIVERS: csi.csi_driver_update,
+    r.CSI_NODES: csi.csi_node_update,
+    r.CSI_STORAGE_CAPACITIES: csi.csi_storage_capacity_update,
+    r.VOLUME_ATTACHMENTS: csi.volume_attachment_update,
+    r.CONTROLLER_REVISIONS: cluster.controller_revision_update,
+    r.SERVICE_CIDRS: cluster.service_cidr_update,
+    r.IP_ADDRESSES: cluster.ip_address_update,
 }
 
 
@@ -110,4 +143,8 @@ def validate_status_update(new: Object, old: Object, resource: Resource) -> list
     found = list(validate_metadata_update(new, old))
     if resource == r.CUSTOM_RESOURCE_DEFINITIONS:
         found += definitions.stored_versions(new)
+    if resource == r.CERTIFICATE_SIGNING_REQUESTS:
+        found += certificates.signing_request_status(new, old)
+    if resource == r.VOLUME_ATTACHMENTS:
+        found += csi.volume_attachment_status(new)
     return [*found, *pod.pod_door_update(new, old)] if resource == r.PODS else found

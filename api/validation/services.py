@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from kubeling.api import names
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, too_many_values
 from kubeling.api.meta import Object, spec_of
@@ -295,7 +297,15 @@ def _peer(path: str, each: Map) -> Errors:
         block = each["ipBlock"]
         yield from required_name(f"{path}.ipBlock.cidr", block.get("cidr"), names.cidr)
         for at, value in enumerate(block.get("except") or ()):
-            yield from checked(f"{path}.ipBlock.except[{at}]", value, names.cidr)
+            wrong = list(checked(f"{path}.ipBlock.except[{at}]", value, names.cidr))
+            yield from wrong
+            if not wrong and not names.cidr(block.get("cidr") or "") and not _within(value, block["cidr"]):
+                yield invalid_value(f"{path}.ipBlock.except[{at}]", value, "must be a strict subset of `cidr`")
+
+
+def _within(inner: str, outer: str) -> bool:
+    first, second = ip_network(inner, strict=False), ip_network(outer, strict=False)
+    return first.version == second.version and first != second and first.subnet_of(second)  # type: ignore[arg-type]
 
 
 def lease(obj: Object) -> Errors:

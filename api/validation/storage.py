@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from kubeling.api import quantity
-from kubeling.api.errors import forbidden_value, required_value
+from typing import Any
+
+from kubeling.api import names, quantity
+from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, too_long_value
 from kubeling.api.meta import Object, spec_of, status_of
-from kubeling.api.validation.common import Errors, amount, label_selector, one_of, required_name, unchanged
+from kubeling.api.validation.common import Errors, amount, checked, label_selector, one_of, required_name, unchanged
 from kubeling.api.validation.scheduling import node_selector
 from kubeling.api.validation.volumes import access_modes, claim_spec, source
+
+_MAX_PARAMETERS, _MAX_SIZE = 512, 256 * 1024
 
 
 def storage_class(obj: Object) -> Errors:
@@ -15,6 +19,29 @@ def storage_class(obj: Object) -> Errors:
     yield from required_name("provisioner", obj.get("provisioner"))
     yield from one_of("reclaimPolicy", obj.get("reclaimPolicy"), ("Delete", "Retain"))
     yield from one_of("volumeBindingMode", obj.get("volumeBindingMode"), ("Immediate", "WaitForFirstConsumer"))
+    if obj.get("provisioner"):
+        yield from checked("provisioner", obj["provisioner"].lower(), names.qualified_name)
+    parameters = obj.get("parameters") or {}
+    if len(parameters) > _MAX_PARAMETERS:
+        yield too_long_value("parameters", _MAX_PARAMETERS)
+    if "" in parameters:
+        yield invalid_value("parameters", "", "field can not be empty.")
+    if sum(len(key) + len(value) for key, value in parameters.items()) > _MAX_SIZE:
+        yield too_long_value("parameters", _MAX_SIZE)
+    seen: list[Any] = []
+    for at, term in enumerate(obj.get("allowedTopologies") or ()):
+        path = f"allowedTopologies[{at}]"
+        for index, each in enumerate(term.get("matchLabelExpressions") or ()):
+            where = f"{path}.matchLabelExpressions[{index}]"
+            yield from checked(f"{where}.key", each.get("key") or "", names.qualified_name)
+            if not each.get("values"):
+                yield required_value(f"{where}.values")
+            for number, value in enumerate(each.get("values") or ()):
+                if value in each["values"][:number]:
+                    yield duplicate_value(f"{where}.values[{number}]", value)
+        if term in seen:
+            yield duplicate_value(f"{path}.matchLabelExpressions", "")
+        seen.append(term)
 
 
 def storage_class_update(new: Object, old: Object) -> Errors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zoneinfo
 
-from kubeling.api import cron, names
+from kubeling.api import cron
 from kubeling.api.errors import forbidden_value, invalid_value, required_value
 from kubeling.api.meta import Object, copy_json, name_of, spec_of
 from kubeling.api.validation.common import (
@@ -17,7 +17,6 @@ from kubeling.api.validation.common import (
     label_selector,
     not_negative,
     one_of,
-    required_name,
     selects,
     unchanged,
 )
@@ -272,37 +271,6 @@ def _known_zone(zone: str) -> bool:
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         return zone == "UTC"
     return True
-
-
-def autoscaler(obj: Object) -> Errors:
-    """HorizontalPodAutoscaler, either version."""
-    spec = spec_of(obj)
-    least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
-    if least is not None and least < 1:
-        yield invalid_value("spec.minReplicas", least, "must be greater than or equal to 1")
-    if most < 1:
-        yield invalid_value("spec.maxReplicas", most, "must be greater than 0")
-    if least is not None and most < least:
-        yield invalid_value("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`")
-    target = spec.get("scaleTargetRef") or {}
-    for field in ("kind", "name"):
-        yield from required_name(f"spec.scaleTargetRef.{field}", target.get(field), names.path_segment)
-    for at, each in enumerate(spec.get("metrics") or ()):
-        yield from _metric(f"spec.metrics[{at}]", each)
-
-
-def _metric(path: str, each: Map) -> Errors:
-    kinds = {
-        "Resource": "resource",
-        "ContainerResource": "containerResource",
-        "Pods": "pods",
-        "Object": "object",
-        "External": "external",
-    }
-    kind = each.get("type")
-    yield from one_of(f"{path}.type", kind, tuple(kinds))
-    if kind in kinds and each.get(kinds[kind]) is None:
-        yield required_value(f"{path}.{kinds[kind]}", "must populate information for the given metric source")
 
 
 def disruption_budget(obj: Object) -> Errors:

@@ -25,6 +25,8 @@ EXEMPT = "exempt"
 #: A list takes a seat for so many objects, up to so many seats.
 _OBJECTS_PER_SEAT, _MAX_SEATS = 100, 10
 _KNOWN = 4096
+#: An administrator may ask for ten million; that many would be of no use.
+_MAX_QUEUES = 4096
 _READING = frozenset({"get", "list", "watch", "head", "options"})
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -185,6 +187,7 @@ def _level(obj: Object, total: int, shares: int) -> Level:
     response = limited.get("limitResponse") or {}
     queuing = (response.get("queuing") or {}) if response.get("type") == "Queue" else {}
     queues, hand, length = (queuing.get(each) or 0 for each in ("queues", "handSize", "queueLengthLimit"))
+    queues = min(queues, _MAX_QUEUES)
     return Level(obj["metadata"]["name"], nominal, lendable, borrowable, queues, hand, length)
 
 

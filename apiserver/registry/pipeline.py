@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from kubeling.api import errors, names
+from kubeling.api import errors, names, resources
 from kubeling.api.errors import ApiError
 from kubeling.api.meta import Object, copy_json, metadata_of
 from kubeling.api.times import format_time
@@ -109,6 +109,8 @@ async def _create(context: Context, served: Served, store: Store, namespace: str
     await context.admission.admit(attributes)
     rules.after_admission(obj)
     rules.strategy.prepare_for_create(obj, now)
+    if served.resource == resources.CERTIFICATE_SIGNING_REQUESTS:
+        _note_requestor(obj, options.user)
     managed.on_write(served, None, obj, options, now)
     change = Change(obj)
     if rules.companions is not None:
@@ -120,6 +122,15 @@ async def _create(context: Context, served: Served, store: Store, namespace: str
     change.obj = await convert.closed(served, obj)
     change.guard = attributes.guard
     return await store.create(namespace, name, change, options.dry_run)
+
+
+def _note_requestor(obj: Object, user: User) -> None:
+    """Who asks for a certificate is not what the request says it is."""
+    spec = obj.setdefault("spec", {})
+    for each in ("uid", "groups", "extra"):
+        spec.pop(each, None)
+    spec["username"] = user.name
+    spec |= {key: value for key, value in user.info().items() if key != "username"}
 
 
 async def prepare_update(

@@ -1,0 +1,103 @@
+"""ResourceQuotas: what can be counted, and of what."""
+
+from __future__ import annotations
+
+from kubeling.api import names
+from kubeling.api.errors import invalid_value, required_value
+from kubeling.api.meta import Object, spec_of
+from kubeling.api.validation.common import Errors, Map, amount, checked, unchanged
+
+_COMPUTE = frozenset(
+    {
+        "cpu",
+        "memory",
+        "ephemeral-storage",
+        "requests.cpu",
+        "requests.memory",
+        "requests.ephemeral-storage",
+        "limits.cpu",
+        "limits.memory",
+        "limits.ephemeral-storage",
+    }
+)
+_COUNTS = frozenset(
+    {
+        "pods",
+        "resourcequotas",
+        "services",
+        "replicationcontrollers",
+        "secrets",
+        "persistentvolumeclaims",
+        "configmaps",
+        "services.nodeports",
+        "services.loadbalancers",
+    }
+)
+_STANDARD = _COMPUTE | _COUNTS | {"requests.storage"}
+_HUGE = ("hugepages-", "requests.hugepages-")
+#: A scope, and what it may count: `pods` only, or what pods ask for as well.
+_SCOPES = {
+    "BestEffort": frozenset({"pods"}),
+    "NotBestEffort": _COMPUTE | {"pods"},
+    "Terminating": _COMPUTE | {"pods"},
+    "NotTerminating": _COMPUTE | {"pods"},
+    "PriorityClass": _COMPUTE | {"pods"},
+    "CrossNamespacePodAffinity": _COMPUTE | {"pods"},
+}
+_OPPOSITES = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
+_EXIST = (
+    "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+    "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"
+)
+
+
+def resource_quota(obj: Object) -> Errors:
+    """ResourceQuota."""
+    spec = spec_of(obj)
+    hard = spec.get("hard") or {}
+    for name, value in hard.items():
+        path = f"spec.hard[{name}]"
+        yield from checked(path, name, names.qualified_name)
+        if "/" not in name and name not in _STANDARD and not name.startswith(_HUGE):
+            yield invalid_value(path, name, "must be a standard resource for quota")
+        yield from amount(path, value)
+    scopes = spec.get("scopes") or []
+    yield from _scopes("spec.scopes", scopes, hard)
+    expressions = (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
+    for at, each in enumerate(expressions):
+        yield from _expression(f"spec.scopeSelector.matchExpressions[{at}]", each)
+    yield from _scopes("spec.scopeSelector.matchExpressions", [each.get("scopeName") or "" for each in expressions], hard)
+
+
+def _scopes(path: str, scopes: list[str], hard: Map) -> Errors:
+    for each in scopes:
+        allowed = _SCOPES.get(each)
+        if allowed is None:
+            yield invalid_value(path, scopes, "unsupported scope")
+        elif any(name in _STANDARD and name not in allowed for name in hard):
+            yield invalid_value(path, scopes, "unsupported scope applied to resource")
+    for one, other in _OPPOSITES:
+        if one in scopes and other in scopes:
+            yield invalid_value(path, scopes, "conflicting scopes")
+
+
+def _expression(path: str, each: Map) -> Errors:
+    operator, values, scope = each.get("operator") or "", each.get("values") or [], each.get("scopeName") or ""
+    if scope in _SCOPES and scope != "PriorityClass" and operator != "Exists":
+        yield invalid_value(f"{path}.operator", operator, _EXIST)
+    if operator in ("In", "NotIn"):
+        if not values:
+            detail = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+            yield required_value(f"{path}.values", detail)
+    elif operator in ("Exists", "DoesNotExist"):
+        if values:
+            detail = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
+            yield invalid_value(f"{path}.values", values, detail)
+    else:
+        yield invalid_value(f"{path}.operator", operator, "not a valid selector operator")
+
+
+def resource_quota_update(new: Object, old: Object) -> Errors:
+    """What it counts stays."""
+    yield from unchanged("spec.scopes", spec_of(new).get("scopes"), spec_of(old).get("scopes"))
+    yield from unchanged("spec.scopeSelector", spec_of(new).get("scopeSelector"), spec_of(old).get("scopeSelector"))
