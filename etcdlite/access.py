@@ -10,15 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from kubeling.etcdlite.auth import NOBODY, Who
-from kubeling.etcdlite.errors import AUTH_OLD_REVISION, INVALID_AUTH_TOKEN, EtcdError
+from kubeling.etcdlite.errors import INVALID_AUTH_TOKEN, EtcdError
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.ops import Attributed, Kind, attributed
-from kubeling.etcdlite.rpc import Context, Method, Service, answer, header
+from kubeling.etcdlite.rpc import Context, Method, Service, header
 from kubeling.etcdlite.rpc import Kind as Style
 from kubeling.etcdlite.web_tokens import WebTokens
-
-#: How often an operation is tried that met a change of its user on its way to being applied.
-_TRIES = 3
 
 _KNOWN = {
     "etcdserverpb.KV": ("Compact",),
@@ -60,6 +57,13 @@ class Access:
             return Who(context.common_name, self.auth.revision)
         return NOBODY
 
+    def known_already(self, context: Context) -> Who | None:
+        """The same, and None for a token that this member does not know."""
+        try:
+            return self.who(context)
+        except EtcdError:
+            return None
+
     async def identify(self, context: Context) -> Who:
         """The same, but a token that this member does not know is looked for again when it has all that the others have. Raises EtcdError."""
         try:
@@ -71,19 +75,21 @@ class Access:
         await self._member.engine.barrier()
         return self.who(context)
 
-    async def submit(self, context: Context, kind: Kind, raw: bytes, request: Any) -> bytes:
-        """Have an operation done in the name of the caller. Raises EtcdError."""
-        proposer = self._member.proposer
-        tries = 1
-        while self.auth.enabled:
-            who = await self.identify(context)
-            named = Attributed(who.user, who.revision, kind, request)
-            result = await proposer.submit(Kind.ATTRIBUTED, attributed(who.user, who.revision, kind, raw), named)
-            # What a signed token says of the revision is for its owner to mend, with a new one.
-            if result is not AUTH_OLD_REVISION or self.web_tokens is not None or tries == _TRIES:
-                return answer(result)
-            tries += 1
-        return answer(await proposer.submit(kind, raw, request))
+    def submit(self, context: Context, kind: Kind, raw: bytes, request: Any) -> Awaitable[bytes | EtcdError]:
+        """Have an operation done in the name of the caller."""
+        if not self.auth.enabled:
+            return self._member.proposer.submit(kind, raw, request)
+        who = self.known_already(context)
+        if who is None:
+            return self._submit_later(context, kind, raw, request)
+        return self._submit_as(who, kind, raw, request)
+
+    async def _submit_later(self, context: Context, kind: Kind, raw: bytes, request: Any) -> bytes | EtcdError:
+        return await self._submit_as(await self.identify(context), kind, raw, request)
+
+    def _submit_as(self, who: Who, kind: Kind, raw: bytes, request: Any) -> Awaitable[bytes | EtcdError]:
+        named = Attributed(who.user, who.revision, kind, request)
+        return self._member.proposer.submit(Kind.ATTRIBUTED, attributed(who.user, who.revision, kind, raw), named)
 
     async def known(self, context: Context) -> None:
         """Raises unless the caller is a user."""

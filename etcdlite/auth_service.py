@@ -74,7 +74,7 @@ class _Auth:
         """A method that is one operation of the log."""
 
         async def call(raw: bytes, context: Context) -> bytes:
-            return await self._access.submit(context, kind, raw, message.FromString(raw))
+            return answer(await self._access.submit(context, kind, raw, message.FromString(raw)))
 
         return unary(call)
 
@@ -132,13 +132,13 @@ class _Auth:
         password, request.password, request.hashedPassword = request.password, "", ""
         if not request.options.no_password:
             request.hashedPassword = await self._hashed(password, context)
-        return await self._access.submit(context, Kind.USER_ADD, request.SerializeToString(), request)
+        return answer(await self._access.submit(context, Kind.USER_ADD, request.SerializeToString(), request))
 
     async def user_change_password(self, raw: bytes, context: Context) -> bytes:
         request = pb.AuthUserChangePasswordRequest.FromString(raw)
         password, request.password = request.password, ""
         request.hashedPassword = await self._hashed(password, context)
-        return await self._access.submit(context, Kind.USER_CHANGE_PASSWORD, request.SerializeToString(), request)
+        return answer(await self._access.submit(context, Kind.USER_CHANGE_PASSWORD, request.SerializeToString(), request))
 
     async def authenticate(self, raw: bytes, context: Context) -> bytes:
         request = pb.AuthenticateRequest.FromString(raw)

@@ -39,8 +39,12 @@ class _KV:
     def range(self, raw: bytes, context: Context) -> bytes | Awaitable[bytes]:
         request = pb.RangeRequest.FromString(raw)
         requests.check_range(request)
-        if (request.serializable or self._member.engine.alone) and not self._auth.enabled:
-            return self._range(request)
+        if request.serializable or self._member.engine.alone:
+            if not self._auth.enabled:
+                return self._range(request)
+            if (who := self._access.known_already(context)) is not None:
+                self._access.guard.range(who, request)
+                return self._range(request)
         return self._range_later(request, context)
 
     async def _range_later(self, request: pb.RangeRequest, context: Context) -> bytes:
@@ -61,9 +65,7 @@ class _KV:
             raise REQUEST_TOO_LARGE
         if self._member.over_quota(len(raw)):
             return self._refuse_for_space(context, lambda who: self._access.guard.put(who, request))
-        if self._auth.enabled:
-            return self._access.submit(context, Kind.PUT, raw, request)
-        return self._proposer.submit(Kind.PUT, raw, request)
+        return self._access.submit(context, Kind.PUT, raw, request)
 
     async def _refuse_for_space(self, context: Context, check: Callable[[Who], None]) -> EtcdError:
         if self._auth.enabled:
@@ -75,7 +77,7 @@ class _KV:
     async def delete_range(self, raw: bytes, context: Context) -> bytes:
         request = pb.DeleteRangeRequest.FromString(raw)
         requests.check_delete(request)
-        return await self._access.submit(context, Kind.DELETE_RANGE, raw, request)
+        return answer(await self._access.submit(context, Kind.DELETE_RANGE, raw, request))
 
     async def txn(self, raw: bytes, context: Context) -> bytes:
         request = pb.TxnRequest.FromString(raw)
@@ -85,7 +87,7 @@ class _KV:
                 raise REQUEST_TOO_LARGE
             if self._member.over_quota(len(raw)) and requests.puts(request):
                 raise await self._refuse_for_space(context, lambda who: self._access.guard.txn(who, request))
-            return await self._access.submit(context, Kind.TXN, raw, request)
+            return answer(await self._access.submit(context, Kind.TXN, raw, request))
         if not requests.is_serializable(request):
             await self._member.engine.barrier()
         if self._auth.enabled:

@@ -44,7 +44,7 @@ class _Lease:
 
     async def revoke(self, raw: bytes, context: Context) -> bytes:
         request = pb.LeaseRevokeRequest.FromString(raw)
-        return await self._access.submit(context, Kind.LEASE_REVOKE, raw, request)
+        return answer(await self._access.submit(context, Kind.LEASE_REVOKE, raw, request))
 
     async def keep_alive(self, incoming: Any, context: Context) -> None:
         async for raw in incoming:
