@@ -7,6 +7,7 @@ from typing import Any
 from kubeling.api import errors
 from kubeling.api.conditions import set_condition
 from kubeling.api.meta import Object
+from kubeling.apiserver.admission import doors
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import body
 from kubeling.apiserver.handlers.common import is_dry_run, store_of
@@ -43,6 +44,11 @@ async def _bind(context: Context, request: Request, served: Served, name: str, s
     if metadata.get("name") and metadata["name"] != name:
         raise errors.bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
 
+    sent.setdefault("metadata", {})
+    dry_run = is_dry_run(request)
+    await doors.admit(context, request, served, "CREATE", sent, ("v1", "Binding"), subresource="binding", name=name, dry_run=dry_run)
+    metadata, node = sent["metadata"], (sent.get("target") or {}).get("name") or node
+
     async def mutate(pod: Object) -> Change:
         live = pod["metadata"]
         for key, word in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
@@ -63,5 +69,5 @@ async def _bind(context: Context, request: Request, served: Served, name: str, s
         set_condition(conditions, "PodScheduled", "True", context.clock.now())
         return Change(pod)
 
-    await store_of(served).change(request.info.namespace, name, mutate, dry_run=is_dry_run(request))
+    await store_of(served).change(request.info.namespace, name, mutate, dry_run=dry_run)
     await request.respond_json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)

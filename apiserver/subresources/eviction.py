@@ -12,6 +12,7 @@ from kubeling.api.conditions import get_condition, set_condition
 from kubeling.api.errors import ApiError
 from kubeling.api.meta import Object
 from kubeling.api.times import format_time
+from kubeling.apiserver.admission import doors
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import body, delete
 from kubeling.apiserver.handlers.common import is_dry_run, store_of
@@ -36,6 +37,7 @@ async def eviction(context: Context, request: Request, served: Served) -> None:
         options["dryRun"] = ["All"]
     store = store_of(served)
     pod = (await store.read(info.namespace, info.name)).object()
+    await doors.admit(context, request, served, "CREATE", sent, ("policy/v1", "Eviction"), dry_run=dry_run)
     if _counts(pod):
         await _take_allowance(context, info.namespace, pod, dry_run)
         await _mark(context, served, info.namespace, info.name, dry_run)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from kubeling.api import errors, resources
 from kubeling.api.meta import Object
 from kubeling.apiserver import kubelet
+from kubeling.apiserver.admission import doors
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers.common import store_of
 from kubeling.apiserver.registry.kinds import Served
@@ -31,6 +32,7 @@ async def proxy(context: Context, request: Request, served: Served) -> None:
     kind = served.resource.plural
     scheme, name, port = _split(kind, request.info.name)
     locate = {"pods": _pod, "services": _service, "nodes": _node}[kind]
+    await doors.connect(context, request, served)
     backend, shown = await locate(context, request, served, scheme or "http", name, port)
     path, rest = _paths(request)
     if not rest and request.scope["method"] in ("GET", "HEAD") and not request.header(b"upgrade"):

@@ -15,6 +15,7 @@ import orjson
 from kubeling.api import errors, pods
 from kubeling.api.meta import Object
 from kubeling.apiserver import kubelet
+from kubeling.apiserver.admission import doors
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers.common import store_of
 from kubeling.apiserver.registry.kinds import Served
@@ -43,6 +44,7 @@ async def stream(context: Context, request: Request, served: Served) -> None:
         raise errors.bad_request("Upgrade request required")
     pod = (await store_of(served).read(info.namespace, info.name)).object()
     target = _target(request, pod, kind, query)
+    await doors.connect(context, request, served)
     node = pod["spec"].get("nodeName")
     if not node:
         raise errors.bad_request(f"pod {info.name} does not have a host assigned")

@@ -252,3 +252,33 @@ def test_a_pod_with_a_sidecar_from_a_webhook_has_defaults(ns, hooks, configure):
     assert made["spec"]["containers"][1]["terminationMessagePath"] == "/dev/termination-log"
     # Every plug-in has had a second look at it.
     assert [len(each.get("volumeMounts") or ()) for each in made["spec"]["containers"]] == [1, 1]
+
+
+def test_the_doors_of_a_pod(ns, hooks, configure, server):
+    """Bindings, evictions and connections are shown as what they are."""
+    hooks.on("doors", lambda request: deny("closed") if request["operation"] == "CONNECT" else {"allowed": True})
+    doors = ["pods/binding", "pods/eviction", "pods/exec", "services/proxy"]
+    operations = {"operations": ["CREATE", "CONNECT"], "apiGroups": ["", "policy"], "apiVersions": ["v1"]}
+    configure("Validating", configure.hook("doors", rules=[{**operations, "resources": doors}]))
+    ns.create("pods", pod("p"))
+    assert not hooks.requests("doors")
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
+    assert ns.http.post(ns.path("pods", "p") + "/binding", json=binding).status_code == 201
+    request = hooks.requests("doors")[-1]
+    assert (request["subResource"], request["kind"]["kind"], request["name"]) == ("binding", "Binding", "p")
+    assert request["object"]["target"]["name"] == "n1"
+    upgrade = {"upgrade": "SPDY/3.1", "connection": "Upgrade"}
+    query = {"command": ["ls", "-l"], "stdout": "true"}
+    with server.client() as other:
+        answer = other.post(ns.path("pods", "p") + "/exec", params=query, headers=upgrade)
+    assert answer.status_code == 400
+    assert answer.json()["message"] == 'admission webhook "doors.example.com" denied the request: closed'
+    request = hooks.requests("doors")[-1]
+    assert request["operation"] == "CONNECT"
+    assert request["object"] == {"apiVersion": "v1", "kind": "PodExecOptions", "stdout": True, "command": ["ls", "-l"]}
+    answer = ns.http.get(ns.path("services", "s") + "/proxy/x")
+    assert answer.json()["message"].endswith("closed")
+    answer = ns.http.post(ns.path("pods", "p") + "/eviction", json={"metadata": {"name": "p"}})
+    assert answer.status_code == 201
+    request = hooks.requests("doors")[-1]
+    assert request["kind"] == {"group": "policy", "version": "v1", "kind": "Eviction"}

@@ -114,7 +114,11 @@ class MutatingAdmissionWebhook(Plugin):
         obj = attributes.obj
         assert obj is not None
         new = await invocation.view.replaced(after)
-        metadata, kept = new.setdefault("metadata", {}), obj.get("metadata") or {}
+        if "metadata" not in obj:
+            obj.clear()
+            obj.update(new)
+            return
+        metadata, kept = new.setdefault("metadata", {}), obj["metadata"]
         for field in ("name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp"):
             if field in kept:
                 metadata[field] = kept[field]
