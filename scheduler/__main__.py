@@ -19,7 +19,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_argument("--leader-elect-identity", default=identity.make())
     flags.add_argument("--bind-address", default="127.0.0.1", help="where /healthz and /metrics are served")
     flags.add_argument("--secure-port", type=int, default=10259, help="0 serves nothing")
-    flags.add_argument("--scheduler-name", default="default-scheduler")
+    flags.add_argument(
+        "--config", default="", help="a KubeSchedulerConfiguration: profiles, plugins and their arguments, extenders"
+    )
+    flags.add_argument(
+        "--scheduler-name", default="default-scheduler", help="the schedulerName of the only profile, where there is no --config"
+    )
     return flags.parse_args(argv)
 
 
@@ -32,18 +37,21 @@ async def run(args: argparse.Namespace) -> None:
     from kubeling.client.rest import Client
     from kubeling.daemon.serving import StatusServer, health_pages
     from kubeling.daemon.tasks import Supervisor
-    from kubeling.scheduler.scheduler import Scheduler, SchedulerConfig
+    from kubeling.scheduler.config import Profile, SchedulerConfig, load
+    from kubeling.scheduler.registry import ConfigError
+    from kubeling.scheduler.scheduler import Scheduler
 
     try:
         config = kubeconfig.load(args.kubeconfig)
-    except kubeconfig.KubeconfigError as error:
+        settings = load(args.config) if args.config else SchedulerConfig((Profile(args.scheduler_name),))
+    except (kubeconfig.KubeconfigError, ConfigError) as error:
         raise daemon.UsageError(str(error)) from error
     async with Client(config, user_agent="kube-scheduler") as client:
 
         async def lead() -> None:
             informers = InformerFactory(client)
             recorder = EventRecorder(client, args.scheduler_name, host=os.uname().nodename)
-            scheduler = Scheduler(client, informers, recorder, config=SchedulerConfig(args.scheduler_name))
+            scheduler = Scheduler(client, informers, recorder, config=settings)
             async with Supervisor() as work:
                 work.start("event recorder", recorder.run)
                 informers.start(work)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kubeling.scheduler.framework import Feasible, Framework, Scores
-from kubeling.scheduler.types import Cycle
-from kubeling.scheduler.verdicts import FitError
+from kubeling.scheduler.types import Cycle, Rejection
+from kubeling.scheduler.verdicts import FitError, PlainVerdicts
 
 #: Below this many nodes all are looked at; above, the search may stop when enough feasible ones are found (upstream's adaptive rule).
 MIN_FEASIBLE = 100
@@ -23,13 +23,24 @@ class Decision:
     next_start: int
 
 
-def decide(framework: Framework, cycle: Cycle, *, start: int = 0, rand: Callable[[], float]) -> Decision:
-    """Filter, score, choose. Raises FitError where no node fits; *post_filter* has not run then."""
+def decide(
+    framework: Framework,
+    cycle: Cycle,
+    *,
+    start: int = 0,
+    rand: Callable[[], float],
+    allowed: tuple[frozenset[str], dict[str, Rejection]] | None = None,
+    bonus: Mapping[str, int] | None = None,
+) -> Decision:
+    """Filter, score, choose. Raises FitError where no node fits; *post_filter* has not run then.
+
+    `allowed`: the nodes that extenders left over, with their reasons for others; `bonus`: what they add to the scores.
+    """
     nodes = len(cycle.nodes)
     if nodes == 0:
         framework.prepare(cycle)
         raise FitError(0)
-    if cycle.own in cycle.nodes:
+    if cycle.own in cycle.nodes and (allowed is None or cycle.own in allowed[0]):
         # Room was made for it there: no other node is looked at while it fits.
         try:
             only = framework.feasible(cycle, enough=1, only=cycle.own)
@@ -38,11 +49,21 @@ def decide(framework: Framework, cycle: Cycle, *, start: int = 0, rand: Callable
             cycle.state.clear()
             cycle.skip_filter.clear()
     start %= nodes
-    found = framework.feasible(cycle, enough=enough(framework, cycle, nodes), start=start)
+    found = framework.feasible(cycle, enough=nodes if allowed else enough(framework, cycle, nodes), start=start)
     next_start = (start + found.looked) % nodes
+    if allowed is not None:
+        kept = found.keep(allowed[0])
+        if not len(kept):
+            rejected = dict(found.verdicts.items()) if found.verdicts is not None else {}
+            raise FitError(
+                nodes, PlainVerdicts({name: each for name, each in {**allowed[1], **rejected}.items() if name in cycle.nodes})
+            )
+        found = kept
     if len(found) == 1:
         return Decision(found.node(0).name, found, None, next_start)
     scores = framework.scores(cycle, found)
+    if bonus:
+        scores.add([bonus.get(node.name, 0) for node in found.nodes])
     return Decision(found.node(scores.best(rand)).name, found, scores, next_start)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kubeling.scheduler.nodeinfo import NodeInfo, Obj
@@ -76,6 +75,14 @@ class Scores:
     total: Any
     by_plugin: dict[str, Any] = field(default_factory=dict)
 
+    def add(self, more: list[int]) -> None:
+        """What others than plugins say."""
+        self.by_plugin["extenders"] = more
+        if isinstance(self.total, list):
+            self.total = [so_far + each for so_far, each in zip(self.total, more, strict=True)]
+        else:
+            self.total = self.total + more
+
     def best(self, rand: Callable[[], float]) -> int:
         """The place of a node with the highest sum; chance decides among equals."""
         if isinstance(self.total, list):
@@ -138,10 +145,14 @@ class Framework:
         """Whether `change` may make the rejections of `plugins` go away."""
         if not plugins:
             return True
-        return any(
-            change.resource in plugin.cured_by and plugin.hint(change, pod)
-            for plugin in (self._by_name[name] for name in plugins if name in self._by_name)
-        )
+        finer = f"{change.resource}/{change.action}"
+        for name in plugins:
+            plugin = self._by_name.get(name)
+            if plugin is None:
+                return True  # An extender, or a plugin of another time: nobody knows.
+            if (change.resource in plugin.cured_by or finer in plugin.cured_by) and plugin.hint(change, pod):
+                return True
+        return False
 
     # -- filtering -----------------------------------------------------------------------------------------------------------------
 
@@ -257,6 +268,12 @@ class Framework:
                     break
         return error
 
+    def unreserve(self, cycle: Cycle, node: str) -> None:
+        """Run *unreserve* at all that reserve, in reverse; and at those that hold pods at *permit*, which may have others to tell."""
+        told = list(dict.fromkeys((*self._points["reserve"], *(each for each in self._points["permit"]))))
+        for plugin in reversed(told):
+            plugin.unreserve(cycle, node)
+
     # -- scoring -------------------------------------------------------------------------------------------------------------------
 
     def scores(self, cycle: Cycle, feasible: Feasible) -> Scores:
@@ -284,9 +301,4 @@ class Framework:
 
 def overrides(plugin: Plugin, point: str) -> bool:
     """Whether the plugin has something to say at this method."""
-    return _overrides(type(plugin), point)
-
-
-@cache
-def _overrides(kind: type[Plugin], point: str) -> bool:
-    return getattr(kind, point) is not getattr(Plugin, point)
+    return getattr(type(plugin), point) is not getattr(Plugin, point)

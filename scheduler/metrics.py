@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-_ATTEMPTS = Counter("scheduler_schedule_attempts_total", "Attempts to schedule a pod, by result.", ["result"])
+_ATTEMPTS = Counter("scheduler_schedule_attempts_total", "Attempts to schedule a pod, by result.", ["result", "profile"])
 _ALGORITHM = Histogram(
     "scheduler_scheduling_algorithm_duration_seconds",
     "Time that finding a node took.",
@@ -21,10 +21,13 @@ _END_TO_END = Histogram(
 )
 _TRIES = Histogram("scheduler_pod_scheduling_attempts", "Attempts that a pod needed.", buckets=[1, 2, 4, 8, 16])
 
+_PREEMPTIONS = Counter("scheduler_preemption_attempts_total", "Preemptions that were carried out.")
+_VICTIMS = Histogram("scheduler_preemption_victims", "Pods that a preemption removed.", buckets=[1, 2, 4, 8, 16, 32, 64])
 
-def attempt(result: str, seconds: float) -> None:
+
+def attempt(result: str, seconds: float, profile: str) -> None:
     """A cycle ended: "scheduled", "unschedulable" or "error"."""
-    _ATTEMPTS.labels(result).inc()
+    _ATTEMPTS.labels(result, profile).inc()
     _ALGORITHM.observe(seconds)
 
 
@@ -32,6 +35,12 @@ def bound(seconds: float, attempts: int) -> None:
     """A pod was bound, `seconds` after its last attempt began."""
     _END_TO_END.observe(seconds)
     _TRIES.observe(attempts)
+
+
+def preempted(victims: int) -> None:
+    """Pods were evicted to make room for one."""
+    _PREEMPTIONS.inc()
+    _VICTIMS.observe(victims)
 
 
 class _Pending(Collector):

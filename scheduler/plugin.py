@@ -34,7 +34,7 @@ class Plugin:
     """Base of all plugins: every point, doing nothing."""
 
     name = ""
-    #: The resources whose changes may cure this plugin's rejections; :meth:`hint` looks closer.
+    #: The changes that may cure this plugin's rejections: a resource ("nodes") or one thing that happens to it ("pods/delete"); :meth:`hint` looks closer.
     cured_by: frozenset[str] = frozenset({"nodes", "pods"})
     #: What the answers of *filter* and *score* rest on.
     filter_depends: Depends = Depends.CLUSTER

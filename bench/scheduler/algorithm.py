@@ -16,9 +16,9 @@ from kubeling.api import labels
 from kubeling.bench.scheduler import workloads as w
 from kubeling.scheduler.algorithm import decide
 from kubeling.scheduler.cache import VECTOR_FROM, Cache
-from kubeling.scheduler.framework import Framework
+from kubeling.scheduler.config import Profile, build
+from kubeling.scheduler.handle import Handle
 from kubeling.scheduler.nodeinfo import PodInfo
-from kubeling.scheduler.plugins import default_plugins
 from kubeling.scheduler.verdicts import FitError
 
 Obj = dict[str, Any]
@@ -52,8 +52,9 @@ class World:
         self.spaces: dict[str, dict[str, str]] = {"default": {}}
         self.services: dict[str, dict[str, str]] = {}
         self.rand = random.Random(1)
-        self.framework = Framework(
-            default_plugins(
+        self.framework = build(
+            Profile(),
+            Handle(
                 namespace_labels=lambda: self.spaces,
                 default_selector=self._default_selector,
                 get_claim=lambda _namespace, _name: None,
@@ -61,7 +62,7 @@ class World:
                 get_class=lambda _name: None,
                 budgets=lambda _namespace: (),
                 rand=self.rand.random,
-            )
+            ),
         )
         self.cache = Cache(vector_from=VECTOR_FROM if vector else None, spaces=lambda: self.spaces)
         self._start = 0

@@ -253,6 +253,7 @@ class NodePorts(Plugin):
     """Host ports are given away once."""
 
     name = "NodePorts"
+    cured_by = frozenset({"nodes", "pods/delete"})
     filter_depends = Depends.PODS
 
     def pre_filter(self, cycle: Cycle) -> Skip | None:
@@ -277,11 +278,7 @@ class NodePorts(Plugin):
         return found[rows]
 
     def hint(self, change: ClusterChange, pod: Obj) -> bool:
-        return change.resource == "nodes" or change.action == "delete" or _ended(change)
-
-
-def _ended(change: ClusterChange) -> bool:
-    return change.new is not None and (change.new.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        return change.action != "delete" if change.resource == "nodes" else bool(change.old)
 
 
 def _conflicts(left: HostPort, right: HostPort) -> bool:

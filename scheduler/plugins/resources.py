@@ -34,6 +34,7 @@ class NodeResourcesFit(Plugin):
     """`resources`: (name, weight) of what is scored; `shape`: (utilization in %, score 0…10) points for RequestedToCapacityRatio."""
 
     name = "NodeResourcesFit"
+    cured_by = frozenset({"nodes", "pods/delete", "pods/update"})
     filter_depends = Depends.PODS
     score_depends = Depends.PODS
 

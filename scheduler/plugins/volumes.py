@@ -1,4 +1,4 @@
-"""Plugins about what must exist before a pod may be placed: lifted gates (KEP-3521) and bound claims."""
+"""Plugins about what must exist before a pod may be placed: bound claims."""
 
 from __future__ import annotations
 
@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kubeling.scheduler.table import Table
-
-
-class SchedulingGates(Plugin):
-    """A pod with scheduling gates is not tried."""
-
-    name = "SchedulingGates"
-    cured_by = frozenset()
-
-    def pre_enqueue(self, pod: Obj) -> Rejection | None:
-        gates = [gate.get("name", "") for gate in (pod.get("spec") or {}).get("schedulingGates") or []]
-        return Rejection.of(f"waiting for scheduling gates: [{' '.join(gates)}]") if gates else None
 
 
 class VolumeBinding(Plugin):

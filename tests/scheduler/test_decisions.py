@@ -8,9 +8,9 @@ import pytest
 
 from kubeling.api.labels import Selector, from_labels
 from kubeling.scheduler.cache import Cache
-from kubeling.scheduler.framework import Framework
+from kubeling.scheduler.config import Profile, build
+from kubeling.scheduler.handle import Handle
 from kubeling.scheduler.nodeinfo import PodInfo
-from kubeling.scheduler.plugins import default_plugins
 from kubeling.scheduler.types import ClusterChange
 from kubeling.scheduler.verdicts import FitError
 
@@ -58,8 +58,9 @@ class World:
                 self.cache.set_node(obj)
             else:
                 self.cache.set_pod(obj)
-        self.framework = Framework(
-            default_plugins(
+        self.framework = build(
+            Profile(),
+            Handle(
                 namespace_labels=lambda: {"default": {"team": "a"}},
                 default_selector=lambda _pod: selector,
                 get_claim=lambda _namespace, _name: None,
@@ -67,7 +68,7 @@ class World:
                 get_class=lambda _name: None,
                 budgets=lambda _namespace: budgets or [],
                 rand=lambda: 0.0,
-            )
+            ),
         )
 
     def feasible(self, obj: Obj) -> set[str]:

@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 from kubeling.daemon.clock import VirtualClock
-from kubeling.scheduler.queue import SchedulingQueue
+from kubeling.scheduler.queue import QueuedPod, SchedulingQueue
+from kubeling.scheduler.types import ClusterChange
 
 
 def pod(name: str, priority: int = 0, **spec: Any) -> dict[str, Any]:
@@ -37,18 +38,23 @@ async def test_backoff_doubles_from_one_second_to_ten() -> None:
         queued = again.result()
 
 
+def may_cure(change: ClusterChange, queued: QueuedPod) -> bool:
+    """Changes of nodes cure NodeAffinity, changes of pods NodeResourcesFit."""
+    return {"nodes": "NodeAffinity", "pods": "NodeResourcesFit"}[change.resource] in queued.plugins
+
+
 async def test_an_unschedulable_pod_waits_for_a_change_or_five_minutes() -> None:
     clock = VirtualClock()
-    queue = SchedulingQueue(clock=clock)
+    queue = SchedulingQueue(may_cure=may_cure, clock=clock)
     queue.add(pod("p"))
     queue.park(await queue.pop(), frozenset({"NodeResourcesFit"}))
     again = asyncio.ensure_future(queue.pop())
     await clock.advance(200)
     assert not again.done()
-    queue.cluster_changed(lambda queued: "NodeAffinity" in queued.plugins)
+    queue.cluster_changed(ClusterChange("nodes", "add"))
     await clock.advance(1)
     assert not again.done()
-    queue.cluster_changed(lambda queued: "NodeResourcesFit" in queued.plugins)
+    queue.cluster_changed(ClusterChange("pods", "delete"))
     await clock.advance(0.1)
     queue.park(again.result(), frozenset({"NodeResourcesFit"}))
     flushed = asyncio.ensure_future(queue.pop())
@@ -72,3 +78,30 @@ async def test_a_removed_pod_never_comes() -> None:
     queue.add(pod("q"))
     queue.remove("default/p")
     assert (await queue.pop()).key == "default/q"
+
+
+async def test_a_change_while_a_pod_is_being_tried_is_not_missed() -> None:
+    clock = VirtualClock()
+    queue = SchedulingQueue(may_cure=may_cure, clock=clock)
+    queue.add(pod("p"))
+    queued = await queue.pop()
+    queue.cluster_changed(ClusterChange("nodes", "add"))
+    queue.park(queued, frozenset({"NodeAffinity"}))
+    again = asyncio.ensure_future(queue.pop())
+    await clock.advance(1.1)  # Its back-off is kept all the same.
+    assert again.done()
+    queue.park(again.result(), frozenset({"NodeAffinity"}))
+    assert queue.counts()["unschedulable"] == 1
+
+
+async def test_no_event_looks_at_gated_pods() -> None:
+    looked: list[str] = []
+
+    def note(_change: ClusterChange, queued: QueuedPod) -> bool:
+        looked.append(queued.key)
+        return True
+
+    queue = SchedulingQueue(lambda _pod: True, note, clock=VirtualClock())
+    queue.add(pod("p", schedulingGates=[{"name": "g"}]))
+    queue.cluster_changed(ClusterChange("nodes", "add"))
+    assert (looked, queue.counts()["gated"]) == ([], 1)

@@ -8,8 +8,9 @@ from typing import Any
 
 from kubeling.api import labels
 from kubeling.scheduler.cache import Cache
+from kubeling.scheduler.config import Profile, build
 from kubeling.scheduler.framework import Framework
-from kubeling.scheduler.plugins import default_plugins
+from kubeling.scheduler.handle import Handle
 
 Obj = dict[str, Any]
 
@@ -200,8 +201,9 @@ def default_selector(pod: Obj) -> labels.Selector | None:
 
 def make(vector_from: int | None, rand: Callable[[], float], budgets: list[Obj] | None = None) -> tuple[Cache, Framework]:
     """A cache and the default profile."""
-    framework = Framework(
-        default_plugins(
+    framework = build(
+        Profile(),
+        Handle(
             namespace_labels=lambda: SPACES,
             default_selector=default_selector,
             get_claim=lambda _namespace, _name: None,
@@ -209,6 +211,6 @@ def make(vector_from: int | None, rand: Callable[[], float], budgets: list[Obj] 
             get_class=lambda _name: None,
             budgets=lambda _namespace: budgets or [],
             rand=rand,
-        )
+        ),
     )
     return Cache(vector_from=vector_from, spaces=lambda: SPACES), framework
