@@ -253,9 +253,13 @@ class Cache:
 
     def replay(self, watcher: Watcher, after: int) -> None:
         """Offer what happened after `after`, which lies in the window."""
-        for event in self._history:
-            if event.revision > after:
-                watcher.offer(event)
+        missed = []
+        for event in reversed(self._history):
+            if event.revision <= after:
+                break
+            missed.append(event)
+        for event in reversed(missed):
+            watcher.offer(event)
 
     def attach(self, watcher: Watcher, trigger: str | None = None) -> None:
         """Feed `watcher` from now on. `trigger`: the only value of the trigger field that it cares for."""
