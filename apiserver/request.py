@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import orjson
 
 from kubeling.api import errors
-from kubeling.apiserver import negotiate
+from kubeling.apiserver import compression, negotiate
 from kubeling.apiserver.info import PathInfo, parse_query
 
 if TYPE_CHECKING:
@@ -183,8 +183,10 @@ class Request:
         self.status = 200
         await self._send_pieces(pieces, length, 200, _JSON, ())
 
-    async def _start(self, length: int, status: int, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        all_headers = [(b"content-type", content_type), (b"content-length", b"%d" % length), *headers, *self.headers]
+    async def _start(self, length: int | None, status: int, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        all_headers = [(b"content-type", content_type), *headers, *self.headers]
+        if length is not None:
+            all_headers.append((b"content-length", b"%d" % length))
         for text in self.warnings:
             all_headers.append((b"warning", warning_header(text)))
         if self.audit is not None:
@@ -195,7 +197,12 @@ class Request:
         self, pieces: Iterable[bytes], length: int, status: int, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]
     ) -> None:
         connection = self.scope["state"]["connection"]
-        await self._start(length, status, content_type, headers)
+        if compression.wanted(self.scope, length):
+            headers = (*headers, *compression.HEADERS)
+            pieces, fixed = compression.packed(pieces), None
+        else:
+            fixed = length
+        await self._start(fixed, status, content_type, headers)
         if self.scope["method"] == "HEAD":
             pieces = ()
         for piece in pieces:
