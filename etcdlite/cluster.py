@@ -8,6 +8,7 @@ import secrets
 import struct
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from typing import TypeVar
 
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
@@ -44,6 +45,8 @@ from kubeling.etcdlite.snapshot import SnapshotDirectory
 from kubeling.proto import etcd_pb2 as pb
 
 log = get_logger("etcdlite.cluster")
+
+T = TypeVar("T")
 
 _LEASE, _CHANGE = 1, 2
 _LEASE_QUESTION = struct.Struct(">?q")
@@ -192,19 +195,41 @@ class Cluster:
 
     async def ask_lease(self, renew: bool, lease: int) -> int:
         """Have the leader renew a lease, or say what is left of it: seconds. Raises NO_LEADER, TIMEOUT and whatever the leader says."""
-        leader = self.engine.leader_id
-        if leader == self.me:
-            return self._lease(renew, lease)
-        if not leader:
-            raise NO_LEADER
-        said = await self.asks.ask(leader, _LEASE, _LEASE_QUESTION.pack(renew, lease), _ASK_SECONDS)
-        (seconds,) = _LEASE_ANSWER.unpack(said)
-        return int(seconds)
+        question = _LEASE_QUESTION.pack(renew, lease)
+
+        async def once(leader: int) -> int:
+            if leader == self.me:
+                return await self._count_lease(renew, lease)
+            (seconds,) = _LEASE_ANSWER.unpack(await self.asks.ask(leader, _LEASE, question, _ASK_SECONDS))
+            return int(seconds)
+
+        return await self._with_leader(once, _ASK_SECONDS)
+
+    async def _with_leader(self, once: Callable[[int], Awaitable[T]], seconds: float) -> T:
+        """Have something done by the leader: by the next one where it turns out that another leads. Raises NO_LEADER where there is none in time."""
+        backoff = Backoff(base=0.02, limit=0.2)
+        deadline = self._loop.time() + seconds
+        while True:
+            try:
+                if self.engine.leader_id:
+                    return await once(self.engine.leader_id)
+            except EtcdError as error:
+                if error is not LEADER_CHANGED or self._loop.time() > deadline:
+                    raise
+            if self._loop.time() > deadline:
+                raise NO_LEADER
+            await asyncio.sleep(backoff.next())
 
     async def _answer_lease(self, body: bytes) -> bytes:
+        return _LEASE_ANSWER.pack(await self._count_lease(*_LEASE_QUESTION.unpack(body)))
+
+    async def _count_lease(self, renew: bool, lease: int) -> int:
+        # A leader that does not know yet that it leads no more must not promise time that its successor does not give. Whoever succeeds one that still led
+        # when this was asked begins to count later.
+        await self.engine.barrier()
         if self.engine.leader_id != self.me:
             raise LEADER_CHANGED
-        return _LEASE_ANSWER.pack(self._lease(*_LEASE_QUESTION.unpack(body)))
+        return self._lease(renew, lease)
 
     # Changes.
 
@@ -225,24 +250,15 @@ class Cluster:
 
     async def change(self, kind: ChangeKind, member: int, urls: tuple[str, ...] = ()) -> list[pb.Member]:
         """Change the membership, here or by the leader; the members as they are then. Raises EtcdError."""
-        backoff = Backoff(base=0.02, limit=0.2)
-        deadline = self._loop.time() + _CHANGE_SECONDS
-        while True:
-            leader = self.engine.leader_id
-            try:
-                if leader == self.me:
-                    return await self._change_here(kind, member, urls)
-                if leader:
-                    question = json.dumps([int(kind), member, urls]).encode()
-                    said = await self.asks.ask(leader, _CHANGE, question, _CHANGE_SECONDS)
-                    return list(pb.MemberListResponse.FromString(said).members)
-            except EtcdError as error:
-                # Where it is not even begun, another leader may do it.
-                if error is not LEADER_CHANGED or self._loop.time() > deadline:
-                    raise
-            if self._loop.time() > deadline:
-                raise NO_LEADER
-            await asyncio.sleep(backoff.next())
+        question = json.dumps([int(kind), member, urls]).encode()
+
+        async def once(leader: int) -> list[pb.Member]:
+            if leader == self.me:
+                return await self._change_here(kind, member, urls)
+            said = await self.asks.ask(leader, _CHANGE, question, _CHANGE_SECONDS)
+            return list(pb.MemberListResponse.FromString(said).members)
+
+        return await self._with_leader(once, _CHANGE_SECONDS)
 
     async def _answer_change(self, body: bytes) -> bytes:
         kind, member, urls = json.loads(body)

@@ -216,7 +216,7 @@ class Engine:
 
     async def hand_over(self, seconds: float) -> None:
         """Before a planned stop: let another voter lead, if there is one and this member leads."""
-        if self.core.is_leader and self.core.transfer_to_best():
+        if not self.stopped and self.core.is_leader and self.core.transfer_to_best():
             self.act()
             await self.until(lambda: bool(self.core.leader) and not self.core.is_leader, seconds)
 
@@ -419,7 +419,9 @@ class Engine:
     def _failed(self, batch: Batch, sequence: int, installs: list[tuple[Path, int]], error: BaseException) -> None:
         """Nothing may be promised until this is on disk. A full disk may get room again; after any other failure nothing is certain any more."""
         if not isinstance(error, NoSpace):
+            self.stopped = True
             self._proposer.fail_all(STOPPED)
+            self.barriers.fail_all(STOPPED)
             self._hooks.fatal(error)
             return
         if self.core.retract():

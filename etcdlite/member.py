@@ -32,7 +32,7 @@ from kubeling.etcdlite.histogram import Histogram
 from kubeling.etcdlite.joining import Place
 from kubeling.etcdlite.journal import SEGMENT_BYTES, Journal
 from kubeling.etcdlite.mvcc import Record
-from kubeling.etcdlite.ops import Kind
+from kubeling.etcdlite.ops import Expiry, Kind
 from kubeling.etcdlite.proposer import Proposer
 from kubeling.etcdlite.snapshot import Meta, SnapshotDirectory, decode, encode
 from kubeling.etcdlite.state import State
@@ -225,6 +225,11 @@ class Member:
 
     def _fatal(self, error: BaseException) -> None:
         log.error("this member cannot go on", error=repr(error))
+        if isinstance(error, OSError):
+            error = UsageError(
+                f"{self.config.data_dir}: the disk has failed ({error.strerror or error}), so nothing can be acknowledged any more. "
+                "Start this member again when the disk is sound; what it has acknowledged is there, or with the others"
+            )
         if not self.failure.done():
             self.failure.set_exception(error)
 
@@ -296,8 +301,8 @@ class Member:
             return
         for lease_id in self.state.leases.expired(self.clock.monotonic()):
             self.proposer.counts.leases_expired += 1
-            request = pb.LeaseRevokeRequest(ID=lease_id)
-            revoked = self.proposer.submit(Kind.LEASE_EXPIRE, request.SerializeToString(), request)
+            request = Expiry(lease_id, self.engine.term)
+            revoked = self.proposer.submit(Kind.LEASE_EXPIRE, request.encode(), request)
             revoked.add_done_callback(lambda done, lease_id=lease_id: self._revoked(lease_id, done))  # type: ignore[misc]
         self._arm_leases()
 

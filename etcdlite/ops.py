@@ -17,6 +17,7 @@ from kubeling.proto import etcd_pb2 as pb
 
 _HEAD = struct.Struct(">BQQ")
 _OP = struct.Struct(">BI")
+_EXPIRY = struct.Struct(">qQ")
 _WHO = struct.Struct(">QBI")
 
 
@@ -77,6 +78,22 @@ def attributed(user: str, revision: int, kind: int, raw: bytes) -> bytes:
     return _WHO.pack(revision, kind, len(name)) + name + raw
 
 
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """A lease has run out by the count of the leader of `term`. It says nothing any more in an entry of a later term: another may have renewed the lease."""
+
+    lease: int
+    term: int
+
+    @classmethod
+    def FromString(cls, data: bytes) -> Expiry:  # noqa: N802 - named as with messages.
+        """What :meth:`encode` made."""
+        return cls(*_EXPIRY.unpack(data))
+
+    def encode(self) -> bytes:
+        return _EXPIRY.pack(self.lease, self.term)
+
+
 REQUESTS: dict[int, Any] = {
     Kind.PUT: pb.PutRequest,
     Kind.DELETE_RANGE: pb.DeleteRangeRequest,
@@ -86,7 +103,7 @@ REQUESTS: dict[int, Any] = {
     Kind.LEASE_REVOKE: pb.LeaseRevokeRequest,
     Kind.ALARM: pb.AlarmRequest,
     Kind.PUBLISH: pb.Member,
-    Kind.LEASE_EXPIRE: pb.LeaseRevokeRequest,
+    Kind.LEASE_EXPIRE: Expiry,
     Kind.ATTRIBUTED: Attributed,
     Kind.AUTH_ENABLE: pb.AuthEnableRequest,
     Kind.AUTH_DISABLE: pb.AuthDisableRequest,

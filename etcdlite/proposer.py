@@ -104,6 +104,7 @@ class Proposer:
         session, number = batch_id(entry.data)
         if not self._state.first_time(session, number):
             return
+        self._state.term = entry.term
         batch = self._inflight.pop(number, None) if session == self.session else None
         if batch is None:
             self._state.replay(entry.data)

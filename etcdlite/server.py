@@ -30,7 +30,7 @@ _OVERHEAD_BYTES = 512 << 10
 
 
 async def run(config: Config, *, clock: Clock | None = None, ready: Callable[[Member], None] | None = None) -> None:
-    """Serve until cancelled. Raises UsageError for what the operator has to mend, and OSError where the disk fails."""
+    """Serve until cancelled. Raises UsageError for what the operator has to mend, a failed disk among it."""
     lock = take_directory(config.data_dir)
     member = Member(config, await find_place(config), lock, clock or SystemClock())
     access = Access(member)
@@ -52,6 +52,9 @@ async def run(config: Config, *, clock: Clock | None = None, ready: Callable[[Me
             if ready is not None:
                 ready(member)
             await member.failure
+    except ExceptionGroup as group:
+        # What ended it, without the trace of the group around it.
+        raise group.exceptions[0] from None
     finally:
         await member.hand_over()
         await server.stop(_GRACE_SECONDS)

@@ -14,12 +14,12 @@ from typing import Any
 
 from kubeling.etcdlite import requests
 from kubeling.etcdlite.auth import NOBODY, AuthStore, Who
-from kubeling.etcdlite.errors import NO_SPACE, EtcdError
+from kubeling.etcdlite.errors import LEADER_CHANGED, NO_SPACE, EtcdError
 from kubeling.etcdlite.evaluate import Evaluator
 from kubeling.etcdlite.guard import Guard
 from kubeling.etcdlite.lease import Lessor
 from kubeling.etcdlite.mvcc import Record, Store
-from kubeling.etcdlite.ops import Attributed, Kind, decode_batch
+from kubeling.etcdlite.ops import Attributed, Expiry, Kind, decode_batch
 from kubeling.etcdlite.snapshot import Meta
 from kubeling.etcdlite.tokens import Tokens
 from kubeling.etcdlite.wire import HeaderMaker
@@ -43,6 +43,8 @@ class State:
         self.sessions: dict[int, deque[int]] = {}
         #: What members say of themselves: name and client URLs.
         self.published: dict[int, tuple[str, tuple[str, ...]]] = {}
+        #: Of the entry that is being applied.
+        self.term = 0
         self.header = header
         self.evaluator = Evaluator(self.store, self.leases)
         self.auth = AuthStore()
@@ -59,7 +61,7 @@ class State:
             Kind.LEASE_REVOKE: self._revoke,
             Kind.ALARM: self._alarm,
             Kind.PUBLISH: self._publish,
-            Kind.LEASE_EXPIRE: self._revoke,
+            Kind.LEASE_EXPIRE: self._expire,
             Kind.ATTRIBUTED: self._attributed,
             Kind.AUTH_ENABLE: self._auth_enable,
             Kind.AUTH_DISABLE: self._auth_disable,
@@ -180,6 +182,11 @@ class State:
         for key in self.leases.revoke(request.ID):
             self.store.delete_range(key, b"")
         return b""
+
+    def _expire(self, request: Expiry) -> bytes:
+        if request.term != self.term:
+            raise LEADER_CHANGED
+        return self._revoke(pb.LeaseRevokeRequest(ID=request.lease))
 
     def _publish(self, member: pb.Member) -> bytes:
         self.published[member.ID] = (member.name, tuple(member.clientURLs))

@@ -203,25 +203,17 @@ async def test_a_rolling_restart_is_not_noticed_by_clients_that_retry(tmp_path: 
             for _ in range(2):
                 for member in members:
                     leads = await leader_of(members) is member
-                    # However long it takes to start again, writes go on elsewhere at once.
-                    stopping = asyncio.ensure_future(member.stop())
-                    gap = await longest_gap(writers, stopping)
+                    me = f'leader="{(await member.status()).header.member_id:x}"'
+                    await member.stop()
                     if leads:
-                        assert gap < 0.9, "leadership was not handed over: an election was waited for"
+                        # It saw another lead before it ended: nobody had to wait until it was missed.
+                        seen = [line for line in member.log.splitlines() if "the leader is" in line]
+                        assert me not in seen[-1]
+                        assert "unknown" not in seen[-1]
+                    await writers.progress(20)
                     await member.start()
         stored = await members[0].all()
         assert {key: stored.get(key) for key in writers.acknowledged} == writers.acknowledged
-
-
-async def longest_gap(writers: Writers, stopping: asyncio.Future[None]) -> float:
-    """The longest time between two acknowledged writes until the member has stopped and some more."""
-    worst = 0.0
-    more = 0
-    while more < 20:
-        worst = max(worst, await writers.progress(1))
-        more += stopping.done()
-    await stopping
-    return worst
 
 
 async def test_a_member_without_its_disk_and_one_that_was_removed(tmp_path: Path) -> None:

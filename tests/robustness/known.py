@@ -22,9 +22,7 @@ _BOOKMARK = re.compile(r"watch is not bookmarkable: ")
 def sort(store: str, history: History, violations: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split into what is new and what is known of this store, the latter with the number of etcd's issue."""
     if store != "etcd":
-        # Open here as well; see docs/robustness.md.
-        early = [one for one in violations if _LEASE.match(one)]
-        return [one for one in violations if one not in early], [f"open: {one}" for one in early]
+        return list(violations), []
     compacted = {op.request.revision for op in history.operations if isinstance(op.request, Compact) and op.outcome != FAILED}
     fresh, known = [], []
     for one in violations:
