@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from kubeling.api import errors, resources
 from kubeling.api.meta import Object, copy_json
+from kubeling.api.times import format_time
 from kubeling.apiserver.authn.user import MASTERS, User
 from kubeling.apiserver.authz import policy
 from kubeling.apiserver.authz.rbac import Rbac
 from kubeling.apiserver.authz.rules import Rule, uncovered
+from kubeling.apiserver.cache.entry import encode
 from kubeling.apiserver.context import Context
-from kubeling.apiserver.registry import pipeline
+from kubeling.apiserver.registry import managed, pipeline
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.registry.pipeline import Options
 from kubeling.apiserver.registry.store import Change, Store
 from kubeling.apiserver.storage.errors import StoreError
+from kubeling.apiserver.storage.kv import Write
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
@@ -31,6 +36,8 @@ from kubeling.daemon.main import UsageError
 log = get_logger("rbac")
 
 _AT_ONCE = 32
+#: etcd takes 128 operations in a Txn.
+_OPERATIONS = 100
 _OPTIONS = Options(User("system:apiserver", (MASTERS,)), "kube-apiserver")
 _KINDS = {
     "ClusterRole": resources.CLUSTER_ROLES,
@@ -68,21 +75,65 @@ async def run(context: Context, rbac: Rbac, more: Sequence[Object] = ()) -> None
                 await context.clock.sleep(backoff.next())
 
     # Roles before bindings: upstream's order, and nobody is bound to what is not there yet.
-    for batch in (policy.cluster_roles(), policy.cluster_role_bindings(), policy.roles(), policy.role_bindings(), more):
+    every = [*policy.cluster_roles(), *policy.cluster_role_bindings(), *policy.roles(), *policy.role_bindings(), *more]
+    if not await _begin(context, every):
         async with asyncio.TaskGroup() as group:
-            for each in batch:
+            for each in every:
                 group.create_task(one(each))
     await context.kinds.store(resources.ROLES).cache.fresh()
     rbac.policy_is_there()
 
 
-async def _ensure(context: Context, wanted: Object) -> None:
-    resource = _KINDS[wanted["kind"]]
+async def _begin(context: Context, every: Sequence[Object]) -> bool:
+    """Write all of it in a few Txns, where nothing of it is there yet: a new cluster, which shall not wait for 150 writes. Whether that was so."""
+    writes = []
+    now = context.clock.now()
+    for obj in every:
+        served, store, namespace, name = _place(context, obj)
+        await store.cache.ready()
+        if store.cache.get(store.key(namespace, name)) is not None:
+            return False
+        writes.append(Write(store.key(namespace, name), encode(_made(served, copy_json(obj), now)), 0))
+    for at in range(0, len(writes), _OPERATIONS):
+        try:
+            if not (await context.kv.commit(writes[at : at + _OPERATIONS])).done:
+                break
+        except StoreError as error:
+            log.warning("the bootstrap policy could not be written at once", error=str(error))
+            break
+    else:
+        return True
+    # Another server is doing the same: what it has written is not to be written once more.
+    try:
+        await context.kinds.store(resources.ROLES).cache.fresh()
+    except (StoreError, errors.ApiError) as error:
+        log.debug("the policy that another server writes is not seen yet", error=str(error))
+    return False
+
+
+def _made(served: Served, obj: Object, now: datetime) -> Object:
+    """As :mod:`kubeling.apiserver.registry.pipeline` makes it, but for admission, which has nothing to say about this."""
+    obj["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": format_time(now)}
+    served.rules.default(obj)
+    served.rules.strategy.prepare_for_create(obj, now)
+    managed.on_write(served, None, obj, _OPTIONS, now)
+    wrong = served.rules.validate_create(obj)
+    if wrong:
+        raise errors.invalid(obj["kind"], served.resource.group, obj["metadata"]["name"], wrong)
+    return obj
+
+
+def _place(context: Context, obj: Object) -> tuple[Served, Store, str, str]:
+    """Where an object belongs."""
+    resource = _KINDS[obj["kind"]]
     served = context.kinds.find(resource.group, resource.version, resource.plural)
     assert served is not None
-    store = served.store
-    assert store is not None
-    namespace, name = wanted["metadata"].get("namespace") or "", wanted["metadata"]["name"]
+    assert served.store is not None
+    return served, served.store, obj["metadata"].get("namespace") or "", obj["metadata"]["name"]
+
+
+async def _ensure(context: Context, wanted: Object) -> None:
+    served, store, namespace, name = _place(context, wanted)
     await store.cache.ready()
     entry = store.cache.get(store.key(namespace, name))
     if entry is None:
