@@ -90,7 +90,10 @@ class Strategy:
             self.prepare_for_status_update(new, old)
             return
         hooks.SUBRESOURCES[subresource](new, old)
-        _keep_system_fields(new, old, metadata_of(old).get("generation"))
+        generation = metadata_of(old).get("generation")
+        if generation and self.has_generation and self.generation_of(new) != self.generation_of(old):
+            generation += 1
+        _keep_system_fields(new, old, generation)
 
     def reset_fields(self, subresource: str = "") -> tuple[tuple[str, ...], ...]:
         """The paths that this door ignores, which therefore nobody comes to own by writing through it."""
@@ -204,6 +207,7 @@ _NAMES: dict[Resource, Check] = {
     resources.API_SERVICES: names.path_segment,
 }
 _GENERATION: dict[Resource, Callable[[Object], Any]] = {
+    resources.PODS: hooks.spec_only,
     resources.DEPLOYMENTS: hooks.spec_and_annotations,
     resources.REPLICA_SETS: hooks.spec_only,
     resources.REPLICATION_CONTROLLERS: hooks.spec_only,

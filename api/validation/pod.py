@@ -9,6 +9,7 @@ from kubeling.api.meta import Object, copy_json, spec_of
 from kubeling.api.validation.common import Errors, Map, amount, checked, in_range, label_map, one_of
 from kubeling.api.validation.containers import containers, resources
 from kubeling.api.validation.objectmeta import annotation_map
+from kubeling.api.validation.resize import resize
 from kubeling.api.validation.scheduling import affinity, spread, tolerations
 from kubeling.api.validation.volumes import volumes
 
@@ -190,6 +191,7 @@ def pod_door_update(new: Object, old: Object) -> Errors:
     if after == before:
         return
     yield from pod_spec("spec", after)
+    yield from resize(new, old)
     held = {each.get("name"): each for each in after.get("ephemeralContainers") or ()}
     for each in before.get("ephemeralContainers") or ():
         name = each.get("name")
