@@ -129,6 +129,7 @@ PODS = _r(
     Subresource("eviction", ("create",), "Eviction", "policy", "v1"),
     Subresource("ephemeralcontainers", ("get", "patch", "update")),
     Subresource("resize", ("get", "patch", "update")),
+    Subresource("scheduling", ("get",)),
     categories=_ALL,
 )
 POD_TEMPLATES = _r("v1", "podtemplates", "PodTemplate")

@@ -8,7 +8,7 @@ compare-and-set on the resourceVersion. Two leaders are possible for moments: wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +43,12 @@ class LeaderElector:
         *,
         namespace: str = "kube-system",
         timing: Timing = Timing(),
+        annotations: Mapping[str, str] | None = None,
         clock: Clock | None = None,
     ) -> None:
+        """`annotations` are put on the Lease while we hold it: how others reach the leader."""
         self._client = client
+        self._annotations = dict(annotations or {})
         self._name, self._namespace, self._identity = name, namespace, identity
         self._timing = timing
         self._clock = clock or SystemClock()
@@ -150,12 +153,15 @@ class LeaderElector:
                 body = {
                     "apiVersion": "coordination.k8s.io/v1",
                     "kind": "Lease",
-                    "metadata": {"name": self._name, "namespace": self._namespace},
+                    "metadata": {"name": self._name, "namespace": self._namespace, "annotations": self._annotations},
                     "spec": spec,
                 }
                 written = await self._client.create(LEASES, body, self._namespace)
             else:
-                written = await self._client.update(LEASES, {**lease, "spec": spec})
+                meta = lease["metadata"]
+                if self._annotations:
+                    meta = {**meta, "annotations": {**(meta.get("annotations") or {}), **self._annotations}}
+                written = await self._client.update(LEASES, {**lease, "metadata": meta, "spec": spec})
         except (ApiError, ConnectionFailed) as error:
             log.debug("cannot write the lease", lease=self._name, error=str(error))
             return False

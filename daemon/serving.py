@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 import h11
 
@@ -32,13 +33,16 @@ class Page:
 
 
 Handler = Callable[[], Awaitable[Page] | Page]
+#: A page that depends on the query of its address.
+QueryHandler = Callable[[Mapping[str, str]], Page]
 
 
 class StatusServer:
     """Serves fixed paths. A handler that raises is a 500 with the error's text and a log line, never the end of the daemon."""
 
-    def __init__(self, pages: Mapping[str, Handler]) -> None:
+    def __init__(self, pages: Mapping[str, Handler], queries: Mapping[str, QueryHandler] | None = None) -> None:
         self._pages = dict(pages)
+        self._queries = dict(queries or {})
         self._connections = 0
 
     async def run(self, host: str, port: int, *, ready: asyncio.Event | None = None, sock: socket.socket | None = None) -> None:
@@ -93,9 +97,13 @@ class StatusServer:
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
 
     async def _page(self, method: str, target: str) -> Page:
-        handler = self._pages.get(target.partition("?")[0].rstrip("/") or "/")
+        path, _, query = target.partition("?")
+        handler = self._pages.get(path.rstrip("/") or "/")
+        if path in self._queries:
+            asked, answer = dict(parse_qsl(query)), self._queries[path]
+            handler = lambda: answer(asked)  # noqa: E731
         if handler is None:
-            return Page("404: no such page. Served here: " + ", ".join(sorted(self._pages)) + "\n", 404)
+            return Page("404: no such page. Served here: " + ", ".join(sorted({*self._pages, *self._queries})) + "\n", 404)
         if method not in ("GET", "HEAD"):
             return Page(f"405: {method} is not allowed here, use GET\n", 405)
         try:

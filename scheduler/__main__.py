@@ -5,10 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from kubeling.client import identity
 from kubeling.daemon import main as daemon
+
+if TYPE_CHECKING:
+    from kubeling.daemon.serving import Page
+    from kubeling.scheduler.scheduler import Scheduler
+
+#: On the Lease: where the leader's status port is, and whose pods it schedules. The apiserver's pods/scheduling finds it by them.
+STATUS_ANNOTATION = "scheduling.kubeling.dev/status-address"
+PROFILES_ANNOTATION = "scheduling.kubeling.dev/profiles"
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -17,6 +26,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_argument("--kubeconfig", required=True)
     flags.add_argument("--leader-elect", type=daemon.boolean, default=True)
     flags.add_argument("--leader-elect-identity", default=identity.make())
+    flags.add_argument(
+        "--leader-elect-resource-name", default="kube-scheduler", help="the Lease in kube-system; another for another scheduler"
+    )
     flags.add_argument("--bind-address", default="127.0.0.1", help="where /healthz and /metrics are served")
     flags.add_argument("--secure-port", type=int, default=10259, help="0 serves nothing")
     flags.add_argument(
@@ -55,17 +67,55 @@ async def run(args: argparse.Namespace) -> None:
             async with Supervisor() as work:
                 work.start("event recorder", recorder.run)
                 informers.start(work)
-                await scheduler.run()
+                running.append(scheduler)
+                try:
+                    await scheduler.run()
+                finally:
+                    running.remove(scheduler)
+
+        running: list[Scheduler] = []
+
+        def explain(query: Mapping[str, str]) -> Page:
+            return explanation(running[0] if running else None, query)
 
         async with Supervisor() as parts:
             if args.secure_port:
-                server = StatusServer(health_pages())
+                server = StatusServer(health_pages(), {"/explain": explain})
                 parts.start("status server", lambda: server.run(args.bind_address, args.secure_port))
             if args.leader_elect:
-                elector = LeaderElector(client, "kube-scheduler", args.leader_elect_identity)
+                elector = LeaderElector(
+                    client,
+                    args.leader_elect_resource_name,
+                    args.leader_elect_identity,
+                    annotations={
+                        STATUS_ANNOTATION: f"{args.bind_address}:{args.secure_port}",
+                        PROFILES_ANNOTATION: ",".join(profile.name for profile in settings.profiles),
+                    },
+                )
                 await elector.run(lead)
             else:
                 await lead()
+
+
+def explanation(scheduler: Scheduler | None, query: Mapping[str, str]) -> Page:
+    """`/explain?namespace=…&name=…[&limit=…][&node=…]`: see :mod:`kubeling.scheduler.explain`."""
+    import orjson
+
+    from kubeling.daemon.serving import Page
+    from kubeling.scheduler.explain import DEFAULT_LIMIT
+
+    if scheduler is None:
+        return Page("this scheduler does not lead\n", 503)
+    limit = query.get("limit", "")
+    found = scheduler.explain(
+        query.get("namespace", ""),
+        query.get("name", ""),
+        limit=int(limit) if limit.isdigit() else DEFAULT_LIMIT,
+        node=query.get("node", ""),
+    )
+    if found is None:
+        return Page("there is no such pod, or another scheduler's\n", 404)
+    return Page(orjson.dumps(found), content_type="application/json")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -90,13 +90,16 @@ class ClusterView:
     def budgets(self, namespace: str) -> Iterable[Obj]:
         return self._budgets.store.in_namespace(namespace)
 
+    def get_pod(self, namespace: str, name: str) -> Obj | None:
+        return self._pods.store.get(name, namespace)
+
     def pods(self, namespace: str) -> Iterable[Obj]:
         return self._pods.store.in_namespace(namespace)
 
     # -- changes -------------------------------------------------------------------------------------------------------------------
 
-    def connect(self, cache: Cache, queue: SchedulingQueue, mine: Callable[[Obj], bool]) -> None:
-        """From now on what changes reaches the cache and the queue. `mine`: whether a pod asks for one of our profiles."""
+    def connect(self, cache: Cache, queue: SchedulingQueue, mine: Callable[[Obj], bool], gone: Callable[[str], None]) -> None:
+        """From now on what changes reaches the cache and the queue. `mine`: whether a pod asks for one of our profiles; `gone`: told uids."""
         self._forget = cache.forget_columns
 
         def on_node(change: Change) -> None:
@@ -110,6 +113,7 @@ class ClusterView:
             pod = change.obj
             uid = uid_of(pod)
             if change.new is None:
+                gone(uid)
                 queue.remove(key_of(pod))
                 had_room = cache.is_placed(uid)
                 promised = cache.nominated_node(uid)

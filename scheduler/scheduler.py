@@ -12,7 +12,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from kubeling.api.meta import key_of, spec_of, uid_of
+from kubeling.api.meta import spec_of, uid_of
+from kubeling.api.times import format_time
 from kubeling.client.events import EventRecorder
 from kubeling.client.informer import InformerFactory
 from kubeling.client.rest import Client
@@ -25,13 +26,14 @@ from kubeling.scheduler.binding import Binder, Placement
 from kubeling.scheduler.cache import Cache
 from kubeling.scheduler.cluster import ClusterView
 from kubeling.scheduler.config import SchedulerConfig, build
+from kubeling.scheduler.explain import Explanations, now, record, render
 from kubeling.scheduler.extender import Extender, ExtenderFailed
 from kubeling.scheduler.framework import Framework
 from kubeling.scheduler.handle import Handle
 from kubeling.scheduler.nodeinfo import Obj, PodInfo
 from kubeling.scheduler.queue import QueuedPod, SchedulingQueue
 from kubeling.scheduler.report import Reporter
-from kubeling.scheduler.types import ClusterChange, Cycle, Rejection
+from kubeling.scheduler.types import Cycle, Rejection
 from kubeling.scheduler.verdicts import FitError
 
 log = get_logger("scheduler")
@@ -86,11 +88,12 @@ class Scheduler:
             max_backoff=config.max_backoff,
             clock=self._clock,
         )
+        self.explanations = Explanations()
         self._starts = dict.fromkeys(self.frameworks, 0)
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._reporter = Reporter(client, recorder, self.cache, self.queue, self._clock)
         self._binder = Binder(client, recorder, self.cache, self.queue, self.handle, self._slots, self._clock)
-        self.view.connect(self.cache, self.queue, self._is_mine)
+        self.view.connect(self.cache, self.queue, self._is_mine, self.explanations.drop)
         metrics.watch_queue(self.queue.counts)
 
     def _is_mine(self, pod: Obj) -> bool:
@@ -208,6 +211,7 @@ class Scheduler:
         """The best node for `pod` as things stand. Raises FitError where none fits. Changes nothing."""
         framework = self._framework(pod.pod)
         cycle = self.cache.cycle(pod)
+        at = format_time(self._clock.now())
         try:
             found = decide(
                 framework,
@@ -218,9 +222,25 @@ class Scheduler:
                 bonus=opinion.scores if opinion else None,
             )
         except FitError as error:
-            raise framework.cure(cycle, error) from None
+            framework.cure(cycle, error)
+            self.explanations.put(record(cycle, error, at))
+            raise
+        self.explanations.put(record(cycle, found, at))
         self._starts[framework.scheduler_name] = found.next_start
         return cycle, found
+
+    def explain(self, namespace: str, name: str, *, limit: int, node: str = "") -> Obj | None:
+        """The explanation of a pod's latest attempt, or of one made now; None where the pod is not known or not ours."""
+        pod = self.view.get_pod(namespace, name)
+        if pod is None or not self._is_mine(pod):
+            return None
+        framework = self._framework(pod)
+        found = self.explanations.get(uid_of(pod))
+        if found is not None:
+            return render(found, framework, recorded=True, limit=limit, only=node)
+        info = PodInfo({**pod, "spec": {each: value for each, value in pod["spec"].items() if each != "nodeName"}})
+        found = now(framework, self.cache.cycle(info), format_time(self._clock.now()), self._rand)
+        return render(found, framework, recorded=False, limit=limit, only=node)
 
     # -- extenders -----------------------------------------------------------------------------------------------------------------
 
@@ -266,11 +286,3 @@ class _Opinion:
 
     allowed: tuple[frozenset[str], dict[str, Rejection]]
     scores: dict[str, int]
-
-
-def deleted(pod: PodInfo) -> ClusterChange:
-    """What others see when an assumed pod gives its room back."""
-    return ClusterChange("pods", "delete", pod.pod, None)
-
-
-__all__ = ["Scheduler", "SchedulerConfig", "key_of"]

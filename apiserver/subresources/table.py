@@ -10,7 +10,18 @@ from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import patch, read, write
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.request import Request
-from kubeling.apiserver.subresources import binding, eviction, metrics, pod_log, proxy, reviews, scale, streaming, token
+from kubeling.apiserver.subresources import (
+    binding,
+    eviction,
+    metrics,
+    pod_log,
+    proxy,
+    reviews,
+    scale,
+    scheduling,
+    streaming,
+    token,
+)
 
 Handler = Callable[[Context, Request, Served], Awaitable[None]]
 
@@ -42,6 +53,7 @@ _HANDLERS: dict[tuple[str, str], Handler] = {
     ("pods", "binding"): binding.binding,
     ("pods", "eviction"): eviction.eviction,
     ("pods", "log"): pod_log.log,
+    ("pods", "scheduling"): scheduling.explain,
     ("pods", "exec"): streaming.stream,
     ("pods", "attach"): streaming.stream,
     ("pods", "portforward"): streaming.stream,

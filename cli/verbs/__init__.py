@@ -33,6 +33,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "logs"),
     "wait": ("wait", "wait"),
     "explain": ("explain", "explain"),
+    "explain-scheduling": ("explain_scheduling", "explain_scheduling"),
     "api-resources": ("discover", "api_resources"),
     "api-versions": ("discover", "api_versions"),
     "version": ("discover", "version"),
