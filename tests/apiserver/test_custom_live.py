@@ -435,3 +435,50 @@ def test_a_watch_goes_on_where_it_was_when_the_schema_changes(kind):
         ("ADDED", "c"),
         ("DELETED", "c"),
     ]
+
+
+def test_a_version_can_be_retired_when_nothing_is_stored_in_it(http, ns):
+    with definitions.kind(http, ns.name, version("v1"), version("v2", storage=False)) as kind:
+        kind.create("a")
+
+        def only(name, *, drop=False):
+            def change(spec):
+                for each in spec["versions"]:
+                    each["storage"] = each["name"] == name
+                    each["served"] = each["name"] == name
+                if drop:
+                    spec["versions"] = [each for each in spec["versions"] if each["name"] == name]
+
+            return change
+
+        kind.redefine(only("v2"))
+        assert http.get(kind.path()).status_code == 404
+        versions = [each["version"] for each in http.get(f"/apis/{kind.group}").json()["versions"]]
+        assert versions == ["v2"]
+        assert kind.get("a", "v2")["spec"]["size"] == 3
+        crd = http.get(kind.crd).json()
+        only("v2", drop=True)(crd["spec"])
+        refused = http.put(kind.crd, json=crd)
+        assert refused.status_code == 422
+        assert 'status.storedVersions[0]: Invalid value: "v1": missing from spec.versions' in refused.json()["message"]
+        assert http.put(kind.path("a", "v2"), json=kind.get("a", "v2")).status_code == 200
+        headers = {"content-type": "application/merge-patch+json"}
+        status = http.patch(f"{kind.crd}/status", json={"status": {"storedVersions": ["v2"]}}, headers=headers)
+        assert status.status_code == 200, status.text
+        kind.redefine(only("v2", drop=True))
+        assert kind.get("a", "v2")["spec"]["size"] == 3
+
+
+def test_names_can_be_added_later(kind):
+    kind.redefine(lambda spec: spec["names"].update(shortNames=["wx"], categories=["stuff"]))
+    until(kind.http, kind.crd, lambda obj: obj["status"]["acceptedNames"].get("shortNames") == ["wx"])
+    [found] = [each for each in kind.http.get(f"/apis/{kind.group}/v1").json()["resources"] if each["name"] == "widgets"]
+    assert (found["shortNames"], found["categories"]) == (["wx"], ["stuff"])
+
+
+def test_rights_are_checked_for_custom_resources_like_for_all(world, server, kind):
+    with server.client("bob") as bob:
+        refused = bob.get(kind.path())
+        assert refused.status_code == 403
+        assert f'cannot list resource "widgets" in API group "{kind.group}"' in refused.json()["message"]
+        assert bob.post(CRDS, json=definition("bob.example.com")).status_code == 403
