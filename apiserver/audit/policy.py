@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kubeling.apiserver.authn.user import User
 from kubeling.daemon.main import UsageError
 
@@ -100,6 +98,8 @@ def _is_resource(rule: Mapping[str, Any], subject: Subject) -> bool:
 def load(path: str) -> Policy:
     """Read a policy file. UsageError for what is none."""
     flag = f"--audit-policy-file {path}"
+    import yaml
+
     try:
         document = yaml.safe_load(Path(path).read_text())
     except (OSError, yaml.YAMLError) as error:

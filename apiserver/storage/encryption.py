@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import yaml
-
 from kubeling.api.resources import Resource
 from kubeling.apiserver.storage.errors import Undecryptable
 from kubeling.daemon.main import UsageError
@@ -145,6 +143,8 @@ def load(path: str) -> Encryption:
     if not path:
         return Encryption()
     flag = f"--encryption-provider-config {path}"
+    import yaml
+
     try:
         document = yaml.safe_load(Path(path).read_text())
     except (OSError, yaml.YAMLError) as error:
