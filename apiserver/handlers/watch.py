@@ -62,7 +62,8 @@ async def watch(context: Context, request: Request, served: Served) -> None:
         bookmarks=(lambda revision: _bookmark(output, served, revision, context.clock)) if bookmarks else None,
         # Who does not read cannot be told anything either: the connection is broken off.
         overflow=connection.abort,
-        sink=connection.write_chunk,
+        # What a webhook has to convert first takes the longer way.
+        sink=None if served.converts_late else connection.write_chunk,
     )
     finish = _finish(output, served, query.get("includeObject", ""), context.clock)
     present: list[Entry] = []

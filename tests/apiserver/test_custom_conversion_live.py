@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.apiserver import definitions, webhook_server
+from tests.apiserver import definitions, harness, webhook_server
 from tests.apiserver.definitions import version
 
 pytestmark = pytest.mark.live
@@ -98,10 +98,12 @@ def test_a_watch_is_converted(kind):
     kind.create("a")
     thread = threading.Thread(target=follow)
     thread.start()
+    harness.wait_until("the watch has begun", lambda: seen)
     kind.merge("a", {"spec": {"size": 4}})
     kind.http.delete(kind.path("a"))
     thread.join(20)
-    assert seen[-1] == ("DELETED", f"{kind.group}/v2", 4)
+    group_version = f"{kind.group}/v2"
+    assert seen == [("ADDED", group_version, 3), ("MODIFIED", group_version, 4), ("DELETED", group_version, 4)]
 
 
 def test_a_new_storage_version_is_written_when_an_object_is(kind):
