@@ -86,7 +86,9 @@ def _metrics(app: FastAPI, context: Context) -> None:
     async def show() -> Response:
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+        from kubeling.apiserver.flowcontrol import metrics as flowcontrol
+
         for store in context.kinds.stores():
             if store.cache.active:
                 metrics.CACHE_OBJECTS.labels(store.resource.qualified).set(len(store.cache))
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest() + flowcontrol.text(context.gate), media_type=CONTENT_TYPE_LATEST)

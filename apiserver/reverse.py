@@ -210,6 +210,8 @@ class _Exchange:
             headers, through = self._change(status, headers)
         request = self._request
         request.status = status
+        if request.on_stream is not None:
+            request.on_stream()
         await request.send({"type": "http.response.start", "status": status, "headers": [*headers, *request.headers]})
         async for data in self._body():
             await request.chunk(through(data) if through else data)

@@ -221,8 +221,23 @@ def test_kubectl_cannot_tell_whose_kind_it_is(served: Behind, server: Server, tm
 
 
 def test_a_watch_comes_through_as_it_happens(served: Behind) -> None:
-    with served.ns.http.stream("GET", f"/apis/{GROUP}/v1/namespaces/default/flunders", params={"watch": "1"}) as answer:
+    path, as_somebody = (
+        f"/apis/{GROUP}/v1/namespaces/default/flunders",
+        {"impersonate-user": "w", "impersonate-group": "watchers"},
+    )
+    rule = {"apiGroups": [GROUP], "resources": ["*"], "verbs": ["*"]}
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    name = f"w-{served.ns.name}"
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "watchers"}
+    served.ns.http.post(f"{rbac}/clusterroles", json={"metadata": {"name": name}, "rules": [rule]})
+    binding = {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]}
+    served.ns.http.post(f"{rbac}/clusterrolebindings", json=binding)
+    wait_until("the right is there", lambda: served.ns.http.get(path, headers=as_somebody).status_code == 200)
+    with served.ns.http.stream("GET", path, params={"watch": "1"}, headers=as_somebody) as answer:
         assert json.loads(next(answer.iter_lines()))["type"] == "ADDED"
+        seats = 'apiserver_flowcontrol_current_executing_seats{priority_level="global-default"} 0.0'
+        assert seats in served.ns.http.get("/metrics").text
 
 
 def test_why_a_server_is_not_available(behind: Behind) -> None:

@@ -130,6 +130,10 @@ def test_a_level_of_ones_own_is_used_and_refuses(small: Server) -> None:
                 answer = bob.get(ns.path("configmaps"))
                 assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
                 assert answer.json()["reason"] == "TooManyRequests"
+                page = admin.get("/metrics").text
+                assert 'apiserver_flowcontrol_current_executing_seats{priority_level="narrow"} 1.0' in page
+                refused = 'rejected_requests_total{flow_schema="bobs",priority_level="narrow",reason="concurrency-limit"}'
+                assert f"apiserver_flowcontrol_{refused}" in page
             wait_until("the seat is free", lambda: bob.get(ns.path("configmaps")).status_code == 200)
         finally:
             admin.delete(f"{path}/bobs")
