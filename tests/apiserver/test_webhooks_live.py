@@ -282,3 +282,44 @@ def test_the_doors_of_a_pod(ns, hooks, configure, server):
     assert answer.status_code == 201
     request = hooks.requests("doors")[-1]
     assert request["kind"] == {"group": "policy", "version": "v1", "kind": "Eviction"}
+
+
+def test_custom_resources_in_the_version_that_a_rule_names(ns, hooks, configure, http):
+    """A webhook for v1 sees an object that was sent as v2 as v1; what it adds goes through the schema."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {"type": "object", "properties": {"size": {"type": "integer"}, "mood": {"type": "string", "default": "calm"}}}
+        },
+    }
+    versions = [
+        {"name": each, "served": True, "storage": each == "v1", "schema": {"openAPIV3Schema": schema}} for each in ("v1", "v2")
+    ]
+    names = {"plural": "hooks", "singular": "hook", "kind": "Hook", "listKind": "HookList"}
+    group = f"{ns.name}.example.com"
+    spec = {"group": group, "scope": "Namespaced", "names": names, "versions": versions}
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    assert http.post(crds, json={"metadata": {"name": f"hooks.{group}"}, "spec": spec}).status_code == 201
+    harness.wait_until("it is served", lambda: http.get(f"/apis/{group}/v2/hooks").status_code == 200)
+    try:
+        add = [{"op": "add", "path": "/spec/size", "value": 3}, {"op": "add", "path": "/spec/unknown", "value": 1}]
+        hooks.on("custom", lambda request: patch(*add))
+        hooks.on("check", lambda request: {"allowed": True})
+        rules = [{"operations": ["CREATE", "DELETE"], "apiGroups": [group], "apiVersions": ["v1"], "resources": ["hooks"]}]
+        configure("Mutating", configure.hook("custom", rules=rules[:1]))
+        configure("Validating", configure.hook("check", rules=rules))
+        obj = {"apiVersion": f"{group}/v2", "kind": "Hook", "metadata": {"name": "h"}, "spec": {}}
+        answer = http.post(ns.path("hooks", group=f"{group}/v2"), json=obj)
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["spec"] == {"mood": "calm", "size": 3}
+        assert answer.json()["apiVersion"] == f"{group}/v2"
+        for path in ("custom", "check"):
+            request = hooks.requests(path)[-1]
+            assert request["kind"]["version"] == request["resource"]["version"] == "v1"
+            assert request["requestKind"]["version"] == "v2"
+            assert request["object"]["apiVersion"] == f"{group}/v1"
+        assert hooks.requests("check")[-1]["object"]["spec"] == {"mood": "calm", "size": 3}
+        assert http.delete(ns.path("hooks", "h", group=f"{group}/v2")).status_code == 200
+        assert hooks.requests("check")[-1]["oldObject"]["apiVersion"] == f"{group}/v1"
+    finally:
+        http.delete(f"{crds}/hooks.{group}")
