@@ -188,7 +188,7 @@ def ensure(topology: Topology) -> Pair:
     if not store.has("apiserver"):
         store.save("apiserver", issue(ca, "kube-apiserver", names=api_names(topology), server=True))
     if not store.has("apiserver-kubelet-client"):
-        store.save("apiserver-kubelet-client", issue(ca, "kube-apiserver-kubelet-client", ["system:masters"], client=True))
+        store.save("apiserver-kubelet-client", issue(ca, KUBELET_CLIENT, client=True))
     if not store.has("apiserver-etcd-client"):
         store.save("apiserver-etcd-client", issue(etcd_ca, "kube-apiserver-etcd-client", client=True))
     front_proxy_ca = store.authority("front-proxy-ca", f"kubeling-{topology.spec.name}-front-proxy")
@@ -220,6 +220,9 @@ def service_account_keys(store: Store) -> None:
     write_private(private, _key_pem(key))
     write_private(public, pem)
 
+
+#: As whom the apiserver comes to kubelets: no administrator, or a node that gives the API's address for its own would have it talk to itself as one.
+KUBELET_CLIENT = "kube-apiserver-kubelet-client"
 
 #: Component -> the subject of its client certificate.
 IDENTITIES: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -68,6 +68,8 @@ def objects() -> list[dict[str, Any]]:
         _rule(("create",), "", "services"),
         namespace="default",
     )
+    # The apiserver's own identity towards kubelets, which ask it in turn what that may do.
+    found.append(_binding("kubeling:kubelet-api-admin", "system:kubelet-api-admin", pki.KUBELET_CLIENT))
     found += _role(
         "kubeling:kube-dns",
         "system:kube-dns",

@@ -86,7 +86,7 @@ class Identities:
             called = [*INSIDE, *LOCAL, *names, *(name for place in apiservers for name in place.names)]
             store.save("apiserver", pki.issue(self._ca, "kube-apiserver", names=called, server=True))
         if not store.has("apiserver-kubelet-client"):
-            pair = pki.issue(self._ca, "kube-apiserver-kubelet-client", ["system:masters"], client=True)
+            pair = pki.issue(self._ca, pki.KUBELET_CLIENT, client=True)
             store.save("apiserver-kubelet-client", pair)
         if not store.has("apiserver-etcd-client"):
             store.save("apiserver-etcd-client", pki.issue(self._etcd_ca, "kube-apiserver-etcd-client", client=True))

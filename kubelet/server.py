@@ -1,6 +1,6 @@
 """The kubelet's own API on port 10250: pods, logs, exec and its like, metrics.
 
-Whoever calls shows a certificate of the cluster's CA; `system:masters` may do everything (the apiserver comes as that), others nothing. `/healthz`
+Whoever calls shows a certificate of the cluster's CA; what he may do the apiserver is asked (see :mod:`.access`). `/healthz`
 is for all. exec, attach and port-forward are the runtime's: its streaming URL is dialled and bytes are passed both ways as they are, so whatever
 the client and the runtime speak (WebSocket or SPDY) is theirs.
 """
@@ -14,10 +14,14 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from kubeling.api.errors import ApiError
 from kubeling.api.meta import Object, metadata_of, uid_of
 from kubeling.api.pods import container_status
+from kubeling.api.resources import SUBJECT_ACCESS_REVIEWS
+from kubeling.client.rest import ConnectionFailed
 from kubeling.daemon.log import get_logger
 from kubeling.kubelet import httpd, logs, stats
+from kubeling.kubelet.access import Access
 from kubeling.kubelet.context import Context
 from kubeling.kubelet.cri import RuntimeFailure
 from kubeling.kubelet.httpd import Request, Response
@@ -28,7 +32,6 @@ from kubeling.kubelet.resourcemetrics import resource_metrics
 
 log = get_logger("kubelet.server")
 
-_ADMINS = "system:masters"
 _JSON = "application/json"
 _PIPE = 64 * 1024
 _DIAL_SECONDS = 10.0
@@ -51,6 +54,7 @@ class KubeletServer:
         self._manager = manager
         config = context.config
         self._files = PodFiles(config.pods_dir, config.logs_dir, config.cluster_domain)
+        self._access = Access(config.node_name, self._ask, context.clock)
         self._server = httpd.Server(self.handle)
 
     async def run(self) -> None:
@@ -70,19 +74,28 @@ class KubeletServer:
         try:
             if parts and parts[0] == "healthz":
                 return Response(b"ok")
-            self._authorize(request)
+            await self._authorize(request)
             return await self._route(request, parts)
         except Refused as refusal:
             return Response(f"{refusal.message}\n".encode(), refusal.status)
         except RuntimeFailure as error:
             return Response(f"{error}\n".encode(), 500)
 
-    def _authorize(self, request: Request) -> None:
+    async def _authorize(self, request: Request) -> None:
         if request.identity is None:
             raise Refused(401, "Unauthorized")
-        if _ADMINS not in request.identity.groups:
-            name = request.identity.name
-            raise Refused(403, f"Forbidden (user={name}, verb={_verb(request)}, resource=nodes, subresource(s)=[proxy])")
+        why = await self._access.refusal(request.identity, request.method, request.path)
+        if why is not None:
+            raise Refused(403, why)
+
+    async def _ask(self, spec: Object) -> bool:
+        """Whether the apiserver says yes. Raises Refused where it cannot be asked."""
+        try:
+            review = await self._context.client.create(SUBJECT_ACCESS_REVIEWS, {"spec": spec})
+        except (ApiError, ConnectionFailed) as error:
+            log.warning("the apiserver could not be asked who may come in", error=error)
+            raise Refused(500, f"Authorization error (user={spec['user']})") from error
+        return bool((review.get("status") or {}).get("allowed"))
 
     async def _route(self, request: Request, parts: list[str]) -> Response:
         match parts:
@@ -250,10 +263,6 @@ async def _join(
 
 def _flag(request: Request, *names: str) -> bool:
     return any(request.first(name) in ("1", "true") for name in names)
-
-
-def _verb(request: Request) -> str:
-    return {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "DELETE": "delete"}.get(request.method, "get")
 
 
 def _json(value: object) -> Response:

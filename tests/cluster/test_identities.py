@@ -13,7 +13,7 @@ import yaml
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from kubeling.cluster import kubeconfig, pki, plan
+from kubeling.cluster import kubeconfig, pki, plan, rbac
 from kubeling.cluster.topology import ClusterSpec, Layout, Topology, nodes_for
 
 
@@ -89,6 +89,20 @@ def test_identities_are_upstreams(topology: Topology) -> None:
     assert who("worker-2-kubelet") == ("system:node:worker-2", ["system:nodes"])
     assert who("control-plane-1-scheduler") == ("system:kube-scheduler", [])
     assert who("control-plane-1-cloud") == ("system:cloud-controller-manager", [])
+
+
+def test_the_apiserver_comes_to_kubelets_as_no_administrator(topology: Topology) -> None:
+    """Or a node that says it lives at the API's address would have the apiserver talk to itself as one."""
+    pki.ensure(topology)
+    found = pki.Store(topology.layout.pki).load("apiserver-kubelet-client")
+    assert found is not None
+    assert subject(found.cert) == (pki.KUBELET_CLIENT, [])
+    bound = [
+        each
+        for each in rbac.objects()
+        if each["kind"] == "ClusterRoleBinding" and each["subjects"][0]["name"] == pki.KUBELET_CLIENT
+    ]
+    assert [each["roleRef"]["name"] for each in bound] == ["system:kubelet-api-admin"]
 
 
 def test_our_client_learns_of_every_apiserver(topology: Topology) -> None:

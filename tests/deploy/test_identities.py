@@ -72,6 +72,7 @@ def test_certificates_name_the_machines_and_who_they_are(tmp_path: Path) -> None
     assert names(control / "etcd-cp-1.crt") >= {"cp-1", "192.0.2.11"}
     assert names(tmp_path / "w-1" / "kubelet.crt") >= {"w-1", "192.0.2.21"}
     assert subject(certificate(tmp_path / "w-1" / "kubelet.crt")) == ("system:node:w-1", ["system:nodes"])
+    assert subject(certificate(control / "apiserver-kubelet-client.crt")) == ("kube-apiserver-kubelet-client", [])
     certificate(control / "apiserver.crt").verify_directly_issued_by(certificate(tmp_path / "ca" / "ca.crt"))
     certificate(control / "etcd-cp-1.crt").verify_directly_issued_by(certificate(tmp_path / "ca" / "etcd-ca.crt"))
 
