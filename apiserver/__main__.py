@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--audit-log-maxsize", default=100, type=int, metavar="MB", help="at which size the file is put away")
     add("--audit-log-maxage", default=0, type=int, metavar="DAYS", help="how long old files are kept; 0 for ever")
     add("--audit-log-maxbackup", default=0, type=int, metavar="N", help="how many old files are kept; 0 all")
+    add("--admission-control-config-file", default="", metavar="YAML", help="what single plug-ins are told (PodSecurity)")
     add("--enable-admission-plugins", default=(), type=_strings, metavar="NAME[,NAME]", help="besides those that are on")
     add("--disable-admission-plugins", default=(), type=_strings, metavar="NAME[,NAME]", help="of those that are on")
     add("--etcd-compaction-interval", default=300.0, type=float, metavar="SECONDS", help="0 never compacts")
@@ -117,6 +118,7 @@ def config_of(args: argparse.Namespace) -> Config:
         audit_log_maxsize=args.audit_log_maxsize,
         audit_log_maxage=args.audit_log_maxage,
         audit_log_maxbackup=args.audit_log_maxbackup,
+        admission_control_config_file=args.admission_control_config_file,
         enable_admission_plugins=args.enable_admission_plugins,
         disable_admission_plugins=args.disable_admission_plugins,
         compaction_seconds=args.etcd_compaction_interval,

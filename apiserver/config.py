@@ -54,6 +54,7 @@ class Config:
     audit_log_maxsize: int = 100
     audit_log_maxage: int = 0
     audit_log_maxbackup: int = 0
+    admission_control_config_file: str = ""
     enable_admission_plugins: tuple[str, ...] = ()
     disable_admission_plugins: tuple[str, ...] = ()
     #: How long requests under way may take to finish once the server is told to stop.

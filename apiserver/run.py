@@ -10,7 +10,7 @@ import ssl
 from kubeling.api import resources
 from kubeling.api.errors import ApiError
 from kubeling.apiserver import bootstrap, identity
-from kubeling.apiserver.admission import plugins
+from kubeling.apiserver.admission import plugins, settings
 from kubeling.apiserver.aggregation.availability import Availability
 from kubeling.apiserver.aggregation.local import Local
 from kubeling.apiserver.aggregation.registry import Aggregated
@@ -128,7 +128,8 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
     )
     authorization = modes.make(config.auth, kinds, clock)
     caller, targets = Caller(clock), Targets(kinds, source)
-    parts = plugins.Parts(kinds, hub, clock, source, caller, targets, authorization.authorizer)
+    told = settings.load(config.admission_control_config_file)
+    parts = plugins.Parts(kinds, hub, clock, source, caller, targets, authorization.authorizer, told)
     admission = plugins.chain(parts, config.enable_admission_plugins, config.disable_admission_plugins)
     if authorization.rbac is not None:
         admission.append(EscalationCheck(authorization.rbac, authorization.authorizer))

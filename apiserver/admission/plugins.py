@@ -12,7 +12,7 @@ from kubeling.apiserver.admission.expressions import Expressions
 from kubeling.apiserver.admission.lifecycle import NamespaceLifecycle
 from kubeling.apiserver.admission.limit_ranger import LimitRanger
 from kubeling.apiserver.admission.node_restriction import NodeRestriction
-from kubeling.apiserver.admission.pod_security import PodSecurity
+from kubeling.apiserver.admission.pod_security import PodSecurity, Settings
 from kubeling.apiserver.admission.priority import Priority
 from kubeling.apiserver.admission.resource_quota import ResourceQuota
 from kubeling.apiserver.admission.runtime_class import RuntimeClass
@@ -54,6 +54,7 @@ class Parts:
     caller: Caller
     targets: Targets
     authorizer: Authorizer
+    pod_security: Settings = Settings()
 
     def webhooks(self) -> Webhooks:
         return Webhooks(self.kinds, self.caller, self.targets, Expressions(self.authorizer))
@@ -67,7 +68,7 @@ _PLUGINS: tuple[tuple[str, Callable[[Parts], Plugin], bool], ...] = (
     ("NodeRestriction", lambda parts: NodeRestriction(parts.kinds, parts.authorizer), True),
     ("TaintNodesByCondition", lambda parts: TaintNodesByCondition(), False),
     ("AlwaysPullImages", lambda parts: AlwaysPullImages(), False),
-    ("PodSecurity", lambda parts: PodSecurity(parts.kinds), True),
+    ("PodSecurity", lambda parts: PodSecurity(parts.kinds, parts.pod_security), True),
     ("Priority", lambda parts: Priority(parts.kinds), True),
     ("DefaultTolerationSeconds", lambda parts: DefaultTolerationSeconds(), True),
     ("ExtendedResourceToleration", lambda parts: ExtendedResourceToleration(), False),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubeling.api import errors, resources
@@ -26,14 +27,45 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
     "cronjobs.batch": ("spec", "jobTemplate", "spec", "template"),
 }
 _MAX_PODS = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A PodSecurityConfiguration: what namespaces without labels are held to, and who is held to nothing."""
+
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    usernames: frozenset[str] = frozenset()
+    namespaces: frozenset[str] = frozenset()
+    runtime_classes: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Settings:
+        """Raises ValueError for what makes no sense."""
+        defaults = {policy.PREFIX + str(key): str(value) for key, value in (document.get("defaults") or {}).items()}
+        unknown = set(defaults) - {policy.PREFIX + mode + end for mode in policy.MODES for end in ("", "-version")}
+        if unknown:
+            raise ValueError(f"defaults: {', '.join(sorted(unknown))}: unknown")
+        _, wrong = policy.parse(defaults)
+        if wrong:
+            raise ValueError("; ".join(f"defaults: {each.body}" for each in wrong))
+        exempt = document.get("exemptions") or {}
+        return cls(
+            defaults,
+            frozenset(exempt.get("usernames") or ()),
+            frozenset(exempt.get("namespaces") or ()),
+            frozenset(exempt.get("runtimeClasses") or ()),
+        )
+
+
 _APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
 class PodSecurity(Plugin):
     """See the module."""
 
-    def __init__(self, kinds: Kinds) -> None:
+    def __init__(self, kinds: Kinds, settings: Settings | None = None) -> None:
         self._kinds = kinds
+        self._settings = settings or Settings()
 
     async def validate(self, attributes: Attributes) -> None:
         qualified = attributes.resource.qualified
@@ -50,12 +82,14 @@ class PodSecurity(Plugin):
         entry = await self._kinds.store(resources.NAMESPACES).peek("", namespace)
         if entry is None:
             raise errors.not_found("", "namespaces", namespace)
-        return policy.parse(entry.labels)[0]
+        return policy.parse(entry.labels, self._settings.defaults)[0]
 
     async def _pod(self, attributes: Attributes) -> None:
         pod, old = attributes.obj, attributes.old
         assert pod is not None
         if attributes.subresource not in ("", "ephemeralcontainers"):
+            return
+        if self._is_exempt(attributes, pod):
             return
         wanted = await self._policy(attributes.namespace)
         if all(each.name == "privileged" for each in wanted):
@@ -70,14 +104,28 @@ class PodSecurity(Plugin):
             raise errors.forbidden("", "pods", attributes.name, why)
         _tell(attributes, wanted, pod)
 
+    def _is_exempt(self, attributes: Attributes, pod: Mapping[str, Any]) -> bool:
+        """Whether nothing is asked of the pod, for its namespace's, its user's or its runtime's sake."""
+        settings = self._settings
+        why = ""
+        if attributes.namespace in settings.namespaces:
+            why = "namespace"
+        elif attributes.user.name in settings.usernames:
+            why = "user"
+        elif (pod.get("spec") or {}).get("runtimeClassName") in settings.runtime_classes:
+            why = "runtimeClass"
+        if why:
+            attributes.notes.annotate(f"{policy.PREFIX}exempt", why)
+        return bool(why)
+
     async def _template(self, attributes: Attributes) -> None:
-        wanted = await self._policy(attributes.namespace)
-        if wanted.audit.name == wanted.warn.name == "privileged":
-            return
         template: Any = attributes.obj
         for key in _TEMPLATES[attributes.resource.qualified]:
             template = (template or {}).get(key)
-        if template:
+        if not template or self._is_exempt(attributes, template):
+            return
+        wanted = await self._policy(attributes.namespace)
+        if wanted.audit.name != "privileged" or wanted.warn.name != "privileged":
             _tell(attributes, wanted, template)
 
     async def _namespace(self, attributes: Attributes) -> None:
@@ -141,8 +189,8 @@ def _note(attributes: Attributes, level: Level, pod: Mapping[str, Any]) -> None:
 
 def _matters(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     """Whether an update of a pod touches what the standards look at: images stand for what the containers do."""
-    for field in ("initContainers", "containers", "ephemeralContainers"):
-        after, before = ((each.get("spec") or {}).get(field) or [] for each in (new, old))
+    for kind in ("initContainers", "containers", "ephemeralContainers"):
+        after, before = ((each.get("spec") or {}).get(kind) or [] for each in (new, old))
         if [each.get("image") for each in after] != [each.get("image") for each in before]:
             return True
     return _profiles(new) != _profiles(old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -70,3 +71,27 @@ def test_labels_that_make_no_sense_are_refused(ns):
     cause = answer.json()["details"]["causes"][0]
     assert cause["field"] == f"metadata.labels[{_PREFIX}enforce]"
     assert cause["message"] == 'Invalid value: "strict": must be one of privileged, baseline, restricted'
+
+
+def test_a_configuration_for_namespaces_without_labels(world):
+    """Defaults and exemptions of an AdmissionConfiguration."""
+    told = {
+        "kind": "PodSecurityConfiguration",
+        "apiVersion": "pod-security.admission.config.k8s.io/v1",
+        "defaults": {"enforce": "baseline"},
+        "exemptions": {"namespaces": ["kube-system"], "usernames": ["tina"]},
+    }
+    plugins = [{"name": "PodSecurity", "configuration": told}]
+    path = world.folder / "admission.yaml"
+    path.write_text(
+        json.dumps({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins})
+    )
+    other = world.start_server(f"--admission-control-config-file={path}", "--disable-admission-plugins=ServiceAccount")
+    with other.client() as http:
+        pods = "/api/v1/namespaces/{}/pods?dryRun=All"
+        assert http.post(pods.format("default"), json=privileged("x")).status_code == 403
+        assert http.post(pods.format("kube-system"), json=privileged("x")).status_code == 201
+    with other.client("") as tina:
+        answer = tina.post(pods.format("default"), json=privileged("x"), headers={"authorization": "Bearer admin-token"})
+        assert answer.status_code == 201, answer.text
+    other.daemon.stop()

@@ -38,8 +38,13 @@ class Policy(NamedTuple):
     warn: Level = Level()
 
 
-def parse(labels: Mapping[str, str] | None) -> tuple[Policy, list[FieldError]]:
-    """The policy of a namespace's labels, and what is wrong with them. A level that cannot be read is `restricted`, of course."""
+def parse(labels: Mapping[str, str] | None, defaults: Mapping[str, str] | None = None) -> tuple[Policy, list[FieldError]]:
+    """The policy of a namespace's labels, and what is wrong with them. `defaults` are labels that count where it has none.
+
+    An `enforce` that cannot be read is `restricted`.
+    """
+    if defaults:
+        labels = {**defaults, **(labels or {})}
     found: dict[str, Level] = {}
     wrong: list[FieldError] = []
     for mode in MODES:
