@@ -68,6 +68,7 @@ def objects() -> list[dict[str, Any]]:
         _rule(("create",), "", "services"),
         namespace="default",
     )
+    found.append(_metrics_reader())
     # The apiserver's own identity towards kubelets, which ask it in turn what that may do.
     found.append(_binding("kubeling:kubelet-api-admin", "system:kubelet-api-admin", pki.KUBELET_CLIENT))
     found += _role(
@@ -88,6 +89,15 @@ def objects() -> list[dict[str, Any]]:
         _rule(("list", "watch"), "discovery.k8s.io", "endpointslices"),
     )
     return found
+
+
+def _metrics_reader() -> dict[str, Any]:
+    """As metrics-server brings it: who may view a namespace may see what its pods use."""
+    name = "system:aggregated-metrics-reader"
+    role = _role(name, "", _rule(_READ, "metrics.k8s.io", "pods", "nodes"))[0]
+    for each in ("view", "edit", "admin"):
+        role["metadata"]["labels"][f"rbac.authorization.k8s.io/aggregate-to-{each}"] = "true"
+    return role
 
 
 def _metadata(name: str, namespace: str = "") -> dict[str, Any]:

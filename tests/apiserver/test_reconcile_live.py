@@ -99,7 +99,7 @@ def test_roles_from_a_file_are_there_when_the_server_is_ready(world: World, tmp_
                 namespace = each["metadata"].get("namespace")
                 where = f"/namespaces/{namespace}" if namespace else ""
                 found = get(client, f"{where}/{kinds[each['kind']]}/{each['metadata']['name']}")
-                assert found["metadata"]["labels"] == {"kubeling.dev/addon": "rbac"}
+                assert found["metadata"]["labels"]["kubeling.dev/addon"] == "rbac"
                 # What a binding is of exists.
                 if "roleRef" in each:
                     get(
