@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kubeling.api import resources as r
 from kubeling.api.errors import FieldError
@@ -29,6 +30,13 @@ from kubeling.api.validation import (
 )
 from kubeling.api.validation.common import Errors
 from kubeling.api.validation.objectmeta import validate_metadata, validate_metadata_update
+
+
+def _definitions() -> Any:
+    """The validators of definitions, with all that schemas and CEL need; loaded when there is one."""
+
+    return definitions
+
 
 _CREATE: dict[Resource, Callable[[Object], Errors]] = {
     r.PODS: pod.pod,
@@ -72,7 +80,7 @@ _CREATE: dict[Resource, Callable[[Object], Errors]] = {
     r.VALIDATING_ADMISSION_POLICY_BINDINGS: policies.binding,
     r.MUTATING_WEBHOOK_CONFIGURATIONS: webhooks.mutating_webhooks,
     r.VALIDATING_WEBHOOK_CONFIGURATIONS: webhooks.validating_webhooks,
-    r.CUSTOM_RESOURCE_DEFINITIONS: definitions.definition,
+    r.CUSTOM_RESOURCE_DEFINITIONS: lambda obj: _definitions().definition(obj),
     r.API_SERVICES: aggregation.api_service,
     r.FLOW_SCHEMAS: flowcontrol.flow_schema,
     r.PRIORITY_LEVEL_CONFIGURATIONS: flowcontrol.priority_level,
@@ -105,7 +113,7 @@ _UPDATE: dict[Resource, Callable[[Object, Object], Errors]] = {
     r.PERSISTENT_VOLUME_CLAIMS: storage.persistent_volume_claim_update,
     r.CERTIFICATE_SIGNING_REQUESTS: certificates.signing_request_update,
     r.RUNTIME_CLASSES: cluster.runtime_class_update,
-    r.CUSTOM_RESOURCE_DEFINITIONS: definitions.definition_update,
+    r.CUSTOM_RESOURCE_DEFINITIONS: lambda new, old: _definitions().definition_update(new, old),
     r.INGRESS_CLASSES: cluster.ingress_class_update,
     r.CSI_DRIVERS: csi.csi_driver_update,
     r.CSI_NODES: csi.csi_node_update,
@@ -142,7 +150,7 @@ def validate_status_update(new: Object, old: Object, resource: Resource) -> list
     """What is wrong with an update through `/status` or another door: the metadata, and of pods what their doors can change."""
     found = list(validate_metadata_update(new, old))
     if resource == r.CUSTOM_RESOURCE_DEFINITIONS:
-        found += definitions.stored_versions(new)
+        found += _definitions().stored_versions(new)
     if resource == r.CERTIFICATE_SIGNING_REQUESTS:
         found += certificates.signing_request_status(new, old)
     if resource == r.VOLUME_ATTACHMENTS:

@@ -482,3 +482,41 @@ def test_rights_are_checked_for_custom_resources_like_for_all(world, server, kin
         assert refused.status_code == 403
         assert f'cannot list resource "widgets" in API group "{kind.group}"' in refused.json()["message"]
         assert bob.post(CRDS, json=definition("bob.example.com")).status_code == 403
+
+
+def test_no_update_is_lost_while_the_schema_changes_at_another_server(world, server):
+    others = [world.start_server(), world.start_server()]
+    with server.client() as http:
+        ns = make_namespace(http)
+        with definitions.kind(http, ns.name) as kind:
+            kind.create("a")
+            kind.merge("a", {"metadata": {"annotations": {"n": "0"}}})
+            counts, stop = [], threading.Event()
+
+            def count(where) -> None:
+                done = 0
+                with where.client() as client:
+                    while not stop.is_set():
+                        obj = client.get(kind.path("a")).json()
+                        obj["metadata"]["annotations"]["n"] = str(int(obj["metadata"]["annotations"]["n"]) + 1)
+                        answer = client.put(kind.path("a"), json=obj)
+                        assert answer.status_code in (200, 409), answer.text
+                        done += answer.status_code == 200
+                counts.append(done)
+
+            threads = [threading.Thread(target=count, args=(each,)) for each in (server, *others) for _ in range(2)]
+            for each in threads:
+                each.start()
+            for number in range(12):
+
+                def change(spec, number=number):
+                    properties = spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+                    properties[f"more{number}"] = {"type": "string", "default": "x"}
+
+                kind.redefine(change)
+            stop.set()
+            for each in threads:
+                each.join(30)
+            assert len(counts) == len(threads)
+            assert kind.get("a")["metadata"]["annotations"]["n"] == str(sum(counts))
+            assert kind.get("a")["spec"]["more11"] == "x"
