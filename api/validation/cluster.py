@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kubeling.api import names, quantity
+from kubeling.api import names
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, too_long_value
 from kubeling.api.meta import Object, annotations_of, name_of, namespace_of, spec_of
-from kubeling.api.validation.common import Errors, Map, amount, checked, label_map, one_of, required_name, unchanged
+from kubeling.api.validation.common import Errors, amount, checked, label_map, one_of, required_name, unchanged
 from kubeling.api.validation.scheduling import taints, tolerations
 
 MAX_DATA = 1024 * 1024
@@ -98,39 +98,6 @@ def node_update(new: Object, old: Object) -> Errors:
         yield forbidden_value("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid')
     if before.get("providerID") and after.get("providerID") != before["providerID"]:
         yield forbidden_value("spec.providerID", 'node updates may not change providerID except from "" to valid')
-
-
-def limit_range(obj: Object) -> Errors:
-    """LimitRange: of each type one item, in which the bounds are in order."""
-    seen: set[str] = set()
-    for at, item in enumerate(spec_of(obj).get("limits") or ()):
-        path = f"spec.limits[{at}]"
-        kind = item.get("type") or ""
-        yield from checked(f"{path}.type", kind, names.qualified_name)
-        if kind in seen:
-            yield invalid_value(f"{path}.type", kind, "must be unique")
-        seen.add(kind)
-        if kind == "Pod":
-            for field in ("default", "defaultRequest"):
-                if item.get(field):
-                    yield forbidden_value(f"{path}.{field}", "may not be specified when `type` is 'Pod'")
-        yield from _bounds(path, item)
-
-
-def _bounds(path: str, item: Map) -> Errors:
-    order = ("min", "defaultRequest", "default", "max")
-    keys = {key for field in order for key in item.get(field) or {}}
-    for key in sorted(keys):
-        given = [(field, item[field][key]) for field in order if key in (item.get(field) or {})]
-        wrong = [error for field, value in given for error in amount(f"{path}.{field}[{key}]", value)]
-        yield from wrong
-        if wrong:
-            continue
-        for at, (field, value) in enumerate(given):
-            for larger, bound in given[at + 1 :]:
-                if quantity.compare(value, bound) > 0:
-                    where = f"{path}.{'min' if field == 'min' else field}[{key}]"
-                    yield invalid_value(where, value, f"{field} value {value} is greater than {larger} value {bound}")
 
 
 def priority_class(obj: Object) -> Errors:

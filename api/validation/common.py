@@ -135,6 +135,14 @@ def amount(path: str, value: Any) -> Errors:
         yield invalid_value(path, str(parsed), NOT_NEGATIVE)
 
 
+def positive_amount(path: str, value: Any) -> Errors:
+    """A quantity of more than nothing."""
+    if quantity.is_quantity(value) and quantity.parse(value).nanos <= 0:
+        yield invalid_value(path, str(quantity.parse(value)), "must be greater than zero")
+    else:
+        yield from amount(path, value)
+
+
 def unique(path: str, values: Iterable[tuple[str, Any]]) -> Errors:
     """(path, value) pairs of which none comes twice."""
     seen: set[Any] = set()

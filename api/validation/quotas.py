@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubeling.api import names
+from kubeling.api import names, quantity
 from kubeling.api.errors import invalid_value, required_value
 from kubeling.api.meta import Object, spec_of
 from kubeling.api.validation.common import Errors, Map, amount, checked, unchanged
@@ -61,6 +61,8 @@ def resource_quota(obj: Object) -> Errors:
         if "/" not in name and name not in _STANDARD and not name.startswith(_HUGE):
             yield invalid_value(path, name, "must be a standard resource for quota")
         yield from amount(path, value)
+        if (name in _COUNTS or name.startswith("count/")) and quantity.is_quantity(value) and quantity.parse(value).nanos % 10**9:
+            yield invalid_value(path, value, "must be an integer")
     scopes = spec.get("scopes") or []
     yield from _scopes("spec.scopes", scopes, hard)
     expressions = (spec.get("scopeSelector") or {}).get("matchExpressions") or ()

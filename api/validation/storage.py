@@ -7,7 +7,7 @@ from typing import Any
 from kubeling.api import names, quantity
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, too_long_value
 from kubeling.api.meta import Object, spec_of, status_of
-from kubeling.api.validation.common import Errors, amount, checked, label_selector, one_of, required_name, unchanged
+from kubeling.api.validation.common import Errors, checked, label_selector, one_of, positive_amount, required_name, unchanged
 from kubeling.api.validation.scheduling import node_selector
 from kubeling.api.validation.volumes import access_modes, claim_spec, source
 
@@ -78,10 +78,12 @@ def persistent_volume(obj: Object) -> Errors:
     elif "storage" not in capacity or len(capacity) > 1:
         yield from one_of("spec.capacity", ",".join(sorted(capacity)), ("storage",))
     for name, value in capacity.items():
-        yield from amount(f"spec.capacity[{name}]", value)
+        yield from positive_amount(f"spec.capacity[{name}]", value)
     policy = spec.get("persistentVolumeReclaimPolicy")
     yield from one_of("spec.persistentVolumeReclaimPolicy", policy, ("Delete", "Recycle", "Retain"), required=False)
     yield from source("spec", spec, *_VOLUME_FIELDS)
+    if (spec.get("hostPath") or {}).get("path") == "/" and policy == "Recycle":
+        yield forbidden_value("spec.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'")
     wanted = (spec.get("nodeAffinity") or {}).get("required")
     if wanted is not None:
         yield from node_selector("spec.nodeAffinity.required", wanted)

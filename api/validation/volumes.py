@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from kubeling.api import names
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value
-from kubeling.api.validation.common import Errors, Map, amount, checked, in_range, one_of, present, required_name
+from kubeling.api.validation.common import Errors, Map, amount, checked, in_range, one_of, positive_amount, present, required_name
 from kubeling.api.validation.containers import no_backsteps, relative_path
 
 _HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
@@ -181,7 +181,7 @@ def claim_spec(path: str, spec: Map) -> Errors:
     if storage is None:
         yield required_value(f"{path}.resources[storage]")
     else:
-        yield from amount(f"{path}.resources[storage]", storage)
+        yield from positive_amount(f"{path}.resources[storage]", storage)
     if spec.get("storageClassName"):
         yield from checked(f"{path}.storageClassName", spec["storageClassName"], names.dns1123_subdomain)
     yield from one_of(f"{path}.volumeMode", spec.get("volumeMode"), ("Block", "Filesystem"), required=False)

@@ -48,6 +48,13 @@ GOOD: dict[Resource, Object] = {
         "spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}]},
     },
     r.RESOURCE_QUOTAS: {"metadata": {"namespace": "n"}, "spec": {"hard": {"pods": "1", "count/jobs.batch": "2"}}},
+    r.LIMIT_RANGES: {
+        "metadata": {"namespace": "n"},
+        "spec": {
+            "limits": [{"type": "Container", "min": {"cpu": "1"}, "max": {"cpu": "4"}}, {"type": "Pod", "max": {"cpu": "8"}}]
+        },
+    },
+    r.PERSISTENT_VOLUMES: {"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/"}}},
     r.CONTROLLER_REVISIONS: {"metadata": {"namespace": "n"}, "data": {"a": 1}, "revision": 1},
     r.SERVICE_CIDRS: {"spec": {"cidrs": ["10.0.0.0/16"]}},
     r.HORIZONTAL_POD_AUTOSCALERS: {
@@ -201,6 +208,33 @@ M = "spec.metrics.0.resource.target"
             r.RESOURCE_QUOTAS,
             {"spec.scopes": ["BestEffort"], "spec.hard.cpu": "1"},
             "spec.scopes: unsupported scope applied to resource",
+        ),
+        (r.RESOURCE_QUOTAS, {"spec.hard.pods": "1.5"}, "spec.hard[pods]: must be an integer"),
+        (
+            r.LIMIT_RANGES,
+            {"spec.limits.0.min": {"cpu": "5"}, "spec.limits.0.default": {"cpu": "2"}},
+            "spec.limits[0].min[cpu]: min value 5 is greater than max value 4",
+        ),
+        (
+            r.LIMIT_RANGES,
+            {"spec.limits.0.maxLimitRequestRatio": {"cpu": "5"}},
+            "spec.limits[0].maxLimitRequestRatio[cpu]: ratio 5 is greater than max/min = 4.000000",
+        ),
+        (
+            r.LIMIT_RANGES,
+            {"spec.limits.0.max": {"things": "1"}},
+            "spec.limits[0].max[things]: must be a standard resource for containers",
+        ),
+        (
+            r.LIMIT_RANGES,
+            {"spec.limits.0.type": "PersistentVolumeClaim"},
+            "spec.limits[0].limits: either minimum or maximum storage value is required, but neither was provided",
+        ),
+        (r.PERSISTENT_VOLUMES, {"spec.capacity": {"storage": "0"}}, "spec.capacity[storage]: must be greater than zero"),
+        (
+            r.PERSISTENT_VOLUMES,
+            {"spec.persistentVolumeReclaimPolicy": "Recycle"},
+            "spec.persistentVolumeReclaimPolicy: may not be 'recycle' for a hostPath mount of '/'",
         ),
         (r.CONTROLLER_REVISIONS, {"data": None}, "data: data is mandatory"),
         (r.SERVICE_CIDRS, {"spec.cidrs": []}, "spec.cidrs: at least one CIDR required"),
