@@ -19,12 +19,12 @@ _GROWTH_MB = 60
 def test_no_request_is_too_odd(server: Server):
     target = Target(server)
     memory = 0.0
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         with server.client() as client:
             namespace = make_namespace(client).name
-        report = run(server, namespace, seed, seconds=40, cases=_CASES)
+        report = run(server, namespace, seed, seconds=120, cases=_CASES)
         assert not report.faults, "\n".join(map(str, report.faults[:5]))
-        assert sum(report.statuses.values()) == 6 * _CASES
+        assert sum(report.statuses.values()) >= 6 * _CASES
         # Some of everything: requests that are refused at the door only would show little.
         assert {200, 201, 400, 404, 405, 406, 409, 413, 415, 422} <= set(report.statuses)
         assert not target.in_order()

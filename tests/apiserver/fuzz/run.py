@@ -21,6 +21,12 @@ def run(server: Server, namespace: str, seed: int, seconds: float, cases: int = 
     context = tls_of(server)
     with Plain(server, context) as client:
         schemas = Schemas(client)
+    report = Report()
+    target = Target(server, context)
+    for case in Made(seed, namespace, schemas).first():
+        target.send(case, "first")
+    target.close()
+    report.add(target.report)
     until = time.monotonic() + seconds
 
     def one(which: int) -> Report:
@@ -35,7 +41,6 @@ def run(server: Server, namespace: str, seed: int, seconds: float, cases: int = 
         target.close()
         return target.report
 
-    report = Report()
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         for each in pool.map(one, range(_CONNECTIONS)):
             report.add(each)

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 from urllib.parse import quote
 
+from tests.apiserver.fuzz import bases
 from tests.apiserver.fuzz.hostile import JSON, PATCHES, Case, options
 from tests.apiserver.fuzz.values import bend, dumps, string
 from tests.apiserver.plain import Plain
@@ -66,6 +67,20 @@ class Made:
         self._operations = [each for each in schemas.operations if not any(f"/{door}" in each[1] for door in _OUTBOUND)]
         self._at = self._source.randrange(max(1, len(self._operations)))
 
+    def first(self) -> list[Case]:
+        """Valid objects under the names that are used, so that what follows has something to change."""
+        found = []
+        for method, target, operation, _ in self._operations:
+            kind = operation.get("x-kubernetes-group-version-kind") or {}
+            valid = bases.base(kind.get("kind", ""))
+            if method != "post" or valid is None or "{name}" in target or _is_dry(target):
+                continue
+            api_version = f"{kind['group']}/{kind['version']}" if kind.get("group") else kind["version"]
+            for name in _NAMES[:2]:
+                obj = {"apiVersion": api_version, "kind": kind["kind"], "metadata": {"name": name}, **valid}
+                found.append(Case("POST", target.replace("{namespace}", self._namespace), dumps(obj), {"content-type": JSON}))
+        return found
+
     def next(self) -> Case:
         """The next operation, with an object for it."""
         source = self._source
@@ -79,8 +94,8 @@ class Made:
         )
         path = target.replace("{namespace}", self._namespace).replace("{name}", name or "a").replace("{path}", "x")
         query = [options(source)] if source.random() < 0.15 else []
-        dry = any(each in target.split("/") or each in target.rsplit("/", 3)[-1] or f"{each}/" in target for each in _DRY)
-        if method != "get" and (dry or (method == "delete" and not path.endswith(f"/{name}"))):
+        spared = method == "delete" and (not path.endswith(f"/{name}") or source.random() < 0.8)
+        if method != "get" and (spared or _is_dry(target)):
             query.insert(0, "dryRun=All")
         body, headers = b"", {}
         if method in ("post", "put", "patch"):
@@ -102,7 +117,13 @@ class Made:
             answers = operation.get("responses") or {}
             content = next((each["content"] for each in answers.values() if each.get("content")), {})
             schema = next((each["schema"] for each in content.values() if each.get("schema")), schema)
-        made = self._value(schema, schemas, 0)
+        valid = bases.base(kind.get("kind", ""))
+        if valid is not None and self._source.random() < 0.8:
+            made = json.loads(json.dumps(valid))
+            for _ in range(self._source.choice((0, 1, 1, 2, 4))):
+                self._graft(made, schema, schemas)
+        else:
+            made = self._value(schema, schemas, 0)
         if not isinstance(made, dict):
             made = {}
         if kind:
@@ -125,6 +146,34 @@ class Made:
             metadata["finalizers"] = []
         metadata["name"] = name
         return made
+
+    def _graft(self, node: Any, schema: Obj, schemas: Obj) -> None:
+        """Put one value that the schema allows somewhere into a valid object: in place of another, or beside."""
+        source = self._source
+        for depth in range(12):
+            schema = _resolve(schema, schemas)
+            if isinstance(node, list):
+                schema = schema.get("items") or {}
+                if not node or source.random() < 0.2:
+                    node.append(self._value(schema, schemas, depth + 3))
+                    return
+                at: Any = source.randrange(len(node))
+            elif isinstance(node, dict):
+                properties = schema.get("properties") or {}
+                inside = [name for name in node if name in properties and isinstance(node[name], dict | list)]
+                if inside and source.random() < 0.7:
+                    at = source.choice(inside)
+                    schema = properties[at]
+                elif properties:
+                    at = source.choice(list(properties))
+                    node[at] = self._value(properties[at], schemas, depth + 3)
+                    return
+                else:
+                    node["a"] = "b"
+                    return
+            else:
+                return
+            node = node[at]
 
     def _properties(self, schema: Obj, schemas: Obj) -> Obj:
         found: Obj = _resolve(schema, schemas).get("properties") or {}
@@ -178,6 +227,11 @@ class Made:
             for _ in range(source.choice((0, 1, 2))):
                 made[source.choice(("a", "b", "example.com/c", "cpu", "memory"))] = self._value(extra, schemas, depth + 1)
         return made
+
+
+def _is_dry(target: str) -> bool:
+    pieces = target.split("/")
+    return any(piece.endswith(each) for each in _DRY for piece in pieces if piece != "namespaces" or "{namespace}" not in pieces)
 
 
 def _resolve(schema: Obj, schemas: Obj) -> Obj:

@@ -19,7 +19,7 @@ from tests.apiserver.plain import Plain, tls_of
 #: A request that takes longer than this hangs. (The machine may be busy with other things.)
 MAX_SECONDS = 15.0
 #: What leads out of the server may find nobody there.
-_OUTBOUND = ("/log", "/exec", "/attach", "/portforward", "/proxy")
+_OUTBOUND = ("/log", "/exec", "/attach", "/portforward", "/proxy", "/scheduling")
 _SLOWEST = 8
 #: Of an answer without end (a watch) so much is read.
 _STREAM_SECONDS = 0.2
