@@ -55,6 +55,8 @@ async def stream(context: Context, request: Request, served: Served) -> None:
         if status != 101:
             raise await _refused(status, reader)
         request.status = 101
+        if request.audit is not None:
+            request.audit.started()
         client = request.scope["state"]["connection"].hijack(head)
         await _relay(context, client, reader, writer)
     finally:
