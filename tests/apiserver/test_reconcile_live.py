@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
 from kubeling.cluster import rbac
+from tests.apiserver import harness
 from tests.apiserver.harness import Obj, Server, World
 
 pytestmark = pytest.mark.live
@@ -108,3 +111,25 @@ def test_roles_from_a_file_are_there_when_the_server_is_ready(world: World, tmp_
                     )
     finally:
         server.daemon.stop()
+
+
+@pytest.mark.parametrize(
+    "store", ["etcdlite", pytest.param("etcd", marks=pytest.mark.skipif(shutil.which("etcd") is None, reason="no etcd"))]
+)
+def test_servers_that_begin_together_make_one_policy(store: str, tmp_path: Path) -> None:
+    with harness.world(tmp_path, store) as world, ThreadPoolExecutor(3) as pool:
+        servers = [each.result() for each in [pool.submit(world.start_server) for _ in range(3)]]
+        found = []
+        for server in servers:
+            with server.client() as client:
+                found.append(
+                    {
+                        kind: get(client, f"/{kind}")["items"]
+                        for kind in ("clusterroles", "clusterrolebindings", "roles", "rolebindings")
+                    }
+                )
+        assert found[0] == found[1] == found[2]
+        named = [each["metadata"]["name"] for each in found[0]["clusterroles"]]
+        assert {"cluster-admin", "admin", "edit", "view", "system:node", "system:controller:job-controller"} <= set(named)
+        with servers[1].client("scheduler") as scheduler:
+            assert scheduler.get("/api/v1/nodes").status_code == 200
