@@ -55,6 +55,15 @@ class LeaderElector:
         self._observed: dict[str, Any] = {}
         self._observed_at = 0.0
         self.is_leader = False
+        self._renewed_at = float("-inf")
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether nobody else can hold the lease yet: we do, and renewed it within the renew deadline by our own clock.
+
+        A process that slept through its lease finds this false before it has noticed anything else: ask right before a write that a successor must not see.
+        """
+        return self.is_leader and self._clock.monotonic() - self._renewed_at < self._timing.renew_deadline
 
     @property
     def holder(self) -> str:
@@ -110,6 +119,13 @@ class LeaderElector:
 
         The holder writes over what it wrote last and reads only where that fails: the compare-and-set shows whether it is still the last.
         """
+        began = self._clock.monotonic()
+        if not await self._step():
+            return False
+        self._renewed_at = began
+        return True
+
+    async def _step(self) -> bool:
         seen = self._observed.get("spec") or {}
         current = self._clock.monotonic() < self._observed_at + self._timing.lease_duration
         if (

@@ -25,6 +25,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags = daemon.parser("scheduler", "Decides which node each pod runs on.")
     flags.add_argument("--kubeconfig", required=True)
     flags.add_argument("--leader-elect", type=daemon.boolean, default=True)
+    flags.add_argument("--leader-elect-lease-duration", default="15s")
+    flags.add_argument("--leader-elect-renew-deadline", default="10s")
+    flags.add_argument("--leader-elect-retry-period", default="2s")
     flags.add_argument("--leader-elect-identity", default=identity.make())
     flags.add_argument(
         "--leader-elect-resource-name", default="kube-scheduler", help="the Lease in kube-system; another for another scheduler"
@@ -45,16 +48,21 @@ async def run(args: argparse.Namespace) -> None:
     from kubeling.client import kubeconfig
     from kubeling.client.events import EventRecorder
     from kubeling.client.informer import InformerFactory
-    from kubeling.client.leaderelection import LeaderElector
+    from kubeling.client.leaderelection import LeaderElector, Timing
     from kubeling.client.rest import Client
     from kubeling.daemon.serving import StatusServer, health_pages
     from kubeling.daemon.tasks import Supervisor
     from kubeling.scheduler.config import Profile, SchedulerConfig, load
-    from kubeling.scheduler.registry import ConfigError
+    from kubeling.scheduler.registry import ConfigError, parse_duration
     from kubeling.scheduler.scheduler import Scheduler
 
     try:
         config = kubeconfig.load(args.kubeconfig)
+        timing = Timing(
+            parse_duration(args.leader_elect_lease_duration),
+            parse_duration(args.leader_elect_renew_deadline),
+            parse_duration(args.leader_elect_retry_period),
+        )
         settings = load(args.config) if args.config else SchedulerConfig((Profile(args.scheduler_name),))
     except (kubeconfig.KubeconfigError, ConfigError) as error:
         raise daemon.UsageError(str(error)) from error
@@ -63,7 +71,7 @@ async def run(args: argparse.Namespace) -> None:
         async def lead() -> None:
             informers = InformerFactory(client)
             recorder = EventRecorder(client, args.scheduler_name, host=os.uname().nodename)
-            scheduler = Scheduler(client, informers, recorder, config=settings)
+            scheduler = Scheduler(client, informers, recorder, config=settings, may_bind=may_bind, bind_seconds=seconds)
             async with Supervisor() as work:
                 work.start("event recorder", recorder.run)
                 informers.start(work)
@@ -74,6 +82,13 @@ async def run(args: argparse.Namespace) -> None:
                     running.remove(scheduler)
 
         running: list[Scheduler] = []
+        electors: list[LeaderElector] = []
+        leads = args.leader_elect
+        # A binding must have been sent and answered before a successor can begin.
+        seconds = (timing.lease_duration - timing.renew_deadline) * 0.8 if leads else None
+
+        def may_bind() -> bool:
+            return not leads or (bool(electors) and electors[0].is_certain)
 
         def explain(query: Mapping[str, str]) -> Page:
             return explanation(running[0] if running else None, query)
@@ -87,11 +102,13 @@ async def run(args: argparse.Namespace) -> None:
                     client,
                     args.leader_elect_resource_name,
                     args.leader_elect_identity,
+                    timing=timing,
                     annotations={
                         STATUS_ANNOTATION: f"{args.bind_address}:{args.secure_port}",
                         PROFILES_ANNOTATION: ",".join(profile.name for profile in settings.profiles),
                     },
                 )
+                electors.append(elector)
                 await elector.run(lead)
             else:
                 await lead()

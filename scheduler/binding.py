@@ -69,8 +69,11 @@ class Binder:
                 await self._wait(placement)
             for plugin in framework.at("pre_bind"):
                 await plugin.pre_bind(cycle, node)
-            await self._bind(placement)
-        except (ApiError, ConnectionFailed, ExtenderFailed) as error:
+            if not self._handle.may_bind():
+                raise NotPermitted("the lease may be somebody else's by now")
+            async with asyncio.timeout(self._handle.bind_seconds):
+                await self._bind(placement)
+        except (ApiError, ConnectionFailed, ExtenderFailed, TimeoutError) as error:
             await self._failed(placement, error)
             return
         except NotPermitted as refused:

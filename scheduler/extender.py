@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from kubeling.scheduler.nodeinfo import Obj, PodInfo
+from kubeling.scheduler.registry import parse_duration
 from kubeling.scheduler.types import Rejection
 
 #: Extenders score 0…10, plugins 0…100.
 SCALE = 10
 MAX_ANSWER = 64 * 1024 * 1024
-_DEFAULT_SECONDS = 5.0
+_DEFAULT_TIMEOUT = "5s"
 #: What rejections by extenders are filed under: any change in the cluster may cure them.
 PLUGIN = "extender"
 
@@ -38,7 +39,7 @@ class Extender:
         self._names_only = bool(config.get("nodeCacheCapable"))
         self._managed = frozenset(each["name"] for each in config.get("managedResources") or ())
         self._ignorable = bool(config.get("ignorable"))
-        self._seconds = _seconds(config.get("httpTimeout"))
+        self._seconds = parse_duration(config.get("httpTimeout") or _DEFAULT_TIMEOUT)
         self._tls = config.get("tlsConfig") or {}
         self._enable_https = bool(config.get("enableHTTPS"))
 
@@ -137,13 +138,3 @@ class Extender:
         if self._tls.get("insecure"):
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
-
-
-def _seconds(text: str | None) -> float:
-    """A duration such as `100ms`, `5s`, `1m`."""
-    if not text:
-        return _DEFAULT_SECONDS
-    for unit, factor in (("ms", 0.001), ("s", 1.0), ("m", 60.0)):
-        if text.endswith(unit) and text[: -len(unit)].replace(".", "", 1).isdigit():
-            return float(text[: -len(unit)]) * factor
-    raise ValueError(f"httpTimeout: {text!r} is not a duration such as 5s")

@@ -74,4 +74,8 @@ class Handle:
     is_placed: Callable[[str], bool] = bool
     rand: Callable[[], float] = random.random
     client: Client | None = None
+    #: Asked right before a binding is sent: whether nobody else can be scheduling by now. A leader that slept through its lease hears no.
+    may_bind: Callable[[], bool] = lambda: True
+    #: A binding that takes longer is given up (seconds): a successor may have come.
+    bind_seconds: float | None = None
     waiting: dict[str, WaitingPod] = field(default_factory=dict)

@@ -6,10 +6,10 @@ An entry point names a factory that takes the plugin's `args` from the configura
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
-from kubeling.api.quantity import parse as _quantity  # noqa: F401  (loaded with the zygote: every request is parsed with it)
 from kubeling.scheduler.handle import Handle
 from kubeling.scheduler.plugin import Plugin
 from kubeling.scheduler.plugins.binder import DefaultBinder
@@ -30,6 +30,15 @@ GROUP = "kubeling.scheduler.plugins"
 
 class ConfigError(Exception):
     """A configuration that cannot be meant; the text names the field."""
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as `100ms`, `5s`, `1m30s`. ConfigError where it is none."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ConfigError(f"{text!r} is not a duration such as 5s")
+    return sum(float(number) * units[unit] for number, unit in parts)
 
 
 def _resources(args: Args) -> tuple[tuple[str, int], ...]:

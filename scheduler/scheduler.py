@@ -12,11 +12,14 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from kubeling.api.meta import spec_of, uid_of
+from kubeling.api import pods
+from kubeling.api.errors import ApiError
+from kubeling.api.meta import key_of, spec_of, uid_of
+from kubeling.api.resources import PODS
 from kubeling.api.times import format_time
 from kubeling.client.events import EventRecorder
 from kubeling.client.informer import InformerFactory
-from kubeling.client.rest import Client
+from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.tasks import Supervisor
@@ -58,9 +61,12 @@ class Scheduler:
         config: SchedulerConfig | None = None,
         clock: Clock | None = None,
         rand: Callable[[], float] = random.random,
+        may_bind: Callable[[], bool] = lambda: True,
+        bind_seconds: float | None = None,
     ) -> None:
+        """`may_bind` and `bind_seconds`: see :class:`Handle`; a scheduler that leads by a lease passes them."""
         config = config or SchedulerConfig()
-        self._informers, self._rand = informers, rand
+        self._client, self._informers, self._rand = client, informers, rand
         self._clock = clock or SystemClock()
         self.view = ClusterView(informers)
         self.cache = Cache(spaces=self.view.namespace_labels)
@@ -76,6 +82,8 @@ class Scheduler:
             is_placed=self.cache.is_placed,
             rand=rand,
             client=client,
+            may_bind=may_bind,
+            bind_seconds=bind_seconds,
         )
         self.frameworks = {profile.name: build(profile, self.handle) for profile in config.profiles}
         self.extenders = [Extender(each) for each in config.extenders]
@@ -109,6 +117,7 @@ class Scheduler:
     async def run(self) -> None:
         """Schedule until cancelled."""
         await self._informers.wait_synced()
+        await self._catch_up()
         async with Supervisor(self._clock) as parts:
             parts.start("expiry of assumed pods", self._expire)
             while True:
@@ -123,6 +132,20 @@ class Scheduler:
                 else:
                     parts.spawn(self._finish(aftermath, queued.key), f"finish {queued.key}")
                 await asyncio.sleep(0)  # Lets the watches run between two cycles.
+
+    async def _catch_up(self) -> None:
+        """See every binding that a predecessor made: informers start from a server's cache, which may be behind."""
+        while True:
+            try:
+                listed = await self._client.list(PODS)
+                break
+            except (ApiError, ConnectionFailed) as error:
+                log.warning("cannot read the pods", error=str(error))
+                await self._clock.sleep(1)
+        for pod in listed.get("items") or ():
+            if pods.node_of(pod) and not self.cache.is_placed(uid_of(pod)):
+                self.queue.remove(key_of(pod))
+                self.cache.set_pod({"apiVersion": "v1", "kind": "Pod", **pod})
 
     async def _expire(self) -> None:
         while True:

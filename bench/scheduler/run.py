@@ -21,7 +21,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--only", default="", help="workloads whose name contains this")
     flags.add_argument("--seconds", type=float, default=10, help="a measurement of the algorithm is cut short after this")
     flags.add_argument("--plain", action="store_true", help="measure the per-node form too (slow)")
-    flags.add_argument("--part", choices=("algorithm",), default="algorithm")
+    flags.add_argument("--part", choices=("algorithm", "apiserver", "all"), default="all")
     flags.add_argument("--json", type=Path, default=Path("bench/results/scheduler.json"))
 
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _measure(workload: Workload, args: argparse.Namespace) -> dict[str, Any]:
     row: dict[str, Any] = {"name": workload.name, "size": workload.size, "threshold": workload.threshold}
-    if args.part in ("algorithm",):
+    if args.part in ("algorithm", "all"):
         result = World().run(workload, args.seconds)
         row |= {
             "decisions_per_second": round(result.rate),
@@ -54,6 +54,10 @@ def _measure(workload: Workload, args: argparse.Namespace) -> dict[str, Any]:
         }
         if args.plain:
             row["plain_decisions_per_second"] = round(World(vector=False).run(workload, args.seconds).rate)
+    if args.part in ("apiserver", "all"):
+        from kubeling.bench.scheduler import live
+
+        row |= live.run(workload)
     return row
 
 
