@@ -117,8 +117,8 @@ def test_roles_from_a_file_are_there_when_the_server_is_ready(world: World, tmp_
     "store", ["etcdlite", pytest.param("etcd", marks=pytest.mark.skipif(shutil.which("etcd") is None, reason="no etcd"))]
 )
 def test_servers_that_begin_together_make_one_policy(store: str, tmp_path: Path) -> None:
-    with harness.world(tmp_path, store) as world, ThreadPoolExecutor(3) as pool:
-        servers = [each.result() for each in [pool.submit(world.start_server) for _ in range(3)]]
+    with harness.world(tmp_path, store) as world, ThreadPoolExecutor(2) as pool:
+        servers = [each.result() for each in [pool.submit(world.start_server) for _ in range(2)]]
         found = []
         for server in servers:
             with server.client() as client:
@@ -128,7 +128,7 @@ def test_servers_that_begin_together_make_one_policy(store: str, tmp_path: Path)
                         for kind in ("clusterroles", "clusterrolebindings", "roles", "rolebindings")
                     }
                 )
-        assert found[0] == found[1] == found[2]
+        assert found[0] == found[1]
         named = [each["metadata"]["name"] for each in found[0]["clusterroles"]]
         assert {"cluster-admin", "admin", "edit", "view", "system:node", "system:controller:job-controller"} <= set(named)
         with servers[1].client("scheduler") as scheduler:
