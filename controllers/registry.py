@@ -34,6 +34,7 @@ CONTROLLERS: dict[str, str] = {
     "clusterrole-aggregation": "clusterrole_aggregation:clusterroleaggregation",
     "namespace": "namespace:namespace",
     "resourcequota": "resource_quota:resourcequota",
+    "validatingadmissionpolicy-status": "policy_status:policystatus",
     "pvc-protection": "storage_protection:pvcprotection",
     "pv-protection": "storage_protection:pvprotection",
     "garbagecollector": "gc:garbagecollector",
