@@ -141,10 +141,12 @@ class Binder:
         """Give the room back, tell the plugins, and let others know that there is room."""
         uid = placement.cycle.pod.uid
         placement.framework.unreserve(placement.cycle, placement.node)
-        if self._cache.is_assumed(uid):
-            self._cache.forget(uid)
-            self._queue.cluster_changed(ClusterChange("pods", "delete", placement.cycle.pod.pod, None))
         if park is None:
             self._queue.back_off(placement.queued)
         else:
             self._queue.park(placement.queued, park)
+        if self._cache.is_assumed(uid):
+            self._cache.forget(uid)
+            self._queue.cluster_changed(
+                ClusterChange("pods", "delete", placement.cycle.pod.pod, None), besides=placement.queued.key
+            )

@@ -177,14 +177,14 @@ class SchedulingQueue:
 
     # -- changes in the cluster ----------------------------------------------------------------------------------------------------
 
-    def cluster_changed(self, change: ClusterChange) -> None:
-        """Give the unschedulable pods that `change` may help another chance, after what is left of their back-off."""
+    def cluster_changed(self, change: ClusterChange, besides: str = "") -> None:
+        """Give the unschedulable pods that `change` may help another chance, after what is left of their back-off; not the one whose doing it is."""
         if self._in_flight:
             self._events.append(change)
             if len(self._events) > MAX_EVENTS:
                 self._events.popleft()
                 self._first_event += 1
-        for key in [key for key in self._parked if self._may_cure(change, self._pods[key])]:
+        for key in [key for key in self._parked if key != besides and self._may_cure(change, self._pods[key])]:
             self._release(self._pods[key])
 
     def _missed(self, key: str) -> list[ClusterChange] | None:
