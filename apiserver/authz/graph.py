@@ -6,16 +6,19 @@ a node and are not over. Kept up by the changes in the watch caches; a question 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from kubeling.api import resources
+from kubeling.api import errors, resources
 from kubeling.apiserver.authz import references
 from kubeling.apiserver.cache.entry import Entry
 from kubeling.apiserver.cache.follower import Follower, follow
 from kubeling.apiserver.cache.watcher import Event
 from kubeling.apiserver.registry.kinds import Kinds
 
+#: How long a request waits for what a server that has just been started has to learn.
+_PATIENCE = 10.0
 _MIRROR = "kubernetes.io/config.mirror"
 _OVER = frozenset({"Succeeded", "Failed"})
 
@@ -58,9 +61,13 @@ class Graph:
         await follow(self._followers)
 
     async def catch_up(self) -> None:
-        """Until every change is known that was made before this call."""
-        for each in self._followers:
-            await each.loaded.wait()
+        """Until every change is known that was made before this call. Raises 503 or 504 where that takes too long."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                for each in self._followers:
+                    await each.loaded.wait()
+        except TimeoutError:
+            raise errors.service_unavailable("it is not known yet what nodes use") from None
         # The revision that this waits for is the same for all kinds.
         await self._pod_store.cache.fresh()
 

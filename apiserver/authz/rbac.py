@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from kubeling.api import resources
+from kubeling.api import errors, resources
 from kubeling.apiserver.authn.user import User
 from kubeling.apiserver.authz.authorizer import Attributes, Decision, RuleList
 from kubeling.apiserver.authz.rules import Rule, path_matches, resource_matches, verb_matches
@@ -239,13 +239,13 @@ class Rbac:
         return Access(rules, list(missing)) if rules or missing else _NOTHING
 
     async def ready(self) -> None:
-        """Until questions can be answered, within bounds."""
+        """Until questions can be answered. Raises 503 where that takes too long: a refusal would say what nobody knows."""
         if not self._ready.is_set():
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await self._ready.wait()
             except TimeoutError:
-                pass  # What is known by then must do.
+                raise errors.service_unavailable("the roles and bindings are not known yet") from None
 
     async def authorize(self, attributes: Attributes) -> Decision:
         """See :class:`.authorizer.Authorizer`."""

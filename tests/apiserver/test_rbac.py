@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from kubeling.api import resources
+from kubeling.api.errors import ApiError
 from kubeling.apiserver.authn.user import MASTERS, User, authenticated
 from kubeling.apiserver.authz import graph as graphs
 from kubeling.apiserver.authz import policy, references, rules
 from kubeling.apiserver.authz.authorizer import ALLOWED, Attributes, Decision, RuleList, Union, refusal
+from kubeling.apiserver.authz.node import NodeAuthorizer
 from kubeling.apiserver.authz.rbac import Rbac
 from kubeling.apiserver.authz.reconcile import merged
 from kubeling.apiserver.cache.cache import Cache
@@ -223,6 +225,18 @@ async def test_requests_wait_for_the_policy_but_health_does_not() -> None:
     made.put(resources.CLUSTER_ROLES, role("r", "get | core | pods"))
     made.put(resources.CLUSTER_ROLE_BINDINGS, binding("b", "r", user("ann")))
     assert (await asked).allowed
+
+
+async def test_what_is_not_known_in_time_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubeling.apiserver.authz.rbac._PATIENCE", 0.01)
+    monkeypatch.setattr("kubeling.apiserver.authz.graph._PATIENCE", 0.01)
+    with pytest.raises(ApiError) as caught:
+        await World().may("ann", "get", "pods")
+    assert caught.value.code == 503
+    asked = Attributes(User("system:node:n1", ("system:nodes",)), "get", "", "secrets", "", "a", "s")
+    with pytest.raises(ApiError) as caught:
+        await NodeAuthorizer(Graph().graph).authorize(asked)
+    assert caught.value.code == 503
 
 
 async def test_after_a_loss_of_history_everything_is_taken_in_anew(world: World) -> None:
