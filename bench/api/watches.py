@@ -14,6 +14,8 @@ from kubeling.bench.report import percentile
 
 _PATIENCE = 30.0
 _SETTLE = 1.0
+#: Numbers that no other part uses: a patch that changes nothing is no event.
+_FIRST = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def fan_out(server: Server, watchers: int, events: int) -> FanOut:
                     last.clear()
                     cpu, client, began = server.cpu(), time.process_time(), clock()
                 sent = clock()
-                writer.send(change(number))
+                writer.send(change(_FIRST + number))
                 told, answered = 0, False
                 while told < watchers or not answered:
                     ready = selector.select(_PATIENCE)
