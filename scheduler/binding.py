@@ -67,8 +67,14 @@ class Binder:
         try:
             if placement.waits:
                 await self._wait(placement)
-            for plugin in framework.at("pre_bind"):
-                await plugin.pre_bind(cycle, node)
+            if cycle.slow:
+                self._slots.release()
+            try:
+                for plugin in framework.at("pre_bind"):
+                    await plugin.pre_bind(cycle, node)
+            finally:
+                if cycle.slow:
+                    await self._slots.acquire()
             if not self._handle.may_bind():
                 raise NotPermitted("the lease may be somebody else's by now")
             async with asyncio.timeout(self._handle.bind_seconds):

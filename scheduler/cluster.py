@@ -5,6 +5,7 @@ Only changes that can matter to scheduling become a :class:`ClusterChange`: hear
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from kubeling.api import pods
 from kubeling.api.labels import Selector, from_labels, from_selector
 from kubeling.api.meta import controller_of, key_of, labels_of, namespace_of, spec_of, uid_of
 from kubeling.api.resources import (
+    CSI_NODES,
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -48,6 +50,9 @@ class ClusterView:
         self._volumes = informers.informer(PERSISTENT_VOLUMES)
         self._classes = informers.informer(STORAGE_CLASSES)
         self._budgets = informers.informer(POD_DISRUPTION_BUDGETS)
+        self._csi_nodes = informers.informer(CSI_NODES)
+        self._claim_waiters: set[asyncio.Event] = set()
+        self._claims.add_handler(self._on_claim)
         self._labels: dict[str, dict[str, str]] = {}
         self._namespaces.add_handler(self._on_namespace)
         self._forget: Callable[[], None] = _nothing
@@ -89,6 +94,24 @@ class ClusterView:
 
     def budgets(self, namespace: str) -> Iterable[Obj]:
         return self._budgets.store.in_namespace(namespace)
+
+    def get_csi_node(self, name: str) -> Obj | None:
+        return self._csi_nodes.store.get(name)
+
+    async def claims_until(self, done: Callable[[], bool]) -> None:
+        """Wait until `done`, which is asked at every change of a claim."""
+        changed = asyncio.Event()
+        self._claim_waiters.add(changed)
+        try:
+            while not done():
+                changed.clear()
+                await changed.wait()
+        finally:
+            self._claim_waiters.discard(changed)
+
+    def _on_claim(self, _change: Change) -> None:
+        for each in self._claim_waiters:
+            each.set()
 
     def get_pod(self, namespace: str, name: str) -> Obj | None:
         return self._pods.store.get(name, namespace)
@@ -147,6 +170,7 @@ class ClusterView:
             (self._claims, "persistentvolumeclaims"),
             (self._volumes, "persistentvolumes"),
             (self._classes, "storageclasses"),
+            (self._csi_nodes, "csinodes"),
             (self._namespaces, "namespaces"),
         ):
             informer.add_handler(_teller(queue, name))

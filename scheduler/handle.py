@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,10 @@ def _none_of(*_: Any) -> Any:
     return ()
 
 
+async def _at_once(_done: Callable[[], bool]) -> None:
+    return None
+
+
 @dataclass(slots=True)
 class Handle:
     """The functions read informers. All have defaults that know nothing, so that a plugin can be tried alone."""
@@ -66,6 +70,8 @@ class Handle:
     volumes: Callable[[], Iterable[Obj]] = _none_of
     get_class: Callable[[str], Obj | None] = _nothing
     get_csi_node: Callable[[str], Obj | None] = _nothing
+    #: Returns once the function does, which is asked again whenever a claim changes.
+    claims_until: Callable[[Callable[[], bool]], Awaitable[None]] = _at_once
     #: Disruption budgets of a namespace.
     budgets: Callable[[str], Iterable[Obj]] = _none_of
     #: The pods of a namespace, bound or not.

@@ -13,6 +13,7 @@ from typing import Any
 from kubeling.scheduler.handle import Handle
 from kubeling.scheduler.plugin import Plugin
 from kubeling.scheduler.plugins.binder import DefaultBinder
+from kubeling.scheduler.plugins.disks import NodeVolumeLimits, VolumeRestrictions, VolumeZone
 from kubeling.scheduler.plugins.gang import Coscheduling
 from kubeling.scheduler.plugins.images import ImageLocality
 from kubeling.scheduler.plugins.interpod import InterPodAffinity
@@ -103,7 +104,10 @@ IN_TREE: dict[str, Factory] = {
     "NodeAffinity": lambda args, _handle: NodeAffinity(args.get("addedAffinity")),
     "NodePorts": lambda _args, _handle: NodePorts(),
     "NodeResourcesFit": _fit,
-    "VolumeBinding": lambda _args, handle: VolumeBinding(handle.get_claim, handle.get_volume, handle.get_class),
+    "VolumeRestrictions": lambda _args, handle: VolumeRestrictions(handle),
+    "NodeVolumeLimits": lambda _args, handle: NodeVolumeLimits(handle),
+    "VolumeBinding": lambda args, handle: VolumeBinding(handle, float(args.get("bindTimeoutSeconds") or 600)),
+    "VolumeZone": lambda _args, handle: VolumeZone(handle),
     "PodTopologySpread": _spread,
     "InterPodAffinity": _interpod,
     "DefaultPreemption": _preemption,
@@ -123,7 +127,10 @@ DEFAULTS: tuple[tuple[str, int], ...] = (
     ("NodeAffinity", 2),
     ("NodePorts", 0),
     ("NodeResourcesFit", 1),
+    ("VolumeRestrictions", 0),
+    ("NodeVolumeLimits", 0),
     ("VolumeBinding", 0),
+    ("VolumeZone", 0),
     ("PodTopologySpread", 2),
     ("InterPodAffinity", 2),
     ("DefaultPreemption", 0),

@@ -77,6 +77,8 @@ class Scheduler:
             get_volume=self.view.get_volume,
             volumes=self.view.volumes,
             get_class=self.view.get_class,
+            get_csi_node=self.view.get_csi_node,
+            claims_until=self.view.claims_until,
             budgets=self.view.budgets,
             pods=self.view.pods,
             is_placed=self.cache.is_placed,

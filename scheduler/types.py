@@ -80,6 +80,8 @@ class Cycle:
     #: Plugins that have nothing to say, at *filter* and at *score*.
     skip_filter: set[str] = field(default_factory=set)
     skip_score: set[str] = field(default_factory=set)
+    #: Its *pre_bind* may wait long: somebody else may have its place among the requests on their way meanwhile.
+    slow: bool = False
 
     def fork(self) -> Cycle:
         """The same attempt with a state of its own, to try on it what would be if pods came or went."""
