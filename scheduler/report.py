@@ -38,7 +38,7 @@ class Reporter:
                 for victim in nomination.victims:
                     await self._evict(victim, pod)
                 metrics.preempted(len(nomination.victims))
-            await self._mark(pod, str(error), nominated)
+            await self._mark(pod, str(error), nominated, clears=nomination is not None and not nominated and not nomination.keeps)
         except ApiError as refused:
             if nominated:
                 self._withdraw(pod)
@@ -54,11 +54,13 @@ class Reporter:
         self._cache.nominate(uid_of(pod), None)
         self._queue.activate(key_of(pod))
 
-    async def _mark(self, pod: Obj, message: str, nominated: str) -> None:
+    async def _mark(self, pod: Obj, message: str, nominated: str, clears: bool) -> None:
         status = pod.get("status") or {}
         old = find_condition(status.get("conditions"), "PodScheduled") or {}
         unchanged = (old.get("status"), old.get("message")) == ("False", message)
-        if unchanged and (not nominated or status.get("nominatedNodeName") == nominated):
+        before = status.get("nominatedNodeName") or ""
+        after = nominated or ("" if clears else before)
+        if unchanged and before == after:
             return
         condition = {
             "type": "PodScheduled",
@@ -71,8 +73,8 @@ class Reporter:
             else format_time(self._clock.now()),
         }
         body: Obj = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [condition]}}
-        if nominated:
-            body["status"]["nominatedNodeName"] = nominated
+        if before != after:
+            body["status"]["nominatedNodeName"] = after or None
         await self._patch_status(PodInfo(pod), body)
 
     async def _patch_status(self, pod: PodInfo, body: Obj) -> None:

@@ -203,6 +203,8 @@ class Scheduler:
                     self.cache.nominate(other.uid, None)
                     self.queue.activate(other.key)
             self.cache.nominate(info.uid, info, nomination.nominated)
+        elif nomination is not None and not nomination.keeps:
+            self.cache.nominate(uid_of(queued.pod), None)
         self.queue.park(queued, error.plugins)
         return self._reporter.unschedulable(queued.pod, error)
 
@@ -282,6 +284,10 @@ class Scheduler:
             return
         except FitError:
             opinion = None  # Nothing fits anyway: the cycle says so itself.
+        except Exception:
+            log.exception("asking extenders failed", pod=queued.key)
+            self.queue.back_off(queued)
+            return
         aftermath = self._attempt(queued, opinion)
         if aftermath is not None:
             await aftermath

@@ -99,11 +99,15 @@ class Cycle:
 
 @dataclass(frozen=True, slots=True)
 class PostFilterResult:
-    """What post-filtering came to: a node to nominate ("" for none) with the pods to remove from it, and its words for the message."""
+    """What post-filtering came to: a node to nominate ("" for none) with the pods to remove from it, and its words for the message.
+
+    `keeps`: without a new nomination an earlier one stands.
+    """
 
     message: str
     nominated: str = ""
     victims: tuple[PodInfo, ...] = ()
+    keeps: bool = False
 
 
 def histogram(counts: Iterable[tuple[Rejection, int]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kubeling.api.names import Random
 from kubeling.apiserver.admission.certificates import CertificateApproval, CertificateSigning, CertificateSubjectRestriction
@@ -54,7 +54,7 @@ class Parts:
     caller: Caller
     targets: Targets
     authorizer: Authorizer
-    pod_security: Settings = Settings()
+    pod_security: Settings = field(default_factory=Settings)
 
     def webhooks(self) -> Webhooks:
         return Webhooks(self.kinds, self.caller, self.targets, Expressions(self.authorizer))

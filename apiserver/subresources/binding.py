@@ -46,7 +46,9 @@ async def _bind(context: Context, request: Request, served: Served, name: str, s
 
     sent.setdefault("metadata", {})
     dry_run = is_dry_run(request)
-    await doors.admit(context, request, served, "CREATE", sent, ("v1", "Binding"), subresource="binding", name=name, dry_run=dry_run)
+    await doors.admit(
+        context, request, served, "CREATE", sent, ("v1", "Binding"), subresource="binding", name=name, dry_run=dry_run
+    )
     metadata, node = sent["metadata"], (sent.get("target") or {}).get("name") or node
 
     async def mutate(pod: Object) -> Change:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeling.api.errors import ApiError
-from kubeling.api.resources import NODES, PODS, SERVICES
+from kubeling.api.resources import NODES, PODS, PRIORITY_CLASSES, SERVICES
 from kubeling.bench.scheduler import workloads as w
 from kubeling.bench.scheduler.plane import Plane
 from kubeling.client.informer import Change, Informer
@@ -28,6 +28,7 @@ Obj = dict[str, Any]
 PARALLEL = 32
 #: A workload that is not done by then is given up.
 SECONDS = 900.0
+HIGH = "high"
 
 
 def run(workload: w.Workload) -> dict[str, Any]:
@@ -35,6 +36,11 @@ def run(workload: w.Workload) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="kubeling-bench-") as folder, Plane(Path(folder) / "plane") as plane:
         plane.scheduler("--leader-elect=false")
         return asyncio.run(asyncio.wait_for(_Live(plane).run(workload), SECONDS))
+
+
+def priority_class() -> Obj:
+    """What pods of high priority name."""
+    return {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": HIGH}, "value": 10}
 
 
 class _Live:
@@ -47,6 +53,7 @@ class _Live:
     async def run(self, workload: w.Workload) -> dict[str, Any]:
         async with self._plane.client() as client:
             await self._plane.namespace(client, "default")
+            await client.create(PRIORITY_CLASSES, priority_class())
             informer = Informer(client, PODS)
             informer.add_handler(self._seen)
             watching = asyncio.ensure_future(informer.run())
@@ -117,6 +124,8 @@ class _Live:
 
     async def _pod(self, client: Client, template: str, namespace: str) -> Obj:
         pod = w.TEMPLATES[template]()
+        if pod["spec"].pop("priority", 0):
+            pod["spec"]["priorityClassName"] = HIGH  # The apiserver takes a priority only by its class.
         pod["metadata"]["name"] = f"{template}-{next(self._numbers)}"
         return await client.create(PODS, pod, namespace)
 

@@ -52,7 +52,7 @@ class DefaultPreemption(Plugin):
             return None
         refusal = self._not_eligible(cycle)
         if refusal:
-            return PostFilterResult(f"preemption: {refusal}")
+            return PostFilterResult(f"preemption: {refusal}", keeps=True)
         promising = verdicts.curable()
         if not promising:
             return self._nothing(cycle, {_NOT_HELPFUL: len(cycle.nodes)})

@@ -1,4 +1,5 @@
-"""Two schedulers at one apiserver: no pod is bound twice, and a leader that slept through its lease gives no room away that its successor has given."""
+"""Schedulers at a real apiserver: preemption; two at work bind no pod twice, and a leader that slept through its lease gives no room away that its successor
+has given."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ import pytest
 import pytest_asyncio
 
 from kubeling.api.pods import requests_of
-from kubeling.api.resources import LEASES, NODES, PODS
+from kubeling.api.resources import LEASES, NODES, PODS, PRIORITY_CLASSES
 from kubeling.bench.scheduler import workloads as w
+from kubeling.bench.scheduler.live import HIGH, priority_class
 from kubeling.bench.scheduler.plane import Plane
 from kubeling.client.rest import Client
 
@@ -118,3 +120,39 @@ async def test_two_active_schedulers_bind_each_pod_once(plane: tuple[Plane, Clie
 
 async def _is(found: Any, wanted: Any) -> bool:
     return bool(await found == wanted)
+
+
+async def test_preemption_evicts_marks_and_takes_the_room(plane: tuple[Plane, Client]) -> None:
+    running, client = plane
+    await client.create(PRIORITY_CLASSES, priority_class())
+    await client.create(NODES, w.node("n", cpu="2"))
+    running.scheduler("--leader-elect=false")
+    low = pod("low", "1500m")
+    low["spec"]["terminationGracePeriodSeconds"] = 0
+    low["metadata"]["finalizers"] = ["test.kubeling.dev/look"]
+    await client.create(PODS, low, "default")
+    await until(lambda: _is(count(client), 1), "the low one is placed")
+    high = pod("high", "1500m")
+    high["spec"]["priorityClassName"] = HIGH
+    await client.create(PODS, high, "default")
+
+    async def evicted() -> Obj | None:
+        found = await client.get(PODS, "low", "default")
+        return found if found["metadata"].get("deletionTimestamp") else None
+
+    async def nominated() -> bool:
+        found = (await client.get(PODS, "high", "default")).get("status") or {}
+        return bool(found.get("nominatedNodeName") == "n")
+
+    await until(evicted, "the victim is deleted")
+    victim = await evicted()
+    assert victim is not None
+    conditions = {each["type"]: each.get("reason") for each in victim["status"]["conditions"]}
+    assert conditions["DisruptionTarget"] == "PreemptionByScheduler"
+    await until(nominated, "the pod is nominated")
+    await client.patch(PODS, "low", {"metadata": {"finalizers": None}}, "default", patch_type="merge")
+
+    async def placed_high() -> bool:
+        return [each["metadata"]["name"] for each in (await placed(client)).get("n", [])] == ["high"]
+
+    await until(placed_high, "it has the room")
