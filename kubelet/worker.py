@@ -210,6 +210,8 @@ class PodWorker:
             if self._publish(pod, runtime):
                 self._ending = Ending(grace_of(pod))
                 return 0
+            if self._retry_in is None and not compute_pod_actions(pod, runtime, self._probes).nothing:
+                return 0  # What was started makes the next thing possible already: an event of the runtime is not waited for.
         elif self._reasons:
             self._publish(pod, runtime)
         if actions.nothing and runtime.sandbox is not None:

@@ -1,6 +1,6 @@
 """What is to be said of a CustomResourceDefinition: which names it gets, and whether its kind is served.
 
-Pure functions over all definitions; :mod:`kubeling.apiserver.custom.conditions` writes the outcome. Whoever had a name first keeps it.
+Pure functions over all definitions; :mod:`kubeling.apiserver.custom.controller` writes the outcome. Whoever had a name first keeps it.
 """
 
 from __future__ import annotations
@@ -132,6 +132,11 @@ def names_for(definition: Object, others: Iterable[Object]) -> tuple[dict[str, A
         reason, message = conflicts[-1]
         return accepted, _condition(NAMES_ACCEPTED, False, reason, message)
     return accepted, _condition(NAMES_ACCEPTED, True, "NoConflicts", "no conflicts found")
+
+
+def held(definition: Object) -> tuple[dict[str, Any], bool]:
+    """The names that a definition has, and whether they are all that it wants."""
+    return status_of(definition).get("acceptedNames") or {}, holds(definition, NAMES_ACCEPTED)
 
 
 def is_settled(definition: Object) -> bool:

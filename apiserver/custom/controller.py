@@ -1,7 +1,8 @@
 """Keeps the status of CustomResourceDefinitions: names, established, and the end of a kind with all its objects.
 
 Every apiserver runs it. It needs no leader: each write is a compare-and-set of a state that follows from what is in the store, so that two who do the same come
-to the same. It sleeps until a definition changes, or an object of a kind that is going.
+to the same. Who gets a name depends on all definitions of a group, though: whoever gives one writes a marker of the group with it, so that no two give at once. It
+sleeps until a definition changes, or an object of a kind that is going.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from kubeling.api.structural.definition import CLEANUP_FINALIZER, Definition, ho
 from kubeling.apiserver.cache.follower import Follower
 from kubeling.apiserver.custom.definitions import Definitions
 from kubeling.apiserver.registry.kinds import Kinds
-from kubeling.apiserver.registry.store import Change, Store
+from kubeling.apiserver.registry.store import Change, Mutate, Store
 from kubeling.apiserver.storage.errors import StoreError
+from kubeling.apiserver.storage.kv import Write
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
@@ -83,7 +85,7 @@ class Controller:
     async def _reconcile(self, definition: Definition, others: list[Object], parts: Supervisor) -> None:
         now = self.clock.now()
         if conditions.reconciled(definition.obj, others, now) != status_of(definition.obj):
-            await self._write(definition.name, lambda obj: {**obj, "status": conditions.reconciled(obj, others, now)})
+            await self._change(definition.name, partial(self._settle, definition.group))
         if definition.terminating and CLEANUP_FINALIZER in finalizers_of(definition.obj):
             running = self._cleanups.get(definition.uid)
             if running is None:
@@ -94,6 +96,17 @@ class Controller:
         await cleanup.run()
         self._cleanups.pop(cleanup.definition.uid, None)
 
+    async def _settle(self, group: str, old: Object) -> Change:
+        """The status that follows from what the store holds now, with the group's marker where it gives or takes names."""
+        marker = f"{self._definitions.cache.prefix.rstrip('/').rpartition('/')[0]}/names/{group}"
+        stands, _ = await self._store.kv.get(marker)
+        await self._definitions.catch_up()
+        others = [each.obj for each in self._definitions.all() if each.group == group]
+        change = Change({**old, "status": conditions.reconciled(old, others, self.clock.now())})
+        if conditions.held(change.obj or {}) != conditions.held(old):
+            change.writes = (Write(marker, b"{}", stands.revision if stands else 0),)
+        return change
+
     async def _write(self, name: str, compute: _Compute) -> None:
         """Change a definition past admission; nothing happens to one that is gone."""
 
@@ -103,6 +116,9 @@ class Controller:
                 return Change(None)
             return Change(new)
 
+        await self._change(name, mutate)
+
+    async def _change(self, name: str, mutate: Mutate) -> None:
         try:
             await self._store.change("", name, mutate)
         except ApiError as error:

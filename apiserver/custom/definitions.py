@@ -62,10 +62,14 @@ class Definitions:
     async def refresh(self) -> None:
         """Catch up with the store. Where it does not answer, what is known must do."""
         try:
-            await self.cache.fresh()
-            await self._follower.ensure()
+            await self.catch_up()
         except (ApiError, StoreError) as error:
             log.debug("definitions may be out of date", error=str(error))
+
+    async def catch_up(self) -> None:
+        """Know all that was in the store when this was called. Raises what the store raises."""
+        await self.cache.fresh()
+        await self._follower.ensure()
 
     async def find(self, group: str, version: str, plural: str) -> Served | None:
         """A kind that was not known a moment ago."""

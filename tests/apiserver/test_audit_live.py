@@ -127,8 +127,10 @@ def test_what_is_said_of_a_request(audited):
         # A watch is told of when it begins and when it ends; a refusal with its reason; somebody else's name with the own.
         with http.stream("GET", ns.path("configmaps"), params={"watch": "1", "timeoutSeconds": "1"}) as watch:
             watch.read()
-        stages = [each["stage"] for each in events(path, auditID=watch.headers["audit-id"])]
-        assert stages == ["ResponseStarted", "ResponseComplete"]
+        begun, ended = wait_until(
+            "both events are there", lambda: len(found := events(path, auditID=watch.headers["audit-id"])) == 2 and found
+        )
+        assert (begun["stage"], ended["stage"]) == ("ResponseStarted", "ResponseComplete")
         answer = http.get(ns.path("secrets"), headers={"impersonate-user": "eve", "audit-id": "mine"})
         assert answer.status_code == 403
         (event,) = wait_until("the event is there", lambda: events(path, auditID="mine"))

@@ -26,7 +26,7 @@ from kubeling.etcdlite.errors import (
     USER_EMPTY,
     EtcdError,
 )
-from kubeling.etcdlite.ops import Attributed, Kind, attributed, encode_batch
+from kubeling.etcdlite.ops import Attributed, Expiry, Kind, attributed, encode_batch
 from kubeling.etcdlite.permissions import Ranges
 from kubeling.etcdlite.snapshot import Meta
 from kubeling.etcdlite.state import State
@@ -195,7 +195,7 @@ def test_operations_of_members_that_have_not_heard_of_it_are_refused() -> None:
         named = Attributed.FromString(attributed("root", each.auth.revision, Kind.PUT, put.SerializeToString()))
         assert isinstance(each.apply(Kind.ATTRIBUTED, named), bytes)
         # That a lease has run out is nobody's wish.
-        assert isinstance(each.apply(Kind.LEASE_EXPIRE, pb.LeaseRevokeRequest(ID=7)), bytes)
+        assert isinstance(each.apply(Kind.LEASE_EXPIRE, Expiry(7, each.term)), bytes)
         assert each.store.get(b"held") is None
         off = Attributed("root", each.auth.revision, Kind.AUTH_DISABLE, pb.AuthDisableRequest())
         assert isinstance(each.apply(Kind.ATTRIBUTED, off), bytes)
