@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from kubeling.crilite import registry_flags
 from kubeling.crilite.config import DEFAULT_ADDRESS, Config
 from kubeling.daemon import main as daemon
 
@@ -32,7 +33,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         default=defaults.pids_limit,
         help="processes of one container, 0 for no limit (default %(default)s)",
     )
-    add("--insecure-registry", action="append", default=[], metavar="HOST", help="pull from HOST without TLS; may be repeated")
+    registry_flags.add(parser)
     return parser.parse_args(argv)
 
 
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         pod_cidr=args.pod_cidr,
         hide=tuple(os.path.abspath(path) for path in args.hide),
         pids_limit=args.pids_limit,
-        insecure_registries=tuple(args.insecure_registry),
+        registries=registry_flags.registries(args),
     )
     _ensure_keeper(config.state)
 

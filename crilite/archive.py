@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,9 @@ from typing import Any, BinaryIO
 from kubeling.crilite import reference
 from kubeling.crilite.content import Content, chunks_of
 from kubeling.crilite.errors import CriError, InvalidArgument
+from kubeling.crilite.manifests import INDEX_TYPES, MAX_DEPTH, MAX_METADATA, blobs_of, for_this_machine, parse
 
-INDEX_TYPES = frozenset({"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"})
-MANIFEST_TYPES = frozenset({"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"})
 _NAME_KEYS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
-#: Manifests and configurations are small; layers go by in pieces.
-MAX_METADATA = 8 << 20
 
 
 class _Archive:
@@ -85,28 +83,23 @@ def _load_oci(content: Content, archive: _Archive, index: dict[str, Any], name: 
         annotations = descriptor.get("annotations") or {}
         given = next((annotations[key] for key in _NAME_KEYS if annotations.get(key)), "")
         tags = [_full_name(given, name)] if given or name else []
-        manifest = choose_platform(descriptor, lambda digest: json.loads(_store_small(content, archive, digest)))
-        body = json.loads(_store_small(content, archive, manifest))
-        for blob in (body["config"]["digest"], *(layer["digest"] for layer in body["layers"])):
+        manifest, body = _manifest(content, archive, descriptor)
+        config, *layers = [digest for digest, _ in blobs_of(body, given or manifest)]
+        for blob in (config, *layers):
             if not content.has_blob(blob):
                 content.add_blob(chunks_of(archive.must_open(_blob_name(blob))), blob)
         digests = [f"{reference.parse(tag).name}@{manifest}" for tag in tags]
-        layers = [layer["digest"] for layer in body["layers"]]
-        yield content.register(body["config"]["digest"], layers, tags, digests, manifest), tags
+        yield content.register(config, layers, tags, digests, manifest), tags
 
 
-def choose_platform(descriptor: dict[str, Any], read: Any) -> str:
-    """The digest of the manifest for this machine: the descriptor's own, or the one that its index has for this platform."""
-    if descriptor.get("mediaType") not in INDEX_TYPES:
-        return str(descriptor["digest"])
-    wanted = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-    entries = read(descriptor["digest"]).get("manifests", [])
-    for entry in entries:
-        platform = entry.get("platform") or {}
-        if platform.get("os", "linux") == "linux" and platform.get("architecture", wanted) == wanted:
-            return choose_platform(entry, read)
-    there = ", ".join(sorted({str((entry.get("platform") or {}).get("architecture")) for entry in entries}))
-    raise CriError(f"the image is not made for linux/{wanted}; it is for: {there}")
+def _manifest(content: Content, archive: _Archive, descriptor: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(digest, manifest) of what `descriptor` means on this machine."""
+    for _ in range(MAX_DEPTH):
+        body = parse(_store_small(content, archive, descriptor["digest"]), descriptor["digest"])
+        if (descriptor.get("mediaType") or body.get("mediaType")) not in INDEX_TYPES:
+            return str(descriptor["digest"]), body
+        descriptor = for_this_machine(body)
+    raise CriError(f"{descriptor['digest']}: indexes of indexes of indexes")
 
 
 def _blob_name(digest: str) -> str:
@@ -130,7 +123,9 @@ def _full_name(given: str, fallback: str) -> str:
 
 def _load_docker(content: Content, archive: _Archive, entry: dict[str, Any], name: str) -> tuple[str, list[str]]:
     config = archive.must_open(entry["Config"]).read(MAX_METADATA)
-    config_digest = content.add_blob([config])
+    # Old archives name it by what it must be.
+    promised = re.fullmatch(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?", entry["Config"])
+    config_digest = content.add_blob([config], f"sha256:{promised[1]}" if promised else "")
     layers = [content.add_blob(chunks_of(archive.must_open(layer))) for layer in entry["Layers"]]
     tags = [str(reference.parse(tag)) for tag in (entry.get("RepoTags") or ([name] if name else []))]
     return content.register(config_digest, layers, tags, []), tags

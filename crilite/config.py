@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from kubeling.crilite.endpoints import Registries
 
 DEFAULT_ADDRESS = "unix:///run/kubeling/crilite.sock"
 
@@ -29,4 +31,4 @@ class Config:
     hide: tuple[str, ...] = ()
     #: The most processes and threads of one container, 0 for no limit.
     pids_limit: int = 4096
-    insecure_registries: tuple[str, ...] = ()
+    registries: Registries = field(default_factory=Registries)

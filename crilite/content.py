@@ -1,29 +1,29 @@
 """The content of images on disk: blobs by digest, unpacked layers by chain id, and the index that names images.
 
 ``<root>/blobs/sha256/<hex>``, ``<root>/layers/<hex>/``, ``<root>/index.json``. The index is replaced atomically and comes last, so that what it
-names is whole; what it does not name is a leftover. The daemon and the command line write under one lock, and each sees the other's work.
+names is whole; what it does not name is a leftover, unless a lease says that it is still wanted (:mod:`kubeling.crilite.leases`). The daemon and the command line
+write under one lock, and each sees the other's work.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import gzip
-import hashlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
+from kubeling.crilite import incoming, leases
 from kubeling.crilite import layers as layer_files
+from kubeling.crilite.compression import decompressed
 from kubeling.crilite.errors import CriError
 from kubeling.crilite.held import write_atomically
 
 _CHUNK = 1 << 20
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 class Content:
@@ -34,7 +34,8 @@ class Content:
         self.userxattr = userxattr
         self.layers = root / "layers"
         self.blobs = root / "blobs" / "sha256"
-        for folder in (self.blobs, self.layers):
+        self._leases = root / "leases"
+        for folder in (self.blobs, self.layers, self._leases):
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._index_path = root / "index.json"
         self._seen: tuple[int, int, int] = (0, 0, 0)
@@ -88,17 +89,25 @@ class Content:
 
     def add_blob(self, chunks: Iterable[bytes], expected: str = "") -> str:
         """Store what `chunks` yield under its digest, which must be `expected` if that is given."""
-        incoming = self.incoming()
+        blob = self.incoming(expected)
         try:
+            blob.restart()
             for chunk in chunks:
-                incoming.write(chunk)
-            return incoming.finish(expected)
+                blob.write(chunk)
+            return blob.finish()
         finally:
-            incoming.close()
+            blob.close()
 
-    def incoming(self) -> Incoming:
-        """A blob that is still coming in."""
-        return Incoming(self)
+    def incoming(self, expected: str = "", limit: int = 0) -> incoming.Incoming:
+        """A blob that is still coming in, of `expected` digest and `limit` bytes where that is known."""
+        if expected:
+            self.blob_path(expected)
+        return incoming.Incoming(self.blobs, expected, limit)
+
+    def lease(self) -> leases.Lease:
+        """Nothing that it keeps is cleared away until it is closed."""
+        with self.locked():
+            return leases.Lease(self._leases)
 
     # -- images --------------------------------------------------------------------------------------------------------------------------------
 
@@ -110,20 +119,30 @@ class Content:
             names.append(parent.removeprefix("sha256:")[:32])
         return names
 
-    def register(
-        self, config_digest: str, layer_digests: list[str], tags: list[str], digests: list[str], manifest: str = ""
-    ) -> str:
-        """Unpack what is not yet, and name the image whose blobs are all here; its id. Call it locked."""
+    def configuration(self, digest: str, layer_digests: list[str]) -> tuple[dict[str, Any], list[str]]:
+        """(the image configuration, its diff ids): one diff id for each layer, or a CriError."""
         try:
-            config = json.loads(self.read_blob(config_digest))
+            config = json.loads(self.read_blob(digest))
             diff_ids = list(config["rootfs"]["diff_ids"])
         except (ValueError, KeyError, TypeError) as error:
-            raise CriError(f"image configuration {config_digest} cannot be read: {error}") from error
+            raise CriError(f"image configuration {digest} cannot be read: {error}") from error
         if len(diff_ids) != len(layer_digests):
-            raise CriError(f"image {config_digest}: {len(layer_digests)} layers, but its configuration speaks of {len(diff_ids)}")
+            raise CriError(f"image {digest}: {len(layer_digests)} layers, but its configuration speaks of {len(diff_ids)}")
+        return config, diff_ids
+
+    def register(
+        self,
+        config_digest: str,
+        layer_digests: list[str],
+        tags: list[str],
+        digests: list[str],
+        manifest: str = "",
+    ) -> str:
+        """Name the image whose blobs are all here and whose layers are unpacked, or are unpacked now; its id. Call it locked."""
+        config, diff_ids = self.configuration(config_digest, layer_digests)
         names = self.layer_names(diff_ids)
-        for number, (name, digest, diff_id) in enumerate(zip(names, layer_digests, diff_ids, strict=True)):
-            self._unpack(name, digest, diff_id, [str(self.layers / below) for below in reversed(names[:number])])
+        for number in range(len(names)):
+            self.unpack(layer_digests, diff_ids, number)
         index = dict(self.index())
         for entry in index.values():
             entry["tags"] = [tag for tag in entry["tags"] if tag not in tags]
@@ -140,67 +159,44 @@ class Content:
         self.save_index(index)
         return config_digest
 
-    def _unpack(self, name: str, digest: str, diff_id: str, parents: list[str]) -> None:
+    def unpack(self, layer_digests: list[str], diff_ids: list[str], number: int, lease: str = "") -> None:
+        """Unpack layer `number` of an image; those below it are unpacked already. `lease` is whose directory it is until it has its name."""
+        *below, name = self.layer_names(diff_ids[: number + 1])
         target = self.layers / name
         if target.exists():
             return
-        temporary = self.layers / f"incoming-{uuid.uuid4().hex}"
+        temporary = self.layers / f"incoming-{lease or uuid.uuid4().hex}-{number}"
+        parents = [str(self.layers / parent) for parent in reversed(below)]
+        digest = layer_digests[number]
         try:
-            with open(self.blob_path(digest), "rb") as blob:
-                magic = blob.read(4)
-                blob.seek(0)
-                if magic == _ZSTD:
-                    raise CriError(f"layer {digest} is compressed with zstd, which is not supported yet")
-                source = cast(BinaryIO, gzip.GzipFile(fileobj=blob)) if magic[:2] == _GZIP else cast(BinaryIO, blob)
-                try:
-                    layer_files.unpack(source, str(temporary), parents, diff_id, userxattr=self.userxattr)
-                except (EOFError, gzip.BadGzipFile) as error:
-                    raise CriError(f"layer {digest} cannot be decompressed: {error}") from error
-            os.rename(temporary, target)
+            with open(self.blob_path(digest), "rb") as blob, decompressed(blob, f"layer {digest}") as source:
+                layer_files.unpack(source, str(temporary), parents, diff_ids[number], userxattr=self.userxattr)
+            try:
+                os.rename(temporary, target)
+            except OSError:
+                # Another pull had the same layer and was faster.
+                if not target.exists():
+                    raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def collect(self, used: set[str]) -> None:
-        """Remove images without a name that no container uses, and then every blob and layer that no image has. Call it locked."""
+        """Remove images without a name that no container uses, and then every blob and layer that no image and no lease has. Call it locked."""
         index = {key: entry for key, entry in self.index().items() if entry["tags"] or entry["digests"] or key in used}
         if len(index) != len(self.index()):
             self.save_index(index)
+        held, kept = leases.live(self._leases)
         blobs = {blob.removeprefix("sha256:") for entry in index.values() for blob in entry["blobs"]}
-        names = {name for entry in index.values() for name in entry["layers"]}
+        blobs |= {name.removeprefix("sha256:") for name in kept}
+        names = {name for entry in index.values() for name in entry["layers"]} | kept
         for path in self.blobs.iterdir():
-            if path.name not in blobs:
+            if path.name.startswith(("partial-", "incoming-")):
+                incoming.clear(path)
+            elif path.name not in blobs:
                 path.unlink(missing_ok=True)
         for path in self.layers.iterdir():
-            if path.name not in names:
+            if path.name not in names and path.name.partition("-")[2].partition("-")[0] not in held:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-class Incoming:
-    """A blob on its way into the store. Close it in any case: what was not finished is gone then."""
-
-    def __init__(self, content: Content) -> None:
-        self._content = content
-        self._path = content.blobs / f"incoming-{uuid.uuid4().hex}"
-        self._file = open(self._path, "xb")  # noqa: SIM115 - lives as long as this object
-        self._digest = hashlib.sha256()
-
-    def write(self, chunk: bytes) -> None:
-        self._digest.update(chunk)
-        self._file.write(chunk)
-
-    def finish(self, expected: str = "") -> str:
-        """Put it in its place; its digest, which must be `expected` if that is given."""
-        found = "sha256:" + self._digest.hexdigest()
-        if expected and found != expected:
-            raise CriError(f"content does not match its digest: {expected} was promised, {found} came")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        os.rename(self._path, self._content.blob_path(found))
-        return found
-
-    def close(self) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
 
 
 def chunks_of(source: BinaryIO) -> Iterator[bytes]:

@@ -31,3 +31,17 @@ class DeadlineExceeded(CriError):
 
 class Unimplemented(CriError):
     code = "UNIMPLEMENTED"
+
+
+class RegistryUnavailable(CriError):
+    """The message begins with the word by which a kubelet knows this case."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"RegistryUnavailable: {message}")
+
+
+class SignatureInvalid(CriError):
+    """The image is not signed as the node's policy demands; the message begins with the word by which a kubelet knows this case."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"SignatureValidationFailed: {message}")

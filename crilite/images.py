@@ -12,14 +12,18 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubeling.crilite import reference
 from kubeling.crilite.content import Content
-from kubeling.crilite.errors import CriError, InvalidArgument, NotFound
+from kubeling.crilite.endpoints import Registries
+from kubeling.crilite.errors import InvalidArgument, NotFound, RegistryUnavailable
 from kubeling.crilite.spec import ImageConfig
 from kubeling.daemon.log import get_logger
 from kubeling.proto import cri_pb2
+
+if TYPE_CHECKING:
+    from kubeling.crilite.registry import Progress
 
 log = get_logger("crilite.images")
 
@@ -30,6 +34,7 @@ _STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_ID = "sha256:" + "6b7562656c696e67" * 4
 #: Measuring the store means walking it; the figure may be this old.
 _USAGE_SECONDS = 30.0
+_DEFAULTS = Registries()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +86,10 @@ def image_config(raw: dict[str, Any]) -> ImageConfig:
 
 
 class ImageStore:
-    def __init__(self, root: Path, insecure: tuple[str, ...] = ()) -> None:
+    def __init__(self, root: Path, registries: Registries = _DEFAULTS) -> None:
         self.host = host_image()
         self.content = Content(root, userxattr=in_user_namespace())
-        self._insecure = insecure
+        self._registries = registries
         self._pulls: dict[str, asyncio.Task[Image]] = {}
         self._usage: tuple[float, int, int] = (0.0, 0, 0)
         #: Set by the daemon once it has tried: whether overlayfs can be used here.
@@ -113,8 +118,8 @@ class ImageStore:
         stored = [_image(key, entry) for key, entry in self.content.index().items() if entry["tags"] or entry["digests"]]
         return [self.host, *stored]
 
-    async def pull(self, name: str, auth: cri_pb2.AuthConfig) -> Image:
-        """The image, from its registry if it is not here. Pulls of one name at the same time are one pull."""
+    async def pull(self, name: str, auth: cri_pb2.AuthConfig, progress: Progress | None = None) -> Image:
+        """The image, from its registry if it is not here. Pulls of one name with the same credentials at the same time are one pull."""
         found = self.find(name)
         wanted = None if _is_host(name) else reference.parse(name)
         if found is not None and (wanted is None or wanted.digest):
@@ -125,25 +130,25 @@ class ImageStore:
             if found is None:
                 raise NotFound(f"image {name!r} not found: load it from an archive")
             return found
-        from kubeling.crilite import registry
-
         key = f"{wanted} {auth.SerializeToString().hex()}"
         task = self._pulls.get(key)
         if task is None:
-            task = asyncio.create_task(self._pull(wanted, auth, registry))
+            task = asyncio.create_task(self._pull(wanted, auth, progress))
             self._pulls[key] = task
             task.add_done_callback(lambda _task: self._pulls.pop(key, None))
         try:
             return await asyncio.shield(task)
-        except (CriError, OSError) as error:
+        except RegistryUnavailable as error:
             if found is not None:
-                # It was loaded by hand, or the registry is away: what is here is better than nothing.
+                # What is here is better than nothing. A registry that answers, be it with a refusal, is heard.
                 log.warning("using the image that is present", image=name, error=error)
                 return found
             raise
 
-    async def _pull(self, wanted: reference.Reference, auth: cri_pb2.AuthConfig, registry: Any) -> Image:
-        image_id = await registry.pull(self.content, wanted, auth, self._insecure)
+    async def _pull(self, wanted: reference.Reference, auth: cri_pb2.AuthConfig, progress: Progress | None) -> Image:
+        from kubeling.crilite import registry
+
+        image_id = await registry.pull(self.content, wanted, auth, self._registries, progress=progress)
         return _image(image_id, self.content.index()[image_id])
 
     async def remove(self, name: str, used: set[str]) -> None:

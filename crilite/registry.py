@@ -1,209 +1,206 @@
-"""Pulling from a registry by the OCI distribution protocol: anonymous, Basic and Bearer authentication, indexes by platform, verified digests.
+"""Pulling an image: what the name stands for, its blobs side by side, its layers unpacked while others are still coming.
 
-TLS unless the registry was named insecure (``--insecure-registry``) or is a loopback address.
+Every endpoint of the registry (see :mod:`kubeling.crilite.endpoints`) is asked in turn until one answers; one that does not have something, breaks off,
+or sends something else than was asked for, is passed over for the next. Nothing is believed that its digest does not confirm.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import ipaddress
-import json
-import re
-from collections.abc import AsyncIterator
-from typing import Any
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 import httpx
 
-from kubeling.crilite.archive import INDEX_TYPES, MANIFEST_TYPES, MAX_METADATA, choose_platform
 from kubeling.crilite.content import Content
-from kubeling.crilite.errors import CriError, FailedPrecondition, NotFound
+from kubeling.crilite.endpoints import Registries, endpoints
+from kubeling.crilite.errors import CriError, RegistryUnavailable
+from kubeling.crilite.leases import Lease
+from kubeling.crilite.manifests import INDEX_TYPES, MAX_DEPTH, blobs_of, for_this_machine, parse
 from kubeling.crilite.reference import Reference
-from kubeling.daemon.backoff import Backoff
+from kubeling.crilite.remote import Remote
 from kubeling.daemon.log import get_logger
 from kubeling.proto import cri_pb2
 
 log = get_logger("crilite.registry")
 
-_HOSTS = {"docker.io": "registry-1.docker.io"}
-_ATTEMPTS = 3
-_PARALLEL_LAYERS = 3
-_TIMEOUT = httpx.Timeout(30.0, read=60.0)
+T = TypeVar("T")
 
 
-async def pull(content: Content, wanted: Reference, auth: cri_pb2.AuthConfig, insecure: tuple[str, ...]) -> str:
-    """Fetch what is missing of the image, and register it; its id."""
-    host = _HOSTS.get(wanted.registry, wanted.registry)
-    scheme = "http" if _is_insecure(wanted.registry, insecure) else "https"
-    async with httpx.AsyncClient(
-        base_url=f"{scheme}://{host}/v2/{wanted.repository}", timeout=_TIMEOUT, follow_redirects=True
-    ) as client:
-        remote = _Remote(client, wanted, auth)
+@dataclass(slots=True)
+class Progress:
+    """How far a pull is: bytes here and bytes in all, by digest. `changed` is called at every change."""
+
+    changed: Callable[[Progress], None] = lambda _progress: None
+    here: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    fetched: int = 0
+    unpacked: int = 0
+
+    def seen(self, digest: str, size: int) -> None:
+        self.fetched += max(0, size - self.here.get(digest, 0))
+        self.here[digest] = size
+        self.changed(self)
+
+
+class Check(Protocol):
+    """What must hold of an image before any of it is fetched; see :mod:`kubeling.crilite.policy`."""
+
+    async def __call__(self, source: Source, wanted: Reference, digest: str) -> None: ...
+
+
+async def _no_check(source: Source, wanted: Reference, digest: str) -> None:
+    return None
+
+
+async def pull(
+    content: Content,
+    wanted: Reference,
+    auth: cri_pb2.AuthConfig,
+    registries: Registries,
+    *,
+    check: Check = _no_check,
+    progress: Progress | None = None,
+) -> str:
+    """Fetch what is missing of the image, and register it; its id.
+
+    RegistryUnavailable means that nobody could be asked; every other failure is an answer.
+    """
+    progress = progress or Progress()
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        source = Source(
+            [
+                await stack.enter_async_context(Remote(one, wanted, auth, registries.idle))
+                for one in endpoints(wanted.registry, registries)
+            ],
+            wanted,
+        )
+        digest, chosen, document = await _resolve(source, wanted)
+        await check(source, wanted, digest)
+        image = await _fetch(content, source, wanted, (digest, chosen, document), registries.parallel, progress)
+    log.info("pulled", image=str(wanted), digest=digest, fetched=progress.fetched, seconds=round(time.monotonic() - began, 2))
+    return image
+
+
+async def _resolve(source: Source, wanted: Reference) -> tuple[str, str, bytes]:
+    """(what the name stands for, the digest of the manifest for this machine, that manifest)."""
+    kind, digest, document = await source.manifest(wanted.digest or wanted.tag)
+    chosen = digest
+    for _ in range(MAX_DEPTH):
+        if kind not in INDEX_TYPES:
+            return digest, chosen, document
+        chosen = str(for_this_machine(parse(document, f"the index of {wanted}"))["digest"])
+        kind, _, document = await source.manifest(chosen)
+    raise CriError(f"{wanted}: indexes of indexes of indexes")
+
+
+async def _fetch(
+    content: Content,
+    source: Source,
+    wanted: Reference,
+    found: tuple[str, str, bytes],
+    parallel: int,
+    progress: Progress,
+) -> str:
+    digest, chosen, document = found
+    blobs = blobs_of(parse(document, f"the manifest of {wanted}"), str(wanted))
+    config, *layers = [one for one, _ in blobs]
+    progress.sizes.update(blobs)
+    with contextlib.closing(await asyncio.to_thread(content.lease)) as lease:
+        await _keep(content, lease, [chosen, *(one for one, _ in blobs)])
+        limit = asyncio.Semaphore(parallel)
+        arrived = {one: asyncio.Event() for one, _ in blobs}
+
+        async def fetch(one: str, size: int) -> None:
+            async with limit:
+                if not content.has_blob(one):
+                    await source.blob(content, one, size, lambda here: progress.seen(one, here))
+            progress.here[one] = size
+            progress.changed(progress)
+            arrived[one].set()
+
+        async def unpack() -> None:
+            await arrived[config].wait()
+            _, diff_ids = await asyncio.to_thread(content.configuration, config, layers)
+            await _keep(content, lease, content.layer_names(diff_ids))
+            for number, one in enumerate(layers):
+                await arrived[one].wait()
+                await asyncio.to_thread(content.unpack, layers, diff_ids, number, lease.name)
+                progress.unpacked = number + 1
+                progress.changed(progress)
+
         try:
-            return await _pull(content, wanted, remote)
-        except httpx.HTTPError as error:
-            raise CriError(f"cannot pull {wanted}: {error or type(error).__name__}") from error
+            async with asyncio.TaskGroup() as group:
+                # The configuration first: it says whether what the others unpack to is right.
+                for one, size in dict(blobs).items():
+                    group.create_task(fetch(one, size))
+                group.create_task(unpack())
+        except ExceptionGroup as failures:
+            # One is enough to say what is wrong; the others are mostly its consequences.
+            raise failures.exceptions[0] from None
+        # The digest that names the image is what the tag stands for, be it an index.
+        names = [str(Reference(wanted.registry, wanted.repository, wanted.tag))] if wanted.tag and not wanted.digest else []
+
+        def register() -> str:
+            with content.locked():
+                content.add_blob([document], chosen)
+                return content.register(config, layers, names, [f"{wanted.name}@{digest}"], chosen)
+
+        return await asyncio.to_thread(register)
 
 
-async def _pull(content: Content, wanted: Reference, remote: _Remote) -> str:
-    kind, digest, top = await remote.manifest(wanted.digest or wanted.tag)
-    documents = {digest: top}
-    if kind in INDEX_TYPES:
-        chosen = choose_platform({"mediaType": kind, "digest": digest}, lambda one: json.loads(documents[one]))
-        _, _, documents[chosen] = await remote.manifest(chosen)
-    else:
-        chosen = digest
-    manifest = json.loads(documents[chosen])
-    if "config" not in manifest:
-        raise CriError(f"{wanted} has an old manifest (schema 1), which is not supported")
-    blobs = [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
-    limit = asyncio.Semaphore(_PARALLEL_LAYERS)
-
-    async def fetch(one: str) -> None:
-        async with limit:
-            if not content.has_blob(one):
-                await remote.blob(content, one)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for one in dict.fromkeys(blobs):
-                group.create_task(fetch(one))
-    except ExceptionGroup as failures:
-        # One is enough to say what is wrong; the others are mostly its consequences.
-        raise failures.exceptions[0] from None
-    # The digest that names the image is what the tag stands for, be it an index.
-    names = [str(Reference(wanted.registry, wanted.repository, wanted.tag))] if wanted.tag and not wanted.digest else []
-
-    def register() -> str:
+async def _keep(content: Content, lease: Lease, names: list[str]) -> None:
+    def keep() -> None:
         with content.locked():
-            content.add_blob([documents[chosen]], chosen)
-            return content.register(blobs[0], blobs[1:], names, [f"{wanted.name}@{digest}"], chosen)
+            lease.keep(names)
 
-    return await asyncio.to_thread(register)
+    await asyncio.to_thread(keep)
 
 
-class _Remote:
-    """One repository, with what it wants to see of our credentials."""
+class Source:
+    """All endpoints of one repository, as if they were one."""
 
-    def __init__(self, client: httpx.AsyncClient, wanted: Reference, auth: cri_pb2.AuthConfig) -> None:
-        self._client = client
+    def __init__(self, remotes: list[Remote], wanted: Reference) -> None:
+        self._remotes = remotes
         self._wanted = wanted
-        self._auth = auth
-        self._header = f"Bearer {auth.registry_token}" if auth.registry_token else ""
 
     async def manifest(self, what: str) -> tuple[str, str, bytes]:
-        """(media type, digest, bytes) of a manifest or an index, by tag or by digest."""
-        from hashlib import sha256
+        need = "pull" if what.startswith("sha256:") else "resolve"
+        return await self._any(need, lambda remote: remote.manifest(what))
 
-        response = await self._get(f"/manifests/{what}", ", ".join(sorted(MANIFEST_TYPES | INDEX_TYPES)))
-        data = response.content
-        if len(data) > MAX_METADATA:
-            raise CriError(f"the manifest of {self._wanted} is too large")
-        digest = "sha256:" + sha256(data).hexdigest()
-        if what.startswith("sha256:") and what != digest:
-            raise CriError(f"the registry sent another manifest of {self._wanted} than {what}: {digest}")
-        kind = response.headers.get("content-type", "").partition(";")[0].strip()
-        if kind not in MANIFEST_TYPES | INDEX_TYPES:
-            kind = json.loads(data).get("mediaType", "")
-        return kind, digest, data
+    async def small_blob(self, digest: str) -> bytes:
+        return await self._any("pull", lambda remote: remote.small_blob(digest))
 
-    async def _get(self, path: str, accept: str) -> httpx.Response:
-        for _ in range(2):
-            response = await self._client.get(str(self._client.base_url).rstrip("/") + path, headers=self._headers(accept))
-            if response.status_code == 401 and await self._authenticate(response):
+    async def blob(self, content: Content, digest: str, size: int, seen: Callable[[int], None]) -> None:
+        await self._any("pull", lambda remote: remote.blob(content, digest, size, seen))
+
+    async def _any(self, capability: str, call: Callable[[Remote], Awaitable[T]]) -> T:
+        failures: list[Exception] = []
+        for remote in self._remotes:
+            if capability not in remote.endpoint.capabilities:
                 continue
-            break
-        self._check(response)
-        return response
-
-    async def blob(self, content: Content, digest: str) -> None:
-        """Download one blob; a connection that breaks off is tried again, a lie about the content is not."""
-        backoff = Backoff(base=0.2, limit=5)
-        for attempt in range(_ATTEMPTS):
-            incoming = content.incoming()
             try:
-                async for chunk in self._stream(f"/blobs/{digest}"):
-                    incoming.write(chunk)
-                incoming.finish(digest)
-                return
-            except httpx.TransportError as error:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                log.warning("a download broke off and is tried again", digest=digest, error=error)
-                await asyncio.sleep(backoff.next())
-            finally:
-                incoming.close()
-
-    async def _stream(self, path: str) -> AsyncIterator[bytes]:
-        url = str(self._client.base_url).rstrip("/") + path
-        for last in (False, True):
-            async with self._client.stream("GET", url, headers=self._headers("*/*")) as response:
-                if response.status_code == 401 and not last:
-                    await response.aread()
-                    if await self._authenticate(response):
-                        continue
-                self._check(response)
-                async for chunk in response.aiter_raw(1 << 20):
-                    yield chunk
-                return
-
-    def _headers(self, accept: str) -> dict[str, str]:
-        headers = {"Accept": accept, "User-Agent": "kubeling-crilite", "Accept-Encoding": "identity"}
-        if self._header:
-            headers["Authorization"] = self._header
-        return headers
-
-    def _check(self, response: httpx.Response) -> None:
-        status = response.status_code
-        if status == 404:
-            raise NotFound(f"{self._wanted}: not found")
-        if status in (401, 403):
-            raise FailedPrecondition(
-                f"{self._wanted}: pull access denied, the repository does not exist or may require authorization"
-            )
-        if status >= 400:
-            raise CriError(f"{self._wanted}: the registry answers {status} {response.reason_phrase}")
-
-    async def _authenticate(self, response: httpx.Response) -> bool:
-        """Take up the registry's challenge; False when nothing new can be offered."""
-        challenge = response.headers.get("www-authenticate", "")
-        scheme, _, rest = challenge.partition(" ")
-        credentials = self._credentials()
-        before = self._header
-        if scheme.lower() == "basic" and credentials:
-            self._header = "Basic " + base64.b64encode(credentials.encode()).decode()
-        elif scheme.lower() == "bearer":
-            token = await self._token(dict(re.findall(r'(\w+)="([^"]*)"', rest)), credentials)
-            self._header = f"Bearer {token}"
-        return self._header != before
-
-    async def _token(self, challenge: dict[str, str], credentials: str) -> str:
-        realm = challenge.get("realm", "")
-        if not realm.startswith(("https://", "http://")):
-            raise CriError(f"the registry of {self._wanted} sends to an unusable token service: {realm!r}")
-        parameters = {"scope": challenge.get("scope") or f"repository:{self._wanted.repository}:pull"}
-        if "service" in challenge:
-            parameters["service"] = challenge["service"]
-        headers = {"Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()} if credentials else {}
-        answer = await self._client.get(realm, params=parameters, headers=headers)
-        self._check(answer)
-        body: dict[str, Any] = answer.json()
-        token = body.get("token") or body.get("access_token")
-        if not isinstance(token, str):
-            raise CriError(f"the token service of {self._wanted} gives no token")
-        return token
-
-    def _credentials(self) -> str:
-        if self._auth.username:
-            return f"{self._auth.username}:{self._auth.password}"
-        return base64.b64decode(self._auth.auth).decode() if self._auth.auth else ""
+                return await call(remote)
+            except (CriError, httpx.HTTPError) as error:
+                failures.append(error)
+                if remote is not self._remotes[-1]:
+                    log.warning(
+                        "going on to the next endpoint", image=str(self._wanted), endpoint=remote.endpoint.base, error=repr(error)
+                    )
+        raise _worst(failures, self._wanted)
 
 
-def _is_insecure(registry: str, insecure: tuple[str, ...]) -> bool:
-    host = registry.rpartition(":")[0] or registry
-    if registry in insecure or host in insecure or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def _worst(failures: list[Exception], wanted: Reference) -> CriError:
+    """The failure that says most: an answer of the registry is worth more than that a mirror could not be reached."""
+    answers = [one for one in failures if isinstance(one, CriError)]
+    if answers:
+        return answers[-1]
+    if not failures:
+        return CriError(f"cannot pull {wanted}: no endpoint of {wanted.registry} may be asked for that")
+    reasons = "; ".join(dict.fromkeys(str(one) or type(one).__name__ for one in failures))
+    return RegistryUnavailable(f"cannot pull {wanted}: {reasons}")

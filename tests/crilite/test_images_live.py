@@ -218,7 +218,15 @@ async def test_pull(client: Cri, node: Node, registry: Registry) -> None:
     registry.mode, registry.broken = "open", 2
     await pull()
     assert await client.output(image=name) == "pulled\n"
-    # Away from the registry what is here is used.
+    # A registry that answers is heard, whatever is here; away from it, what is here is used.
+    kept = dict(registry.blobs)
     registry.blobs.clear()
+    with pytest.raises(grpc.aio.AioRpcError, match="not found"):
+        await pull()
+    registry.blobs.update(kept)
+    registry.shutdown()
+    registry.server_close()
     await pull()
     await remove()
+    with pytest.raises(grpc.aio.AioRpcError, match="RegistryUnavailable"):
+        await pull()
