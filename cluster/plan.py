@@ -211,6 +211,7 @@ def _worker(topology: Topology, node: Node) -> list[Daemon]:
                 f"--hostname-override={node.name}",
                 f"--node-ip={address}",
                 f"--root-dir={home / 'kubelet'}",
+                f"--pod-manifest-path={home / 'manifests'}",
                 f"--cluster-dns={spec.dns_service}",
                 f"--cluster-domain={DOMAIN}",
                 f"--address={address}",

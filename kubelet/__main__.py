@@ -66,6 +66,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=True,
         help="false where the node shares its host's mounts and must leave none: volumes in memory are then folders on disk",
     )
+    parser.add_argument(
+        "--pod-manifest-path", default="", help="a folder of manifests of static pods, which run without the API too"
+    )
     parser.add_argument("--resolv-conf", default="/etc/resolv.conf")
     return parser.parse_args(argv)
 
@@ -101,6 +104,7 @@ def config_of(args: argparse.Namespace) -> Config:
         status_frequency=max(0.1, frequency),
         resolv_conf=args.resolv_conf,
         mount_volumes=args.mount_volumes,
+        static_pods=Path(args.pod_manifest_path).absolute() if args.pod_manifest_path else None,
     )
 
 

@@ -30,6 +30,8 @@ class Config:
     cgroup_root: str = ""
     status_frequency: float = 10.0
     resolv_conf: str = "/etc/resolv.conf"
+    #: The folder of manifests of static pods; None for none.
+    static_pods: Path | None = None
     #: Whether volumes may be mounts of our own: tmpfs, and pinned folders for subPath.
     mount_volumes: bool = True
 

@@ -24,11 +24,13 @@ from kubeling.kubelet.images import ImageManager
 from kubeling.kubelet.logrotate import LogRotator
 from kubeling.kubelet.machine import read_machine
 from kubeling.kubelet.manager import PodManager
+from kubeling.kubelet.mirrors import Mirrors
 from kubeling.kubelet.nodeagent import NodeAgent
 from kubeling.kubelet.nodestatus import allocatable
 from kubeling.kubelet.objects import ObjectCache
 from kubeling.kubelet.pleg import EventGenerator
 from kubeling.kubelet.server import KubeletServer
+from kubeling.kubelet.staticpods import ManifestFolder
 from kubeling.kubelet.statuses import StatusManager
 from kubeling.kubelet.tokens import TokenSource
 from kubeling.kubelet.volumes import VolumeManager
@@ -81,7 +83,9 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             node_dns=_node_dns(config),
             worker_ended=lambda uid: manager.worker_ended(uid),  # noqa: PLW0108 - the manager is made below
         )
-        manager = PodManager(context, pods, agent.node)
+        mirrors = Mirrors(client, clock, statuses, agent.node)
+        node.add_handler(mirrors.node_changed)
+        manager = PodManager(context, pods, agent.node, mirrors)
         agent.on_change(manager.wake_all)
         pleg = EventGenerator(runtime, clock, manager.busy, manager.wake, manager.wake_all)
         server = KubeletServer(context, manager)
@@ -93,6 +97,11 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             parts.start("node", agent.run)
             parts.start("lease", agent.keep_lease)
             parts.start("pods", manager.run)
+            parts.start("mirror pods", mirrors.run)
+            if config.static_pods is not None:
+                parts.start("static pods", ManifestFolder(config.static_pods, config.node_name, clock, manager.set_statics).run)
+            else:
+                manager.set_statics({})
             parts.start("runtime events", pleg.run)
             parts.start("log rotation", LogRotator(context).run)
             if config.port > 0:

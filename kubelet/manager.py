@@ -1,17 +1,19 @@
-"""All pods of this node: one worker for each that the API assigns to it, and the clearing away of what the API knows nothing of.
+"""All pods of this node: one worker for each that the API assigns to it or that is static, and the clearing away of what neither knows of.
 
-Nothing is cleared away before the first full list of pods is in: a kubelet that cannot reach the apiserver leaves everything as it is.
+Nothing is cleared away before the first full list of pods is in: a kubelet that cannot reach the apiserver leaves everything as it is. Static pods need
+no list: they begin as soon as the runtime can be asked. A static pod whose file has changed is another pod of the same name, which begins when nothing is
+left of the one before.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from kubeling.api.errors import ApiError
-from kubeling.api.meta import Object, is_deleting, metadata_of, status_of, uid_of
-from kubeling.api.pods import is_terminal
+from kubeling.api.meta import Object, is_deleting, key_of, metadata_of, status_of, uid_of
+from kubeling.api.pods import is_mirror, is_terminal
 from kubeling.api.resources import PODS
 from kubeling.client.informer import Change, Informer
 from kubeling.client.rest import ConnectionFailed
@@ -20,8 +22,10 @@ from kubeling.daemon.log import get_logger
 from kubeling.kubelet.admission import admit
 from kubeling.kubelet.context import Context
 from kubeling.kubelet.cri import RuntimeFailure
+from kubeling.kubelet.manifests import is_static
+from kubeling.kubelet.mirrors import Mirrors
 from kubeling.kubelet.podfiles import PodFiles
-from kubeling.kubelet.podstate import PodRuntime
+from kubeling.kubelet.podstate import POD_NAME, POD_NAMESPACE, POD_UID, PodRuntime
 from kubeling.kubelet.stopping import Stopper, remove_everything
 from kubeling.kubelet.worker import PodWorker
 
@@ -33,17 +37,20 @@ _DEFAULT_ORPHAN_GRACE = 30
 class PodManager:
     """`begin` it when the runtime can be asked; until then changes of pods are kept."""
 
-    def __init__(self, context: Context, pods: Informer, node: Callable[[], Object | None]) -> None:
+    def __init__(self, context: Context, pods: Informer, node: Callable[[], Object | None], mirrors: Mirrors) -> None:
         self._context = context
         self._pods = pods
         self._node = node
+        self._mirrors = mirrors
+        self._statics: Mapping[str, Object] = {}
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._orphans: dict[str, asyncio.Task[None]] = {}
         self._listeners: dict[str, set[asyncio.Event]] = {}
-        #: The uids that the runtime had something of when we began.
-        self._inherited: set[str] = set()
-        self._begun = False
+        #: The uids that the runtime had something of when we began, with the names of the pods.
+        self._inherited: dict[str, str] = {}
+        self._begun = asyncio.Event()
+        self._closing = False
         #: Set while there is any pod here, or anything of one.
         self.busy = asyncio.Event()
         self.sweep = asyncio.Event()
@@ -99,25 +106,15 @@ class PodManager:
 
     async def run(self) -> None:
         """Begin when pods and runtime are known; then clear away orphans whenever asked."""
+        await self._begin()
+        self._start_statics()
         await self._pods.synced.wait()
-        backoff = Backoff(base=0.2, limit=5)
-        while not self._begun:
-            runtime = self._context.runtime
-            try:
-                await runtime.connect()
-                sandboxes, containers = await asyncio.gather(runtime.list_sandboxes(), runtime.list_containers())
-            except RuntimeFailure as error:
-                log.warning("the runtime is not there yet", error=str(error))
-                await self._context.clock.sleep(backoff.next())
-                continue
-            self._inherited = {each.metadata.uid for each in sandboxes}
-            self._inherited |= {uid for each in containers if (uid := each.labels.get("io.kubernetes.pod.uid"))}
-            self._begun = True
         # The oldest first: where not all fit any more, those that came last are refused.
         for pod in sorted(self._pods.store, key=lambda each: metadata_of(each).get("creationTimestamp") or ""):
-            self._add(pod)
+            self._changed(Change("add", None, pod))
         self._pods.add_handler(self._changed)
         self.sweep.set()
+        backoff = Backoff(base=0.2, limit=5)
         while True:
             await self.sweep.wait()
             self.sweep.clear()
@@ -129,8 +126,56 @@ class PodManager:
                 await self._context.clock.sleep(backoff.next())
                 self.sweep.set()
 
+    async def _begin(self) -> None:
+        """Ask the runtime what is there already, until it answers."""
+        backoff = Backoff(base=0.2, limit=5)
+        runtime = self._context.runtime
+        while not self._begun.is_set():
+            try:
+                await runtime.connect()
+                sandboxes, containers = await asyncio.gather(runtime.list_sandboxes(), runtime.list_containers())
+            except RuntimeFailure as error:
+                log.warning("the runtime is not there yet", error=str(error))
+                await self._context.clock.sleep(backoff.next())
+                continue
+            for each in containers:
+                if uid := each.labels.get(POD_UID):
+                    self._inherited[uid] = f"{each.labels.get(POD_NAMESPACE)}/{each.labels.get(POD_NAME)}"
+            for box in sandboxes:
+                self._inherited[box.metadata.uid] = f"{box.metadata.namespace}/{box.metadata.name}"
+            self._begun.set()
+
+    def set_statics(self, pods: Mapping[str, Object]) -> None:
+        """These are the static pods, by `namespace/name`, from now on."""
+        self._statics = pods
+        wanted = {uid_of(each) for each in pods.values()}
+        for worker in list(self._workers.values()):
+            if is_static(worker.pod) and worker.uid not in wanted:
+                log.info("a static pod ends: its file has gone or changed", pod=key_of(worker.pod))
+                worker.remove(worker.pod)
+        self._start_statics()
+
+    def _start_statics(self) -> None:
+        """Begin every static pod that has no worker and none of whose name is left."""
+        if not self._begun.is_set() or self._closing:
+            return
+        busy = {key_of(each.pod) for each in self._workers.values() if is_static(each.pod)}
+        for key, pod in self._statics.items():
+            if key in busy:
+                continue
+            # Of an earlier version, from a file that changed while there was no kubelet.
+            former = {uid for uid, name in self._inherited.items() if name == key and uid != uid_of(pod)} - set(self._workers)
+            for uid in former - set(self._orphans):
+                self._clear_away(uid)
+            if not former:
+                self._add(pod)
+                self._mirrors.show(pod)
+        if not self._mirrors.begun:
+            self._mirrors.begin()
+
     async def close(self) -> None:
         """Stop all workers; their containers go on."""
+        self._closing = True
         tasks = [*self._tasks.values(), *self._orphans.values()]
         for task in tasks:
             task.cancel()
@@ -139,11 +184,16 @@ class PodManager:
     def gone(self, uid: str) -> None:
         """The API said, when asked to write, that it has no such pod."""
         worker = self._workers.get(uid)
-        if worker is not None:
+        if worker is not None and is_static(worker.pod):
+            self._mirrors.lost(uid)
+        elif worker is not None:
             worker.remove(worker.pod)
 
     def _changed(self, change: Change) -> None:
         pod = change.obj
+        if is_mirror(pod):
+            self._mirrors.observe(change)
+            return
         worker = self._workers.get(uid_of(pod))
         if change.type == "delete":
             if worker is not None:
@@ -168,8 +218,8 @@ class PodManager:
 
     def _admit(self, pod: Object) -> tuple[str, str] | None:
         node = self._node()
-        if node is None or is_deleting(pod) or is_terminal(pod):
-            return None
+        if node is None or is_deleting(pod) or is_terminal(pod) or is_static(pod):
+            return None  # A static pod was put on this node by whoever owns it.
         if uid_of(pod) in self._inherited or status_of(pod).get("phase") == "Running":
             return None  # It was let in before.
         others = [each.pod for each in self._workers.values() if not each.over and not is_terminal(each.pod)]
@@ -177,9 +227,12 @@ class PodManager:
 
     def worker_ended(self, uid: str) -> None:
         """Called by a worker of which nothing is left."""
-        self._workers.pop(uid, None)
+        worker = self._workers.pop(uid, None)
         self._tasks.pop(uid, None)
-        self._inherited.discard(uid)
+        self._inherited.pop(uid, None)
+        if worker is not None and is_static(worker.pod):
+            self._mirrors.hide(worker.pod)
+            self._start_statics()
         if not self._workers and not self._orphans:
             self.busy.clear()
 
@@ -190,21 +243,24 @@ class PodManager:
         sandboxes, containers = await asyncio.gather(runtime.list_sandboxes(), runtime.list_containers())
         runtime.forget_dead_but({each.id for each in containers})
         found = {each.metadata.uid for each in sandboxes}
-        found |= {uid for each in containers if (uid := each.labels.get("io.kubernetes.pod.uid"))}
+        found |= {uid for each in containers if (uid := each.labels.get(POD_UID))}
         found |= set(self._context.volumes.left_behind())
         orphans = found - set(self._workers) - set(self._orphans)
         if orphans:
             # Our copy may be behind the API, and what is cleared away does not come back: ask the store itself.
             orphans -= await self._assigned()
         for uid in orphans - set(self._workers):
-            self._orphans[uid] = asyncio.get_running_loop().create_task(self._clear(uid), name=f"orphan {uid}")
-            self.busy.set()
+            self._clear_away(uid)
         logs = self._context.config.logs_dir
         known = {*self._workers, *self._orphans, *found}
         if logs.is_dir():
             for folder in logs.iterdir():
                 if folder.name.rpartition("_")[2] not in known:
                     await asyncio.to_thread(_remove_tree, folder)
+
+    def _clear_away(self, uid: str) -> None:
+        self._orphans[uid] = asyncio.get_running_loop().create_task(self._clear(uid), name=f"orphan {uid}")
+        self.busy.set()
 
     async def _assigned(self) -> set[str]:
         """The uids of all pods that the API has for this node at this moment. Raises where it cannot be asked."""
@@ -226,6 +282,8 @@ class PodManager:
                 await self._context.clock.sleep(backoff.next())
         finally:
             self._orphans.pop(uid, None)
+            if self._inherited.pop(uid, None) in self._statics:
+                self._start_statics()
             if not self._workers and not self._orphans:
                 self.busy.clear()
 

@@ -19,6 +19,7 @@ from kubeling.kubelet.cri import RuntimeFailure
 from kubeling.kubelet.env import ConfigError
 from kubeling.kubelet.fieldpath import container_of, field_value, resource_value
 from kubeling.kubelet.images import ImageProblem
+from kubeling.kubelet.manifests import is_static
 from kubeling.kubelet.objects import NotSynced, Reference
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import PodRuntime
@@ -203,7 +204,7 @@ class Starter:
 
         sources = environment.Sources(namespace, lambda kind, name: objects.get((kind, name)), field, resource)
         links = spec_of(pod).get("enableServiceLinks", True) is not False
-        if not self._context.services.synced.is_set():
+        if not self._context.services.synced.is_set() and not is_static(pod):
             try:
                 async with asyncio.timeout(10):
                     await self._context.services.synced.wait()

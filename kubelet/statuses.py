@@ -1,7 +1,8 @@
 """Writing pod statuses: in order for each pod, only what has changed, and again until it is written.
 
 Each pod has one writer at a time. What is set while it waits for the apiserver replaces what it has not sent yet, so a long absence ends with one
-write. A patch names the pod's uid, so it can never hit a namesake, and says nothing of conditions that belong to others.
+write. A patch names the pod's uid, so it can never hit a namesake, and says nothing of conditions that belong to others. The status of a static pod
+is written to its mirror, for as long as there is one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
+from kubeling.kubelet.manifests import is_static
 from kubeling.kubelet.podstatus import OWNED_CONDITIONS
 
 log = get_logger("kubelet.status")
@@ -82,11 +84,15 @@ class _Channel:
     gone: bool = False
     task: asyncio.Task[None] | None = None
     lazy: float = 0.0
+    #: Whether `pod` is in the API: a static pod is not, but its mirror is.
+    bound: bool = True
+    #: The uid of the static pod, where it is one.
+    static: str = ""
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class StatusManager:
-    """`gone` is called with a uid when the API holds that pod no more."""
+    """`gone` is called with a uid when the API holds that pod (or its mirror) no more."""
 
     def __init__(self, client: Client, clock: Clock, gone: Callable[[str], None]) -> None:
         self._client = client
@@ -123,6 +129,19 @@ class StatusManager:
             channel.written = False
             self._begin(channel)
 
+    def reflect(self, pod: Object, mirror: Object | None) -> None:
+        """The mirror of a static pod, as the API shows it; None where there is none any more."""
+        channel = self._channel(pod)
+        if mirror is None:
+            channel.bound = False
+            return
+        if channel.bound and uid_of(channel.pod) == uid_of(mirror) and _version(mirror) < channel.version:
+            return
+        channel.pod, channel.known, channel.version, channel.bound = mirror, copy_json(status_of(mirror)), _version(mirror), True
+        if channel.wanted is not None and _owned(channel.known) != _owned(channel.wanted):
+            channel.written = False
+            self._begin(channel)
+
     def finish(self, pod: Object) -> None:
         """Nothing of the pod is left here: delete it from the API, after its last status."""
         channel = self._channel(pod)
@@ -148,16 +167,17 @@ class StatusManager:
         uid = uid_of(pod)
         found = self._channels.get(uid)
         if found is None:
-            found = self._channels[uid] = _Channel(pod, copy_json(status_of(pod)), _version(pod))
+            static = uid if is_static(pod) else ""
+            found = self._channels[uid] = _Channel(pod, copy_json(status_of(pod)), _version(pod), bound=not static, static=static)
         return found
 
     def _begin(self, channel: _Channel) -> None:
-        if channel.task is None or channel.task.done():
+        if channel.bound and (channel.task is None or channel.task.done()):
             channel.task = asyncio.get_running_loop().create_task(self._write(channel))
 
     async def _write(self, channel: _Channel) -> None:
         backoff = Backoff(base=0.1, limit=5.0)
-        while not channel.gone and (not channel.written or channel.delete):
+        while channel.bound and not channel.gone and (not channel.written or channel.delete):
             if channel.lazy and not channel.hurry.is_set():
                 await self._pause(channel)
             channel.hurry.clear()
@@ -206,8 +226,10 @@ class StatusManager:
                 self._vanished(channel)
                 return
             raise
-        channel.known, channel.version = copy_json(status_of(answer)), _version(answer)
-        if channel.wanted is wanted:
+        same = uid_of(channel.pod) == uid_of(pod)  # A mirror may have been made anew meanwhile.
+        if same:
+            channel.known, channel.version = copy_json(status_of(answer)), _version(answer)
+        if channel.wanted is wanted and same:
             channel.written = True
 
     async def _delete(self, channel: _Channel) -> None:
@@ -220,6 +242,10 @@ class StatusManager:
         channel.delete = False
 
     def _vanished(self, channel: _Channel) -> None:
+        if channel.static:
+            channel.bound = False
+            self._gone(channel.static)
+            return
         channel.gone = True
         self._channels.pop(uid_of(channel.pod), None)
         self._gone(uid_of(channel.pod))

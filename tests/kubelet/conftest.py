@@ -62,13 +62,18 @@ class Pods:
     async def delete(self, name: str, grace: int | None = None) -> None:
         await self.client.delete(PODS, name, self.namespace, grace_period_seconds=grace)
 
-    async def until(self, name: str, what: Callable[[Obj], Any], seconds: float = 20.0) -> Obj:
-        """The pod, once `what` holds of it."""
+    async def until(self, name: str, what: Callable[[Obj], Any], seconds: float = 20.0, *, missing: bool = False) -> Obj:
+        """The pod, once `what` holds of it. With `missing` there may be no such pod for a while."""
         found: Obj = {}
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            found = await self.get(name)
-            if what(found):
+            try:
+                found = await self.get(name)
+            except ApiError as error:
+                if error.code != 404 or not missing:
+                    raise
+                found = {}
+            if found and what(found):
                 return found
             await asyncio.sleep(0.03)
         return pytest.fail(f"{name} never came to it; last status: {found.get('status')}")
