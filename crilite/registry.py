@@ -181,17 +181,18 @@ class Source:
 
     async def _any(self, capability: str, call: Callable[[Remote], Awaitable[T]]) -> T:
         failures: list[Exception] = []
-        for remote in self._remotes:
+        for remote in list(self._remotes):
             if capability not in remote.endpoint.capabilities:
                 continue
             try:
                 return await call(remote)
             except (CriError, httpx.HTTPError) as error:
                 failures.append(error)
-                if remote is not self._remotes[-1]:
-                    log.warning(
-                        "going on to the next endpoint", image=str(self._wanted), endpoint=remote.endpoint.base, error=repr(error)
-                    )
+                if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                    # For the rest of this pull the others are asked first.
+                    self._remotes.remove(remote)
+                    self._remotes.append(remote)
+                log.warning("an endpoint fails", image=str(self._wanted), endpoint=remote.endpoint.base, error=repr(error))
         raise _worst(failures, self._wanted)
 
 
