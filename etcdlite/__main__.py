@@ -10,6 +10,8 @@ import sys
 from kubeling.daemon import main as daemon
 from kubeling.etcdlite.config import from_args, make_parser
 
+_SWITCH_SECONDS = 0.0005
+
 
 def _settle(_: object) -> None:
     """What was loaded has no reference cycles and lives long: looking through 100,000 records again and again would only cost pauses.
@@ -34,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     from kubeling.etcdlite.server import run
 
     gc.disable()
+    # Snapshots and backups are made in threads: the loop gets its turn back from them after this long.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     return daemon.run(args, run(config, ready=_settle))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,18 +53,28 @@ class Status:
     size: int
 
 
-def encode(meta: Meta, records: Iterable[Record]) -> list[bytes]:
-    """The database, in pieces, without the checksum behind it."""
-    items: list[bolt.Item] = []
-    last, sub = 0, 0
-    for record in sorted(records, key=lambda one: one.mod):
-        sub = sub + 1 if record.mod == last else 0
-        last = record.mod
-        name = _REVISION.pack(record.mod, b"_", sub)
-        if record.version:
-            items.append((name, record.wire))
-        else:
-            items.append((name + _TOMBSTONE, mvcc_pb2.KeyValue(key=record.key).SerializeToString()))
+class _Versions:
+    """Records, sorted by their revisions, as the items of the bucket ``key``."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self._records = records
+
+    def __iter__(self) -> Iterator[bolt.Item]:
+        last, sub = 0, 0
+        for record in self._records:
+            mod = record.mod
+            sub = sub + 1 if mod == last else 0
+            last = mod
+            name = _REVISION.pack(mod, b"_", sub)
+            if record.version:
+                yield name, record.wire
+            else:
+                yield name + _TOMBSTONE, mvcc_pb2.KeyValue(key=record.key).SerializeToString()
+
+
+def encode(meta: Meta, records: Iterable[Record]) -> bolt.Database:
+    """The database, without the checksum behind it."""
+    items = _Versions(sorted(records, key=lambda one: one.mod))
     facts = [(b"consistent_index", _ID.pack(meta.index))]
     if meta.compact_revision >= 0:
         compacted = _REVISION.pack(meta.compact_revision, b"_", 0)
@@ -72,7 +82,7 @@ def encode(meta: Meta, records: Iterable[Record]) -> list[bytes]:
     auth = meta.auth
     users = [User.FromString(bytes.fromhex(one)) for one in auth.get("users", ())]
     roles = [Role.FromString(bytes.fromhex(one)) for one in auth.get("roles", ())]
-    filled = {
+    filled: dict[bytes, Iterable[bolt.Item]] = {
         b"auth": [(_ENABLED, b"\x01")] * auth.get("enabled", False) + [(_AUTH_REVISION, _ID.pack(auth.get("revision", 1)))],
         b"authUsers": sorted((one.name, one.SerializeToString()) for one in users),
         b"authRoles": sorted((one.name, one.SerializeToString()) for one in roles),
@@ -80,7 +90,7 @@ def encode(meta: Meta, records: Iterable[Record]) -> list[bytes]:
         b"meta": facts,
         b"lease": [(_ID.pack(number), _lease(number, ttl)) for number, ttl in sorted(meta.leases)],
     }
-    return bolt.write({name: filled.get(name, []) for name in _BUCKETS})
+    return bolt.Database({name: filled.get(name, []) for name in _BUCKETS})
 
 
 def _lease(number: int, ttl: int) -> bytes:

@@ -1,4 +1,4 @@
-"""bbolt database files, as far as snapshots of etcd need them: written at once from sorted items, and read.
+"""bbolt database files, as far as snapshots of etcd need them: made page by page from sorted items, and read.
 
 A file is pages of 4 KiB: two meta pages (the one with the higher transaction id counts), a list of free pages, and B+ trees of branch and leaf pages, one for
 each bucket; a tree of buckets' roots holds them together. Numbers are little-endian. A page that is larger than 4 KiB goes on in those behind it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 PAGE = 4096
 _HEADER = struct.Struct("<QHHI")
@@ -31,13 +32,40 @@ class BoltError(Exception):
     """The file is not a whole and sound bbolt database."""
 
 
-def write(buckets: Mapping[bytes, Iterable[Item]]) -> list[bytes]:
-    """The file, in pieces, that holds these buckets; the items of each in the order of their keys."""
-    writer = _Writer()
-    roots = [(name, writer.bucket(items)) for name, items in sorted(buckets.items())]
-    root = writer.tree([(name, value, _IS_BUCKET) for name, value in roots])
-    free = _HEADER.pack(2, _FREELIST, 0, 0).ljust(PAGE, b"\0")
-    return [_meta(0, root, writer.next), _meta(1, root, writer.next), free, *writer.pages]
+class Database:
+    """The file that holds `buckets`, made while it is read: only where each page will lie is found beforehand.
+
+    The items of a bucket are in the order of their keys, and are gone through twice, the same both times.
+    """
+
+    def __init__(self, buckets: Mapping[bytes, Iterable[Item]]) -> None:
+        self._trees: list[_Tree] = []
+        roots: list[Item] = []
+        page = 3
+        for name, items in sorted(buckets.items()):
+            tree = _Tree(items, page, 0)
+            if tree.leaves:
+                self._trees.append(tree)
+                page = tree.end
+                roots.append((name, _BUCKET.pack(tree.root, 0)))
+            else:
+                # An empty one is a page inside of the tree of buckets.
+                roots.append((name, _BUCKET.pack(0, 0) + _HEADER.pack(0, _LEAF, 0, 0)))
+        top = _Tree(roots, page, _IS_BUCKET)
+        self._trees.append(top)
+        self._root, self._pages = top.root, top.end
+
+    @property
+    def size(self) -> int:
+        """How many bytes the file has."""
+        return self._pages * PAGE
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield _meta(0, self._root, self._pages)
+        yield _meta(1, self._root, self._pages)
+        yield _HEADER.pack(2, _FREELIST, 0, 0).ljust(PAGE, b"\0")
+        for tree in self._trees:
+            yield from tree.pages()
 
 
 def read(data: bytes, bucket: bytes) -> Iterator[Item]:
@@ -70,71 +98,100 @@ def _fnv(data: bytes) -> int:
     return total
 
 
-class _Writer:
-    def __init__(self) -> None:
-        self.pages: list[bytes] = []
-        self.next = 3
+#: A page as the one above it knows it: its first key, its number.
+_Child = tuple[bytes, int]
 
-    def bucket(self, items: Iterable[Item]) -> bytes:
-        """What stands for a bucket in the tree of buckets; an empty one is a page inside of it."""
-        leaves = [(key, value, 0) for key, value in items]
-        if not leaves:
-            return _BUCKET.pack(0, 0) + _HEADER.pack(0, _LEAF, 0, 0)
-        return _BUCKET.pack(self.tree(leaves), 0)
 
-    def tree(self, leaves: list[tuple[bytes, bytes, int]]) -> int:
-        """Write the pages of a tree, the leaves first; the number of its root."""
-        level: list[tuple[bytes, int]] = []
-        gathered: list[tuple[bytes, bytes, int]] = []
-        size = _HEADER.size
-        for leaf in leaves:
-            need = _LEAF_ELEMENT.size + len(leaf[0]) + len(leaf[1])
-            if gathered and size + need > PAGE:
-                level.append((gathered[0][0], self._leaf(gathered)))
-                gathered, size = [], _HEADER.size
-            gathered.append(leaf)
-            size += need
-        level.append((gathered[0][0] if gathered else b"", self._leaf(gathered)))
+class _Tree:
+    """One B+ tree from page `start` on, the leaves first; `root` is the last page's number, `end` that of the first page behind it. Every item gets `flags`."""
+
+    def __init__(self, items: Iterable[Item], start: int, flags: int) -> None:
+        self._items, self._start, self._flags = items, start, flags
+        self.end = start
+        self._counts: list[int] = []
+        self._levels: list[list[list[_Child]]] = []
+        self.leaves = level = self._plan_leaves()
         while len(level) > 1:
-            level = self._branches(level)
-        return level[0][1]
+            level = self._plan_branches(level)
+        if not level:
+            self._counts, level = [0], [(b"", start)]
+            self.end += 1
+        self.root = level[0][1]
 
-    def _branches(self, below: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
-        above: list[tuple[bytes, int]] = []
-        gathered: list[tuple[bytes, int]] = []
+    def _plan_leaves(self) -> list[_Child]:
+        level: list[_Child] = []
+        count, size, first = 0, _HEADER.size, b""
+        for key, value in self._items:
+            need = _LEAF_ELEMENT.size + len(key) + len(value)
+            if count and size + need > PAGE:
+                level.append((first, self._place(size)))
+                self._counts.append(count)
+                count, size = 0, _HEADER.size
+            if not count:
+                first = key
+            count += 1
+            size += need
+        if count:
+            level.append((first, self._place(size)))
+            self._counts.append(count)
+        return level
+
+    def _plan_branches(self, below: list[_Child]) -> list[_Child]:
+        above: list[_Child] = []
+        groups: list[list[_Child]] = [[]]
         size = _HEADER.size
         for child in below:
             need = _BRANCH_ELEMENT.size + len(child[0])
             # A branch has two children at least, however long the keys are: so each level is smaller than the one below.
-            if len(gathered) > 1 and size + need > PAGE:
-                above.append((gathered[0][0], self._branch(gathered)))
-                gathered, size = [], _HEADER.size
-            gathered.append(child)
+            if len(groups[-1]) > 1 and size + need > PAGE:
+                above.append((groups[-1][0][0], self._place(size)))
+                groups.append([])
+                size = _HEADER.size
+            groups[-1].append(child)
             size += need
-        above.append((gathered[0][0], self._branch(gathered)))
+        above.append((groups[-1][0][0], self._place(size)))
+        self._levels.append(groups)
         return above
 
-    def _leaf(self, items: list[tuple[bytes, bytes, int]]) -> int:
+    def _place(self, size: int) -> int:
+        number = self.end
+        self.end += (size - 1) // PAGE + 1
+        return number
+
+    def pages(self) -> Iterator[bytes]:
+        """The pages in the order of their numbers."""
+        number = self._start
+        items = iter(self._items)
+        for count in self._counts:
+            page = self._leaf(number, list(islice(items, count)))
+            yield page
+            number += len(page) // PAGE
+        for groups in self._levels:
+            for children in groups:
+                page = _branch(number, children)
+                yield page
+                number += len(page) // PAGE
+
+    def _leaf(self, number: int, items: list[Item]) -> bytes:
         elements, at = [], _LEAF_ELEMENT.size * len(items)
-        for key, value, flags in items:
-            elements.append(_LEAF_ELEMENT.pack(flags, at, len(key), len(value)))
+        for key, value in items:
+            elements.append(_LEAF_ELEMENT.pack(self._flags, at, len(key), len(value)))
             # Positions count from the element, which is one further on each time.
             at += len(key) + len(value) - _LEAF_ELEMENT.size
-        return self._add(_LEAF, len(items), b"".join(elements) + b"".join(key + value for key, value, _ in items))
+        return _filled(number, _LEAF, len(items), b"".join(elements) + b"".join([key + value for key, value in items]))
 
-    def _branch(self, children: list[tuple[bytes, int]]) -> int:
-        elements, at = [], _BRANCH_ELEMENT.size * len(children)
-        for key, page in children:
-            elements.append(_BRANCH_ELEMENT.pack(at, len(key), page))
-            at += len(key) - _BRANCH_ELEMENT.size
-        return self._add(_BRANCH, len(children), b"".join(elements) + b"".join(key for key, _ in children))
 
-    def _add(self, kind: int, count: int, body: bytes) -> int:
-        number, size = self.next, _HEADER.size + len(body)
-        overflow = (size - 1) // PAGE
-        self.pages.append((_HEADER.pack(number, kind, count, overflow) + body).ljust((overflow + 1) * PAGE, b"\0"))
-        self.next += overflow + 1
-        return number
+def _branch(number: int, children: list[_Child]) -> bytes:
+    elements, at = [], _BRANCH_ELEMENT.size * len(children)
+    for key, page in children:
+        elements.append(_BRANCH_ELEMENT.pack(at, len(key), page))
+        at += len(key) - _BRANCH_ELEMENT.size
+    return _filled(number, _BRANCH, len(children), b"".join(elements) + b"".join([key for key, _ in children]))
+
+
+def _filled(number: int, kind: int, count: int, body: bytes) -> bytes:
+    overflow = (_HEADER.size + len(body) - 1) // PAGE
+    return (_HEADER.pack(number, kind, count, overflow) + body).ljust((overflow + 1) * PAGE, b"\0")
 
 
 def _root(data: bytes) -> int:

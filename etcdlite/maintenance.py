@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from kubeling.etcdlite.backup import encode
 from kubeling.etcdlite.errors import COMPACTED, FUTURE_REVISION, NO_LEADER
 from kubeling.etcdlite.member import Member
+from kubeling.etcdlite.mvcc import Record
 from kubeling.etcdlite.ops import Kind
 from kubeling.etcdlite.rpc import Context, Service, answer, server_stream, service, unary, unimplemented
+from kubeling.etcdlite.snapshot import Meta
 from kubeling.etcdlite.state import alarm_body
 from kubeling.proto import etcd_pb2 as pb
 
@@ -101,21 +103,36 @@ class _Maintenance:
     async def snapshot(self, raw: bytes, context: Context) -> AsyncIterator[bytes]:
         """A backup in etcd's own format: the database, and after it its SHA-256."""
         meta, records = self._member.snapshot_meta(), self._state.store.records()
-        digest = hashlib.sha256()
         loop = asyncio.get_running_loop()
-        pieces = await loop.run_in_executor(None, lambda: encode(meta, records))
-        remaining = sum(map(len, pieces)) + digest.digest_size
-        header = self._header()
-        for piece in pieces:
-            for at in range(0, len(piece), _BLOB_BYTES):
-                blob = piece[at : at + _BLOB_BYTES]
-                digest.update(blob)
-                remaining -= len(blob)
-                yield header + pb.SnapshotResponse(remaining_bytes=remaining, blob=blob, version=VERSION).SerializeToString()
-                # A client with a large window would otherwise be served before everybody else.
-                await asyncio.sleep(0)
-        yield header + pb.SnapshotResponse(remaining_bytes=0, blob=digest.digest(), version=VERSION).SerializeToString()
+        download = await loop.run_in_executor(None, _Download, meta, records, self._header())
+        # Others get their turn between two messages, and a client that reads slowly has nothing made for it.
+        while response := await loop.run_in_executor(None, download.next):
+            yield response
 
     async def move_leader(self, raw: bytes, context: Context) -> bytes:
         await self._member.cluster.move_leader(pb.MoveLeaderRequest.FromString(raw).targetID)
         return self._header()
+
+
+class _Download:
+    """The messages of one backup, made one by one in a thread as they are wanted."""
+
+    def __init__(self, meta: Meta, records: list[Record], header: bytes) -> None:
+        database = encode(meta, records)
+        self._pages = iter(database)
+        self._header = header
+        self._digest = hashlib.sha256()
+        self._remaining = database.size + self._digest.digest_size
+
+    def next(self) -> bytes:
+        """The next message; nothing behind the last one, which holds the checksum."""
+        if not self._remaining:
+            return b""
+        blob = b""
+        while len(blob) < _BLOB_BYTES and (page := next(self._pages, None)):
+            blob += page
+        self._digest.update(blob)
+        blob = blob or self._digest.digest()
+        self._remaining -= len(blob)
+        response = pb.SnapshotResponse(remaining_bytes=self._remaining, blob=blob, version=VERSION)
+        return self._header + response.SerializeToString()

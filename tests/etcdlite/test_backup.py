@@ -44,7 +44,9 @@ async def tool(
 def test_what_is_written_is_read(count: int) -> None:
     rand = random.Random(count)
     items = {b"%08d" % number: rand.randbytes(rand.choice([0, 5, 300, 9000])) for number in range(count)}
-    data = b"".join(bolt.write({b"key": sorted(items.items()), b"none": []}))
+    database = bolt.Database({b"key": sorted(items.items()), b"none": []})
+    data = b"".join(database)
+    assert len(data) == database.size
     assert len(data) % bolt.PAGE == 0
     assert dict(bolt.read(data, b"key")) == items
     assert list(bolt.read(data, b"key")) == sorted(items.items())
@@ -53,7 +55,7 @@ def test_what_is_written_is_read(count: int) -> None:
 
 
 def test_damage_is_told_and_never_more_than_an_error() -> None:
-    data = b"".join(bolt.write({b"key": [(b"%06d" % number, b"v" * 40) for number in range(2000)]}))
+    data = b"".join(bolt.Database({b"key": [(b"%06d" % number, b"v" * 40) for number in range(2000)]}))
     with pytest.raises(bolt.BoltError, match="cut off"):
         list(bolt.read(data[: -bolt.PAGE], b"key"))
     rand = random.Random(1)
@@ -118,7 +120,7 @@ async def test_a_backup_comes_back_in_a_new_cluster_of_three(tmp_path: Path) -> 
 
 
 async def test_what_is_no_backup_is_refused_with_its_name(tmp_path: Path) -> None:
-    data = b"".join(bolt.write({b"key": [], b"meta": []}))
+    data = b"".join(bolt.Database({b"key": [], b"meta": []}))
     cases = {
         "short": (b"", "no checksum"),
         "spoilt": (data + hashlib.sha256(b"other").digest(), "SHA-256"),
