@@ -139,7 +139,7 @@ def kubeconfig(
 
 def register(app: typer.Typer) -> None:
     """Add the cluster verbs to `app`."""
-    from kubeling.cli import node_verbs, status_verbs, store_verbs
+    from kubeling.cli import image_verbs, node_verbs, status_verbs, store_verbs
 
     app.command(rich_help_panel="Clusters")(up)
     app.command(rich_help_panel="Clusters")(down)
@@ -148,6 +148,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Clusters")(kubeconfig)
     status_verbs.register(app)
     node_verbs.register(app)
+    image_verbs.register(app)
     store_verbs.register(app)
 
 

@@ -1,9 +1,8 @@
-"""`node add|remove|stop|start|list` and `image load`."""
+"""`node add|remove|stop|start|list`."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -68,25 +67,9 @@ def nodes(name: Name = DEFAULT) -> None:
     print_table(rows)
 
 
-def load(
-    archives: Annotated[list[Path], typer.Argument(metavar="ARCHIVE...", help="OCI or docker archives.")],
-    name: Name = DEFAULT,
-    node: Annotated[list[str] | None, typer.Option("--node", help="Only into this node; may be repeated.")] = None,
-) -> None:
-    """Load images into the nodes' runtimes."""
-    from kubeling.cluster import growth
-
-    with plain_errors():
-        print(growth.load_image(name, archives, node or []), end="")
-
-
 def register(app: typer.Typer) -> None:
-    """Add `node` and `image` to `app`."""
+    """Add `node` to `app`."""
     group = typer.Typer(help="The nodes of a cluster.", no_args_is_help=True)
     for verb, called in ((add, "add"), (remove, "remove"), (stop, "stop"), (start, "start"), (nodes, "list")):
         group.command(called)(verb)
     app.add_typer(group, name="node", rich_help_panel="Clusters")
-    images = typer.Typer(help="The images of a cluster.", no_args_is_help=True)
-    images.callback()(lambda: None)
-    images.command("load")(load)
-    app.add_typer(images, name="image", rich_help_panel="Clusters")

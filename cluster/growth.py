@@ -5,6 +5,7 @@ The identities of a new node are made here, by whoever asks, as `up` does it; th
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,12 +65,10 @@ def _forget(root: Path, node: str) -> None:
         ) from error
 
 
-def load_image(name: str, archives: list[Path], nodes: list[str]) -> str:
-    """Load image archives (OCI or docker) into the runtimes of `nodes`, of all workers where none is named. Returns what the loader said."""
-    root = state.root_of(name)
-    for archive in archives:
-        if not archive.is_file():
-            raise ClusterError(f"there is no file {archive}")
-    with Control(root, timeout=600) as control:
-        answer = control.call("image-load", archives=[str(path.absolute()) for path in archives], nodes=nodes)
-    return str(answer["output"])
+def images(name: str, words: Sequence[str], nodes: Sequence[str], most: int = 0) -> Iterator[str]:
+    """Have the runtimes of `nodes` (of all workers where none is named, of at most `most` if that is not 0) do what `words` say, in the words of
+    `python -m kubeling.crilite image`. Yields what they print, a line at a time."""
+    with Control(state.root_of(name), timeout=3600) as control:
+        for message in control.messages("image", words=list(words), nodes=list(nodes), most=most):
+            if "line" in message:
+                yield str(message["line"])

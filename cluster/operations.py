@@ -41,7 +41,7 @@ class Operations:
             "wait": self._wait,
             "status": self._status,
             "nodes": self._nodes,
-            "image-load": self._image_load,
+            "image": self._image,
             "down": self._down,
             "stop": self._stop,
             "node-add": self._node_add,
@@ -169,10 +169,11 @@ class Operations:
     async def _nodes(self, _request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
         return {"nodes": self._node_reports()}
 
-    async def _image_load(self, request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
+    async def _image(self, request: dict[str, Any], tell: Progress) -> dict[str, Any]:
         named = [self._node({"node": name}).node for name in request["nodes"]]
-        output = await self._of.load_images(named or self._of.topology().of("worker"), request["archives"])
-        return {"output": output}
+        nodes = (named or self._of.topology().of("worker"))[: request["most"] or None]
+        await self._of.images(nodes, request["words"], lambda line: tell({"line": line}))
+        return {}
 
     # -- nodes ---------------------------------------------------------------------------------------------------------------------
 

@@ -19,9 +19,8 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -273,34 +272,41 @@ class Supervisor:
         finally:
             os.close(output)
 
-    async def load_images(self, nodes: Sequence[Node], archives: Sequence[str]) -> str:
-        """Have the runtime of every node in `nodes` load `archives` into its store; returns what it printed. Raises ClusterError."""
+    async def images(self, nodes: Sequence[Node], words: Sequence[str], tell: Callable[[str], None]) -> None:
+        """Have `crilite image` do `words` with the store of every node in `nodes`; `tell` is given its lines. Raises ClusterError."""
         if self.state.spec.runtime != "crilite":
             raise ClusterError(
-                f"images of {self.state.spec.runtime} are loaded by its own tools, such as `ctr -n k8s.io images import`"
+                f"images of {self.state.spec.runtime} are handled by its own tools, such as `ctr -n k8s.io images import`"
             )
-        said = ""
         for node in nodes:
-            args = ["image", f"--root={self.topology().layout.node(node.name) / 'crilite'}", "load", *archives]
-            with tempfile.TemporaryFile() as output:
-                request = {
-                    "op": "daemon",
-                    "name": "images",
-                    "node": node.name,
-                    "module": "kubeling.crilite.__main__",
-                    "args": args,
-                }
-                try:
-                    job = await (await self.zygote()).fork({**request, "fds": [], "join": None}, [output.fileno()], "images")
-                except ForkFailed as error:
-                    raise ClusterError(f"the images could not be loaded: {error}") from error
-                status = await job.exited
-                output.seek(0)
-                words = output.read(64 * 1024).decode(errors="replace")
+            args = ["image", f"--root={self.topology().layout.node(node.name) / 'crilite'}", *words]
+            request = {
+                "op": "daemon",
+                "name": "images",
+                "node": node.name,
+                "module": "kubeling.crilite.__main__",
+                "args": args,
+                "fds": [],
+                "join": None,
+            }
+            reading, writing = os.pipe()
+            try:
+                job = await (await self.zygote()).fork(request, [writing], "images")
+            except ForkFailed as error:
+                os.close(reading)
+                raise ClusterError(f"the images could not be worked on: {error}") from error
+            finally:
+                os.close(writing)
+            last = ""
+            async for line in _lines(reading):
+                if last:
+                    tell(f"{node.name}: {last}")
+                last = line
+            status = await job.exited
             if status != 0:
-                raise ClusterError(f"{node.name}: {' '.join(words.split()) or describe(status)}".replace("error: ", ""))
-            said += "".join(f"{node.name}: {line}\n" for line in words.splitlines())
-        return said
+                raise ClusterError(f"{node.name}: {last or describe(status)}".replace("error: ", ""))
+            if last:
+                tell(f"{node.name}: {last}")
 
     # -- nodes ---------------------------------------------------------------------------------------------------------------------
 
@@ -397,6 +403,18 @@ async def run(root: Path, reservation: socket.socket, up: socket.socket | None, 
     supervisor.spawn(supervisor.trim_logs(), "trim")
     await supervisor.ended.wait()
     await server.close()
+
+
+async def _lines(fd: int) -> AsyncIterator[str]:
+    """What is written to the pipe `fd`, which is closed in the end."""
+    reader = asyncio.StreamReader()
+    pipe = os.fdopen(fd, "rb")
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        while line := await reader.readline():
+            yield line.decode(errors="replace").rstrip()
+    finally:
+        transport.close()
 
 
 def _die_with(owner: int, operations: Operations) -> None:

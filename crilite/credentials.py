@@ -19,7 +19,7 @@ from kubeling.crilite.endpoints import Endpoint
 from kubeling.crilite.errors import CriError, FailedPrecondition, InvalidArgument
 from kubeling.proto import cri_pb2
 
-_DOCKER = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+DOCKER = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _CLIENT = "kubeling-crilite"
 
 
@@ -100,5 +100,5 @@ def _is_meant(endpoint: Endpoint, registry: str, address: str) -> bool:
     host = urlsplit(address if "://" in address else f"//{address}").netloc
     if not host:
         return not endpoint.mirror_of
-    own = _DOCKER if registry in _DOCKER else {registry}
+    own = DOCKER if registry in DOCKER else {registry}
     return host == endpoint.host or (not endpoint.mirror_of and host in own)

@@ -6,13 +6,13 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
+import logging
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubeling.crilite import archive, registry_flags
+from kubeling.crilite import archive, reference, registry_flags
 from kubeling.crilite.config import Config
 from kubeling.crilite.errors import CriError
 from kubeling.crilite.images import ImageStore
@@ -20,8 +20,6 @@ from kubeling.crilite.images import ImageStore
 if TYPE_CHECKING:
     from kubeling.crilite.registry import Progress
 
-#: Where credentials are taken from, so that they stand in no process list: USER:PASSWORD.
-CREDENTIALS = "KUBELING_REGISTRY_AUTH"
 _REPORT_SECONDS = 0.5
 
 
@@ -35,13 +33,16 @@ def main(argv: list[str]) -> int:
     verbs.add_parser("ls", help="list images")
     remove = verbs.add_parser("rm", help="remove images with all their names")
     remove.add_argument("image", nargs="+")
-    pull = verbs.add_parser("pull", help=f"fetch images from their registries; ${CREDENTIALS} may hold USER:PASSWORD")
+    pull = verbs.add_parser("pull", help="fetch images from their registries")
     pull.add_argument("image", nargs="+")
+    pull.add_argument("--authfile", type=Path, help="credentials, in the form of docker's config.json")
     registry_flags.add(pull)
     save = verbs.add_parser("save", help="write images to an archive that load and other tools read")
     save.add_argument("image", nargs="+")
     save.add_argument("--output", "-o", type=Path, required=True, help="the archive to write")
     args = parser.parse_args(argv)
+    # What fails is said once, by the error at the end.
+    logging.disable(logging.WARNING)
     try:
         registries = registry_flags.registries(args) if args.verb == "pull" else Config().registries
         return _run(args, ImageStore(args.root.absolute() / "images", registries))
@@ -64,7 +65,7 @@ def _run(args: argparse.Namespace, store: ImageStore) -> int:
             print(f"removed {name}")
     elif args.verb == "pull":
         for name in args.image:
-            asyncio.run(_pull(store, name))
+            asyncio.run(_pull(store, name, args.authfile))
     elif args.verb == "save":
         from kubeling.crilite import export
 
@@ -77,13 +78,14 @@ def _run(args: argparse.Namespace, store: ImageStore) -> int:
     return 0
 
 
-async def _pull(store: ImageStore, name: str) -> None:
+async def _pull(store: ImageStore, name: str, authfile: Path | None) -> None:
+    from kubeling.crilite import authfile as credentials
     from kubeling.crilite.registry import Progress
     from kubeling.proto import cri_pb2
 
-    user, _, password = os.environ.get(CREDENTIALS, "").partition(":")
+    auth = credentials.find(authfile, reference.parse(name)) if authfile else cri_pb2.AuthConfig()
     report = _Report(name)
-    image = await store.pull(name, cri_pb2.AuthConfig(username=user, password=password), Progress(report.changed))
+    image = await store.pull(name, auth, Progress(report.changed))
     report.end()
     print(f"pulled {name} {image.id.removeprefix('sha256:')[:12]} {image.size / 1e6:.1f} MB")
 
