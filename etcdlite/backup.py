@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubeling.etcdlite import bolt, wire
+from kubeling.etcdlite.castagnoli import crc32c
 from kubeling.etcdlite.mvcc import Record
 from kubeling.etcdlite.snapshot import Meta
 from kubeling.proto import mvcc_pb2
@@ -60,21 +61,20 @@ class _Versions:
         self._records = records
 
     def __iter__(self) -> Iterator[bolt.Item]:
-        last, sub = 0, 0
-        for record in self._records:
-            mod = record.mod
-            sub = sub + 1 if mod == last else 0
-            last = mod
-            name = _REVISION.pack(mod, b"_", sub)
-            if record.version:
-                yield name, record.wire
-            else:
-                yield name + _TOMBSTONE, mvcc_pb2.KeyValue(key=record.key).SerializeToString()
+        return map(item, self._records)
+
+
+def item(record: Record) -> bolt.Item:
+    """A record as it is in the bucket ``key``."""
+    name = _REVISION.pack(record.mod, b"_", record.sub)
+    if record.version:
+        return name, record.wire
+    return name + _TOMBSTONE, mvcc_pb2.KeyValue(key=record.key).SerializeToString()
 
 
 def encode(meta: Meta, records: Iterable[Record]) -> bolt.Database:
     """The database, without the checksum behind it."""
-    items = _Versions(sorted(records, key=lambda one: one.mod))
+    items = _Versions(sorted(records, key=lambda one: (one.mod, one.sub)))
     facts = [(b"consistent_index", _ID.pack(meta.index))]
     if meta.compact_revision >= 0:
         compacted = _REVISION.pack(meta.compact_revision, b"_", 0)
@@ -91,6 +91,15 @@ def encode(meta: Meta, records: Iterable[Record]) -> bolt.Database:
         b"lease": [(_ID.pack(number), _lease(number, ttl)) for number, ttl in sorted(meta.leases)],
     }
     return bolt.Database({name: filled.get(name, []) for name in _BUCKETS})
+
+
+def hash_of(records: Iterable[Record]) -> int:
+    """etcd's hash of a key space: of the bucket's name and these items of it."""
+    crc = crc32c(b"key")
+    for record in records:
+        key, value = item(record)
+        crc = crc32c(value, crc32c(key, crc))
+    return crc
 
 
 def _lease(number: int, ttl: int) -> bytes:
@@ -120,15 +129,21 @@ def decode(data: bytes, name: str) -> tuple[Meta, list[bytes]]:
         facts = dict(bolt.read(data, b"meta"))
         compacted = facts.get(b"finishedCompactRev")
         compact_revision = _REVISION.unpack(compacted)[0] if compacted else -1
-        records, revision = [], max(1, compact_revision)
+        records: list[bytes] = []
+        subs: list[tuple[int, int]] = []
+        revision = max(1, compact_revision)
         for key, value in bolt.read(data, b"key"):
-            revision = max(revision, _ID.unpack_from(key)[0])
+            main, _, sub = _REVISION.unpack_from(key)
+            revision = max(revision, main)
+            if sub:
+                subs.append((len(records), sub))
             records.append(_record(key, value))
         auth = _auth(data)
         leases = [_ttl(key, value) for key, value in bolt.read(data, b"lease")]
     except (bolt.BoltError, struct.error, ValueError) as error:
         raise BackupError(f"{name} is not a backup of etcd, or is damaged: {error}") from None
-    return Meta(index=0, term=0, revision=revision, compact_revision=compact_revision, leases=leases, auth=auth), records
+    meta = Meta(index=0, term=0, revision=revision, compact_revision=compact_revision, leases=leases, auth=auth, subs=subs)
+    return meta, records
 
 
 def _auth(data: bytes) -> dict[str, Any]:
@@ -179,23 +194,3 @@ def status(data: bytes, name: str) -> Status:
     except (bolt.BoltError, struct.error) as error:
         raise BackupError(f"{name} is not a backup of etcd, or is damaged: {error}") from None
     return Status(crc, revision, total, len(data))
-
-
-def _table() -> list[int]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return table
-
-
-_TABLE = _table()
-
-
-def crc32c(data: bytes, start: int = 0) -> int:
-    """CRC-32 with Castagnoli's polynomial, as etcd's hashes have it; `start` is that of what came before."""
-    table, crc = _TABLE, start ^ 0xFFFFFFFF
-    for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFF

@@ -123,7 +123,7 @@ def restore(path: Path, directory: Path, *, skip_hash: bool = False) -> None:
         raise BackupError(f"data-dir {directory} is not empty: give another --data-dir, or remove it if it is not needed")
     meta, encoded = backup.decode(backup.check(path.read_bytes(), str(path), skip_hash=skip_hash), str(path))
     store = Store()
-    store.restore(meta.revision, meta.compact_revision, encoded)
+    store.restore(meta.revision, meta.compact_revision, encoded, meta.subs)
     meta.index, meta.term = _INDEX, _TERM
     snapshots = directory / "snap"
     snapshots.mkdir(parents=True, mode=0o700)

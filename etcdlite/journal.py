@@ -275,11 +275,15 @@ class Journal:
 
     # Dropping what a snapshot has made superfluous, in a thread too.
 
-    def release(self, index: int) -> None:
-        """Delete the segments that hold nothing above `index`; the newest stays."""
-        while len(self._segments) > 1 and self._segments[0].last_index <= index:
-            gone = self._segments.pop(0)
-            gone.path.unlink()
+    def release(self, index: int) -> bool:
+        """Delete the oldest segment if it holds nothing above `index`; False where there is none, and the newest stays.
+
+        One at a time, since what is to be written waits for the same thread.
+        """
+        if len(self._segments) < 2 or self._segments[0].last_index > index:
+            return False
+        self._segments.pop(0).path.unlink()
+        return True
 
     @property
     def bytes_on_disk(self) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 
-from kubeling.etcdlite.backup import encode
+from kubeling.etcdlite.backup import encode, hash_of
 from kubeling.etcdlite.errors import COMPACTED, FUTURE_REVISION, NO_LEADER
 from kubeling.etcdlite.member import Member
 from kubeling.etcdlite.mvcc import Record
@@ -86,7 +86,8 @@ class _Maintenance:
         return b""
 
     async def hash(self, raw: bytes, context: Context) -> bytes:
-        return self._header() + pb.HashResponse(hash=self._state.store.hash_at(self._state.store.revision)).SerializeToString()
+        header = self._header()
+        return header + pb.HashResponse(hash=await self._hash_at(self._state.store.revision)).SerializeToString()
 
     async def hash_kv(self, raw: bytes, context: Context) -> bytes:
         store = self._state.store
@@ -95,10 +96,14 @@ class _Maintenance:
             raise FUTURE_REVISION
         if revision < store.compact_revision:
             raise COMPACTED
-        response = pb.HashKVResponse(
-            hash=store.hash_at(revision), compact_revision=store.compact_revision, hash_revision=revision
-        )
-        return self._header() + response.SerializeToString()
+        header = self._header()
+        response = pb.HashKVResponse(compact_revision=store.compact_revision, hash_revision=revision)
+        response.hash = await self._hash_at(revision)
+        return header + response.SerializeToString()
+
+    async def _hash_at(self, revision: int) -> int:
+        """The hash that etcd has for the same keys, values and revisions."""
+        return await asyncio.get_running_loop().run_in_executor(None, hash_of, self._state.store.hashed(revision))
 
     async def snapshot(self, raw: bytes, context: Context) -> AsyncIterator[bytes]:
         """A backup in etcd's own format: the database, and after it its SHA-256."""

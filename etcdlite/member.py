@@ -391,7 +391,8 @@ class Member:
             # Applied may be what only the others have on disk: then this log would end before the snapshot does.
             await self.engine.durable(meta.index)
             await self._loop.run_in_executor(None, self._snapshots.save, meta.index, encode(meta, records))
-            await self._loop.run_in_executor(self._disk, self.journal.release, meta.index)
+            while await self._loop.run_in_executor(self._disk, self.journal.release, meta.index):
+                pass
             self.engine.compacted(meta.index)
             self._snapshot_mark = mark
             self.snapshot_seconds.observe(self._loop.time() - began)

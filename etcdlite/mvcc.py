@@ -11,9 +11,8 @@ Writes of one transaction are staged by :meth:`Store.put` and :meth:`Store.delet
 from __future__ import annotations
 
 import ctypes
-import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from kubeling.etcdlite import wire
 from kubeling.etcdlite.errors import COMPACTED, FUTURE_REVISION
@@ -39,11 +38,13 @@ _MIN_LOOK = 64
 
 
 class Record:
-    """One version of one key. `version` 0 is a tombstone. `prev` is the version before, as far as it is not compacted."""
+    """One version of one key, the `sub`-th written in its transaction. `version` 0 is a tombstone. `prev` is the version before, as far as it is not compacted."""
 
-    __slots__ = ("create", "key", "lease", "mod", "prev", "version", "wire")
+    __slots__ = ("create", "key", "lease", "mod", "prev", "sub", "version", "wire")
 
-    def __init__(self, key: bytes, encoded: bytes, create: int, mod: int, version: int, lease: int, prev: Record | None) -> None:
+    def __init__(
+        self, key: bytes, encoded: bytes, create: int, mod: int, version: int, lease: int, prev: Record | None, sub: int = 0
+    ) -> None:
         self.key = key
         self.wire = encoded
         self.create = create
@@ -51,6 +52,7 @@ class Record:
         self.version = version
         self.lease = lease
         self.prev = prev
+        self.sub = sub
         # A record points to nothing but bytes, numbers and an older record, so it is never part of a cycle; but looking through half a million of them
         # again and again would be a pause of 0.2 s each time.
         _untrack(self)
@@ -76,6 +78,10 @@ class Record:
 
 def _mod(record: Record) -> int:
     return record.mod
+
+
+def _order(record: Record) -> tuple[int, int]:
+    return record.mod, record.sub
 
 
 class Store:
@@ -227,7 +233,7 @@ class Store:
             if not prev.version:
                 self._dead.remove(key)
         encoded = wire.key_value(key, create, mod, version, value, lease)
-        record = Record(key, encoded, create, mod, version, lease, prev)
+        record = Record(key, encoded, create, mod, version, lease, prev, len(self._staged))
         self.size += len(encoded) + RECORD_OVERHEAD
         self._heads[key] = record
         self._staged.append(record)
@@ -240,7 +246,7 @@ class Store:
         gone = self.range(key, range_end)
         mod = self.revision + 1
         for old in gone:
-            tombstone = Record(old.key, wire.key_value(old.key, 0, mod, 0, b"", 0), 0, mod, 0, 0, old)
+            tombstone = Record(old.key, wire.key_value(old.key, 0, mod, 0, b"", 0), 0, mod, 0, 0, old, len(self._staged))
             self._heads[old.key] = tombstone
             self._dead.add(old.key)
             self.size += len(tombstone.wire) + RECORD_OVERHEAD
@@ -326,13 +332,16 @@ class Store:
                 old.append(older)
         return old + self._log[bisect_left(self._log, boundary, key=_mod) :]
 
-    def restore(self, revision: int, compact_revision: int, encoded: Iterable[bytes]) -> None:
-        """Become the store whose :meth:`records` had these wire forms."""
+    def restore(
+        self, revision: int, compact_revision: int, encoded: Iterable[bytes], subs: Iterable[tuple[int, int]] = ()
+    ) -> None:
+        """Become the store whose :meth:`records` had these wire forms, and at these positions a `sub` other than 0."""
         self.clear()
         self.revision, self.compact_revision = revision, compact_revision
-        heads, log = self._heads, self._log
-        for one in encoded:
+        heads, log, sub_at = self._heads, self._log, dict(subs)
+        for at, one in enumerate(encoded):
             record = Record.decode(one, None)
+            record.sub = sub_at.get(at, 0)
             prev = heads.get(record.key)
             if prev is not None:
                 record.key, record.prev = prev.key, prev
@@ -350,22 +359,15 @@ class Store:
         while self.scrub(100_000):
             pass
 
-    def hash_at(self, revision: int) -> int:
-        """A checksum of all that can be read from the compacted revision to `revision`; equal on members that hold the same data."""
-        total = zlib.crc32(b"etcdlite")
-        for key in self._keys:
-            for record in self._visible(key, revision):
-                total = zlib.crc32(record.wire, total)
-        return total
+    def hashed(self, revision: int) -> list[Record]:
+        """What etcd's hash of the key space at `revision` goes over, in the order of the revisions.
 
-    def _visible(self, key: bytes, revision: int) -> Iterator[Record]:
-        record: Record | None = self._heads[key]
-        while record is not None:
-            if record.mod <= revision:
-                if record.mod > self.compact_revision:
-                    yield record
-                else:
-                    if record.version:
-                        yield record
-                    return
-            record = record.prev
+        That is all that was written behind the compacted revision, and of what is older the versions that still are the newest ones at `revision`; where
+        nothing exists at `revision`, those that were at the compacted one.
+        """
+        boundary, log = self.compact_revision, self._log
+        existing = [record for key in self._keys if (record := self.get_at(key, revision)) is not None]
+        if not existing:
+            existing = [record for key in self._keys if (record := self.get_at(key, boundary)) is not None]
+        old = sorted([record for record in existing if record.mod <= boundary], key=_order)
+        return old + log[bisect_right(log, boundary, key=_mod) : bisect_right(log, revision, key=_mod)]

@@ -34,7 +34,7 @@ _PAGE = 512
 class Meta:
     """What a snapshot says beside the records.
 
-    Leases are (id, ttl), alarms (member, kind), sessions (id, recent numbers), published (member, name, client URLs); `configuration` is that of the
+    Subs are (position of a record, its place in its transaction) where that is not the first; leases are (id, ttl), alarms (member, kind), sessions (id, recent numbers), published (member, name, client URLs); `configuration` is that of the
     consensus at `index`, encoded and in hex, `removed` the members that are none any more. `auth` is what :meth:`.auth.AuthStore.describe` says, tokens are
     (digest, user).
     """
@@ -44,6 +44,7 @@ class Meta:
     revision: int
     compact_revision: int
     records: int = 0
+    subs: list[tuple[int, int]] = field(default_factory=list)
     leases: list[tuple[int, int]] = field(default_factory=list)
     alarms: list[tuple[int, int]] = field(default_factory=list)
     sessions: list[tuple[int, list[int]]] = field(default_factory=list)
@@ -62,6 +63,7 @@ class Meta:
         fields["leases"] = [(one[0], one[1]) for one in fields["leases"]]
         fields["alarms"] = [(one[0], one[1]) for one in fields["alarms"]]
         fields["sessions"] = [(one[0], one[1]) for one in fields["sessions"]]
+        fields["subs"] = [(one[0], one[1]) for one in fields.get("subs", ())]
         fields["published"] = [(one[0], one[1], one[2]) for one in fields.get("published", ())]
         fields["tokens"] = [(one[0], one[1]) for one in fields.get("tokens", ())]
         return cls(**fields)
@@ -70,6 +72,7 @@ class Meta:
 def encode(meta: Meta, records: list[Record]) -> Iterator[bytes]:
     """The bytes of a snapshot, in pieces of a quarter of a megabyte."""
     meta.records = len(records)
+    meta.subs = [(at, record.sub) for at, record in enumerate(records) if record.sub]
     head = MAGIC + _block(meta.encode())
     yield head
     written = len(head)

@@ -123,7 +123,7 @@ class State:
 
     def restore(self, meta: Meta, records: Iterable[bytes]) -> None:
         """Become what a snapshot says; keys are attached to leases as their records say."""
-        self.store.restore(meta.revision, meta.compact_revision, records)
+        self.store.restore(meta.revision, meta.compact_revision, records, meta.subs)
         self.leases.clear()
         for lease_id, ttl in meta.leases:
             self.leases.grant(lease_id, ttl, self._clock())

@@ -14,7 +14,8 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from kubeling.etcdlite import backup, bolt
+from kubeling.etcdlite import bolt
+from kubeling.etcdlite.castagnoli import crc32c
 from kubeling.proto import etcd_pb2 as pb
 from kubeling.proto import etcd_pb2_grpc as rpc
 from tests.ports import free_ports
@@ -70,8 +71,9 @@ def test_damage_is_told_and_never_more_than_an_error() -> None:
 
 
 def test_the_checksum_is_castagnolis() -> None:
-    assert backup.crc32c(b"123456789") == 0xE3069283
-    assert backup.crc32c(b"6789", backup.crc32c(b"12345")) == 0xE3069283
+    assert crc32c(b"123456789") == 0xE3069283
+    for middle in range(10):
+        assert crc32c(b"123456789"[middle:], crc32c(b"123456789"[:middle])) == 0xE3069283
 
 
 async def fill(member: Member) -> None:
@@ -142,6 +144,12 @@ async def test_what_is_no_backup_is_refused_with_its_name(tmp_path: Path) -> Non
     assert not list(tmp_path.glob("x*"))
 
 
+async def hashes(channel: grpc.aio.Channel, revision: int) -> list[int]:
+    """The hashes of the key space at several revisions."""
+    stub = rpc.MaintenanceStub(channel)
+    return [(await stub.HashKV(pb.HashKVRequest(revision=at))).hash for at in (revision - 60, revision - 1, revision)]
+
+
 @pytest.mark.live
 @pytest.mark.skipif(ETCDCTL is None, reason="etcdctl is not installed: apt-get install etcd-client")
 async def test_real_etcd_takes_our_backup_and_we_take_its(tmp_path: Path) -> None:
@@ -151,6 +159,7 @@ async def test_real_etcd_takes_our_backup_and_we_take_its(tmp_path: Path) -> Non
         await fill(member)
         revision = (await member.status()).header.revision
         wanted = [await contents(member.kv, at) for at in (200, 250, revision)]
+        hashed = await hashes(member.channel, revision)
         assert (await tool("--endpoints", member.endpoint, "snapshot", "save", ours, program=ctl))[0] == 0
     # The same summary, hash included.
     code, said = await tool("snapshot", "status", ours, "-w", "json", program=ctl)
@@ -164,6 +173,7 @@ async def test_real_etcd_takes_our_backup_and_we_take_its(tmp_path: Path) -> Non
         await Peer(channel).ready()
         kv = rpc.KVStub(channel)
         assert [await contents(kv, at) for at in (200, 250, revision)] == wanted
+        assert await hashes(channel, revision) == hashed
         await kv.Put(pb.PutRequest(key=b"from", value=b"etcd"))
         assert (await tool("--endpoints", address, "snapshot", "save", theirs, program=ctl))[0] == 0
         wanted = await contents(kv, 0)

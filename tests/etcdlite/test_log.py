@@ -105,7 +105,8 @@ def test_segments_under_a_snapshot_are_deleted_and_the_vote_stays(tmp_path: Path
     for index in range(1, 200):
         append(journal, (index, 3, b"x" * 100))
     before = len(list(tmp_path.glob("*.wal")))
-    journal.release(150)
+    while journal.release(150):
+        pass
     assert len(list(tmp_path.glob("*.wal"))) < before / 2
     again, found = opened(tmp_path, after=150, term=3)
     assert indices(found) == list(range(151, 200))
