@@ -77,6 +77,13 @@ def objects() -> list[dict[str, Any]]:
         _rule(("list", "watch"), "", "services", "namespaces"),
         _rule((*_READ, "create", "update", "delete"), "discovery.k8s.io", "endpointslices"),
     )
+    # Upstream's proxy leaves policies to a network plugin.
+    found += _role(
+        "kubeling:network-policy",
+        "system:kube-proxy",
+        _rule(("list", "watch"), "networking.k8s.io", "networkpolicies"),
+        _rule(("list", "watch"), "", "pods", "namespaces"),
+    )
     found += _role(
         "system:cloud-controller-manager",
         "system:cloud-controller-manager",

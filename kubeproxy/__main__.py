@@ -21,6 +21,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_argument("--cluster-cidr", default="", help="the pods' range; what comes from elsewhere is masqueraded")
     flags.add_argument("--pod-routes", type=daemon.boolean, default=False, help="keep the routes to the other nodes' pods")
     flags.add_argument(
+        "--network-policy", type=daemon.boolean, default=True, help="enforce NetworkPolicies for this node's pods (nftables only)"
+    )
+    flags.add_argument(
         "--healthz-bind-address", default="127.0.0.1:10256", help="address:port of /healthz and /metrics; empty serves nothing"
     )
     flags.add_argument("--cleanup", action="store_true", help="take all rules of this proxy away and exit")
@@ -35,6 +38,10 @@ async def run(args: argparse.Namespace) -> None:
     from kubeling.daemon.serving import StatusServer, health_pages
     from kubeling.daemon.tasks import Supervisor
     from kubeling.kubeproxy.backend import Backend, NftBackend
+    from kubeling.kubeproxy.nft import Table
+    from kubeling.kubeproxy.nftwatch import NftWatch
+    from kubeling.kubeproxy.policy import ruleset
+    from kubeling.kubeproxy.policy.keeper import PolicyKeeper
     from kubeling.kubeproxy.proxy import Proxy
     from kubeling.kubeproxy.routes import RouteKeeper
     from kubeling.kubeproxy.userspace import UserspaceBackend
@@ -48,10 +55,12 @@ async def run(args: argparse.Namespace) -> None:
         )
     own = [args.node_ip] if args.node_ip else []
     backend: Backend
+    watch = NftWatch()
     if mode == "nftables":
-        nft = NftBackend(cluster_cidr=args.cluster_cidr, node_ips=[*own, "127.0.0.1"])
+        nft = NftBackend(cluster_cidr=args.cluster_cidr, node_ips=[*own, "127.0.0.1"], watch=watch)
         if args.cleanup:
             await nft.cleanup()
+            await Table(ruleset.TABLE).apply(ruleset.removal())
             return
         backend = nft
     else:
@@ -68,10 +77,17 @@ async def run(args: argparse.Namespace) -> None:
         informers = InformerFactory(client)
         routes = RouteKeeper() if args.pod_routes else None
         proxy = Proxy(informers, backend, node=args.hostname_override, node_ip=args.node_ip, routes=routes)
+        policies = None
+        if isinstance(backend, NftBackend):
+            backend.on_tampered = proxy.resync
+            parts.start("rule watch", watch.run)
+            if args.network_policy:
+                policies = PolicyKeeper(client, informers, node=args.hostname_override, watch=watch)
+                parts.start("network policies", policies.run)
         informers.start(parts)
         if args.healthz_bind_address:
             host, _, port = args.healthz_bind_address.rpartition(":")
-            server = StatusServer(health_pages(lambda: proxy.problem))
+            server = StatusServer(health_pages(lambda: proxy.problem or (policies.problem if policies else None)))
             parts.start("status server", lambda: server.run(host.strip("[]"), int(port)))
         try:
             await proxy.run()

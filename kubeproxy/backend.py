@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from kubeling.daemon.log import get_logger
 from kubeling.kubeproxy import rules
 from kubeling.kubeproxy.model import ServicePort
+from kubeling.kubeproxy.nft import Table, run
+from kubeling.kubeproxy.nftwatch import NftWatch
 
 log = get_logger("kubeproxy.nft")
 
@@ -27,7 +28,12 @@ class Backend(Protocol):
 class NftBackend:
     """Packet rules. After the first, a sync touches only what changed; after a failure the table is made anew."""
 
-    def __init__(self, *, cluster_cidr: str, node_ips: Iterable[str]) -> None:
+    def __init__(self, *, cluster_cidr: str, node_ips: Iterable[str], watch: NftWatch | None = None) -> None:
+        self._table = Table(rules.TABLE, watch)
+        #: Called when somebody else has changed our rules; a sync mends them.
+        self.on_tampered: Callable[[], None] = lambda: None
+        if watch is not None:
+            watch.listen(self._table.name, self._distrust)
         self._cluster_cidr = cluster_cidr
         self._node_ips = tuple(node_ips)
         self._applied: rules.Ruleset | None = None
@@ -40,22 +46,27 @@ class NftBackend:
             was_incremental = self._applied is not None
             self._applied = None
             try:
-                await run_nft(script)
+                await self._table.apply(script)
             except OSError as error:
                 if not was_incremental:
                     raise
                 log.warning("the rules are not what we left there, making them anew", error=str(error))
-                await run_nft(rules.full(wanted, self._node_ips))
+                await self._table.apply(rules.full(wanted, self._node_ips))
             self._applied = wanted
         await self._forget_udp_flows(ports)
         self._ports = dict(ports)
+
+    def _distrust(self) -> None:
+        """What is in the table is not known any more: the next sync makes it anew."""
+        self._applied = None
+        self.on_tampered()
 
     async def close(self) -> None:
         """The rules stay: the node goes on serving while the proxy is away."""
 
     async def cleanup(self) -> None:
         """Take our table away."""
-        await run_nft(f"add table {rules.TABLE}\ndelete table {rules.TABLE}\n")
+        await self._table.apply(f"add table {rules.TABLE}\ndelete table {rules.TABLE}\n")
 
     async def _forget_udp_flows(self, ports: Mapping[str, ServicePort]) -> None:
         """A UDP flow sticks to its endpoint in the kernel's table after that has gone, unless it is told to forget."""
@@ -68,7 +79,7 @@ class NftBackend:
             new = ports.get(key)
             gone = set(old.internal + old.external) - set(new.internal + new.external if new else ())
             for endpoint in gone:
-                await _run(
+                await run(
                     [
                         conntrack,
                         "-D",
@@ -82,19 +93,4 @@ class NftBackend:
                     b"",
                 )
             if new and not old.internal and new.internal and new.cluster_ips:
-                await _run([conntrack, "-D", "-p", "udp", "--orig-dst", new.cluster_ips[0], "--dport", str(new.port)], b"")
-
-
-async def run_nft(script: str) -> None:
-    """Apply `script` in one transaction. Raises OSError with nft's own words."""
-    code, words = await _run(["nft", "-f", "-"], script.encode())
-    if code != 0:
-        raise OSError(code, f"nft refused the rules: {words}")
-
-
-async def _run(command: list[str], given: bytes) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    _, words = await process.communicate(given)
-    return process.returncode or 0, words.decode(errors="replace").strip()[:2000]
+                await run([conntrack, "-D", "-p", "udp", "--orig-dst", new.cluster_ips[0], "--dport", str(new.port)])

@@ -52,6 +52,10 @@ class Proxy:
         #: None while the last sync went well, else what was wrong.
         self.problem: str | None = "not synced yet"
 
+    def resync(self) -> None:
+        """Let the backend look at everything again."""
+        self._dirty.set()
+
     async def run(self) -> None:
         """Serve until cancelled."""
         async with Supervisor(self._clock) as parts:

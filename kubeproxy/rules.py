@@ -7,11 +7,11 @@ and masqueraded at the end: traffic from outside the pods' range, through a node
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kubeling.kubeproxy.model import Endpoint, ServicePort
+from kubeling.kubeproxy.text import short_hash
 
 TABLE = "ip kubeling-proxy"
 MARK = "0x4000"
@@ -43,7 +43,7 @@ def build(ports: Iterable[ServicePort], *, cluster_cidr: str) -> Ruleset:
 
 def _add(rules: Ruleset, port: ServicePort, cluster_cidr: str) -> None:
     proto = port.protocol.lower()
-    identity = _hash(port.key)
+    identity = short_hash(port.key)
     if port.internal:
         masquerade = (f"ip saddr != {cluster_cidr} meta mark set meta mark or {MARK}",) if cluster_cidr else ()
         chain = f"svc-{identity}"
@@ -82,7 +82,7 @@ def _draw(rules: Ruleset, port: ServicePort, identity: str, endpoints: tuple[End
     chains = []
     sticky = []
     for endpoint in endpoints:
-        chain = f"ep-{_hash(f'{identity}/{endpoint.ip}:{endpoint.port}')}"
+        chain = f"ep-{short_hash(f'{identity}/{endpoint.ip}:{endpoint.port}')}"
         chains.append(chain)
         body = [f"ip saddr {endpoint.ip} meta mark set meta mark or {MARK}"]
         if port.affinity_seconds:
@@ -163,9 +163,3 @@ def _element_changes(name: str, old: Mapping[str, str], new: Mapping[str, str]) 
     if added:
         lines.append(f"add element {TABLE} {name} {{ {', '.join(added)} }}")
     return lines
-
-
-def _hash(text: str) -> str:
-    """Ten letters that stand for `text` in a chain's name."""
-    digest = hashlib.sha256(text.encode()).digest()
-    return "".join("abcdefghijklmnopqrstuvwxyz234567"[byte % 32] for byte in digest[:10])
