@@ -33,6 +33,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         default=defaults.pids_limit,
         help="processes of one container, 0 for no limit (default %(default)s)",
     )
+    add("--image-policy", type=Path, metavar="FILE", help="which images must be signed, and by which keys")
     registry_flags.add(parser)
     return parser.parse_args(argv)
 
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         pod_cidr=args.pod_cidr,
         hide=tuple(os.path.abspath(path) for path in args.hide),
         pids_limit=args.pids_limit,
+        image_policy=args.image_policy.absolute() if args.image_policy else None,
         registries=registry_flags.registries(args),
     )
     _ensure_keeper(config.state)

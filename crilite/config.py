@@ -31,4 +31,6 @@ class Config:
     hide: tuple[str, ...] = ()
     #: The most processes and threads of one container, 0 for no limit.
     pids_limit: int = 4096
+    #: Which images must be signed: see `policy`.
+    image_policy: Path | None = None
     registries: Registries = field(default_factory=Registries)

@@ -49,6 +49,7 @@ class Containers:
         image = core.images.find(config.image.image)
         if image is None:
             raise NotFound(f"image {config.image.image!r} is not present")
+        core.images.must_be_allowed(image, config.image.user_specified_image or config.image.image)
         record = ContainerRecord(
             id=new_id(),
             sandbox_id=sandbox_id,

@@ -54,7 +54,7 @@ class Content:
     # -- the index -----------------------------------------------------------------------------------------------------------------------------
 
     def index(self) -> dict[str, dict[str, Any]]:
-        """Image id to its entry (``tags``, ``digests``, ``config``, ``layers``, ``blobs``, ``size``), as it is now."""
+        """Image id to its entry (``tags``, ``digests``, ``config``, ``layers``, ``blobs``, ``signed``, ``size``), as it is now."""
         try:
             info = os.stat(self._index_path)
         except FileNotFoundError:
@@ -137,8 +137,12 @@ class Content:
         tags: list[str],
         digests: list[str],
         manifest: str = "",
+        signed: dict[str, list[str]] | None = None,
     ) -> str:
-        """Name the image whose blobs are all here and whose layers are unpacked, or are unpacked now; its id. Call it locked."""
+        """Name the image whose blobs are all here and whose layers are unpacked, or are unpacked now; its id. Call it locked.
+
+        `signed` says which keys have signed it under the name of which repository, see :mod:`kubeling.crilite.policy`.
+        """
         config, diff_ids = self.configuration(config_digest, layer_digests)
         names = self.layer_names(diff_ids)
         for number in range(len(names)):
@@ -154,6 +158,7 @@ class Content:
             "config": config.get("config") or {},
             "layers": names,
             "blobs": blobs,
+            "signed": {**old.get("signed", {}), **(signed or {})},
             "size": sum(self.blob_path(blob).stat().st_size for blob in blobs),
         }
         self.save_index(index)

@@ -46,7 +46,7 @@ class Core:
         self.loopback_network = loopback
         self.sandbox_records = Folder(config.root / "sandboxes")
         self.container_records = Folder(config.root / "containers")
-        self.images = ImageStore(config.root / "images", config.registries)
+        self.images = ImageStore(config.root / "images", config.registries, config.image_policy)
         self.sandboxes: dict[str, Sandbox] = {}
         self.containers: dict[str, Container] = {}
         self.sandbox_names: dict[str, str] = {}

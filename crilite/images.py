@@ -10,14 +10,15 @@ import asyncio
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubeling.crilite import reference
 from kubeling.crilite.content import Content
 from kubeling.crilite.endpoints import Registries
-from kubeling.crilite.errors import InvalidArgument, NotFound, RegistryUnavailable
+from kubeling.crilite.errors import InvalidArgument, NotFound, RegistryUnavailable, SignatureInvalid
+from kubeling.crilite.policy import Policy
 from kubeling.crilite.spec import ImageConfig
 from kubeling.daemon.log import get_logger
 from kubeling.proto import cri_pb2
@@ -46,6 +47,8 @@ class Image:
     digests: tuple[str, ...] = ()
     size: int = 0
     layers: tuple[str, ...] = ()
+    #: Repository to the fingerprints of the keys that have signed it as that.
+    signed: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def reference(self) -> str:
@@ -86,10 +89,11 @@ def image_config(raw: dict[str, Any]) -> ImageConfig:
 
 
 class ImageStore:
-    def __init__(self, root: Path, registries: Registries = _DEFAULTS) -> None:
+    def __init__(self, root: Path, registries: Registries = _DEFAULTS, policy: Path | None = None) -> None:
         self.host = host_image()
         self.content = Content(root, userxattr=in_user_namespace())
         self._registries = registries
+        self._policy = Policy(policy)
         self._pulls: dict[str, asyncio.Task[Image]] = {}
         self._usage: tuple[float, int, int] = (0.0, 0, 0)
         #: Set by the daemon once it has tried: whether overlayfs can be used here.
@@ -114,19 +118,37 @@ class ImageStore:
                 return _image(key, entry)
         return None
 
+    def allowed(self, image: Image, name: str) -> bool:
+        """Whether the policy lets `image` be used as `name`; by an id that means: as all that it is called."""
+        if image.kind == "host":
+            return True
+        if name.removeprefix("sha256:") != image.id.removeprefix("sha256:"):
+            names = {reference.parse(name).name}
+        else:
+            names = {reference.parse(one).name for one in (*image.tags, *image.digests)}
+        return self._policy.allows(names, image.signed)
+
+    def must_be_allowed(self, image: Image, name: str) -> None:
+        """SignatureInvalid if it is not."""
+        if not self.allowed(image, name):
+            raise SignatureInvalid(f"image {name!r} has no signature that the image policy wants")
+
     def all(self) -> list[Image]:
         stored = [_image(key, entry) for key, entry in self.content.index().items() if entry["tags"] or entry["digests"]]
         return [self.host, *stored]
 
     async def pull(self, name: str, auth: cri_pb2.AuthConfig, progress: Progress | None = None) -> Image:
         """The image, from its registry if it is not here. Pulls of one name with the same credentials at the same time are one pull."""
-        found = self.find(name)
+        unchecked = self.find(name)
+        found = unchecked if unchecked is not None and self.allowed(unchecked, name) else None
         wanted = None if _is_host(name) else reference.parse(name)
         if found is not None and (wanted is None or wanted.digest):
             return found
         assert wanted is not None
         if wanted.registry == LOCAL_REGISTRY:
             # Nobody serves that name: such images are built in, or loaded by hand.
+            if unchecked is not None and found is None:
+                raise SignatureInvalid(f"{name} was loaded by hand, without a signature that the image policy wants")
             if found is None:
                 raise NotFound(f"image {name!r} not found: load it from an archive")
             return found
@@ -143,12 +165,16 @@ class ImageStore:
                 # What is here is better than nothing. A registry that answers, be it with a refusal, is heard.
                 log.warning("using the image that is present", image=name, error=error)
                 return found
+            if unchecked is not None:
+                raise SignatureInvalid(
+                    f"{name} is here without a signature that the image policy wants, and its registry cannot be asked for one: {error}"
+                ) from error
             raise
 
     async def _pull(self, wanted: reference.Reference, auth: cri_pb2.AuthConfig, progress: Progress | None) -> Image:
         from kubeling.crilite import registry
 
-        image_id = await registry.pull(self.content, wanted, auth, self._registries, progress=progress)
+        image_id = await registry.pull(self.content, wanted, auth, self._registries, policy=self._policy, progress=progress)
         return _image(image_id, self.content.index()[image_id])
 
     async def remove(self, name: str, used: set[str]) -> None:
@@ -221,6 +247,7 @@ def _image(key: str, entry: dict[str, Any]) -> Image:
         digests=tuple(entry["digests"]),
         size=entry["size"],
         layers=tuple(entry["layers"]),
+        signed=entry.get("signed", {}),
     )
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import httpx
 
@@ -21,6 +21,7 @@ from kubeling.crilite.endpoints import Registries, endpoints
 from kubeling.crilite.errors import CriError, RegistryUnavailable
 from kubeling.crilite.leases import Lease
 from kubeling.crilite.manifests import INDEX_TYPES, MAX_DEPTH, blobs_of, for_this_machine, parse
+from kubeling.crilite.policy import Policy
 from kubeling.crilite.reference import Reference
 from kubeling.crilite.remote import Remote
 from kubeling.daemon.log import get_logger
@@ -29,6 +30,7 @@ from kubeling.proto import cri_pb2
 log = get_logger("crilite.registry")
 
 T = TypeVar("T")
+_ALLOW_ALL = Policy(None)
 
 
 @dataclass(slots=True)
@@ -47,23 +49,13 @@ class Progress:
         self.changed(self)
 
 
-class Check(Protocol):
-    """What must hold of an image before any of it is fetched; see :mod:`kubeling.crilite.policy`."""
-
-    async def __call__(self, source: Source, wanted: Reference, digest: str) -> None: ...
-
-
-async def _no_check(source: Source, wanted: Reference, digest: str) -> None:
-    return None
-
-
 async def pull(
     content: Content,
     wanted: Reference,
     auth: cri_pb2.AuthConfig,
     registries: Registries,
     *,
-    check: Check = _no_check,
+    policy: Policy = _ALLOW_ALL,
     progress: Progress | None = None,
 ) -> str:
     """Fetch what is missing of the image, and register it; its id.
@@ -81,8 +73,8 @@ async def pull(
             wanted,
         )
         digest, chosen, document = await _resolve(source, wanted)
-        await check(source, wanted, digest)
-        image = await _fetch(content, source, wanted, (digest, chosen, document), registries.parallel, progress)
+        signers = await policy.check(source, wanted, [digest, chosen])
+        image = await _fetch(content, source, wanted, (digest, chosen, document), registries.parallel, progress, signers)
     log.info("pulled", image=str(wanted), digest=digest, fetched=progress.fetched, seconds=round(time.monotonic() - began, 2))
     return image
 
@@ -106,6 +98,7 @@ async def _fetch(
     found: tuple[str, str, bytes],
     parallel: int,
     progress: Progress,
+    signers: list[str],
 ) -> str:
     digest, chosen, document = found
     blobs = blobs_of(parse(document, f"the manifest of {wanted}"), str(wanted))
@@ -149,7 +142,8 @@ async def _fetch(
         def register() -> str:
             with content.locked():
                 content.add_blob([document], chosen)
-                return content.register(config, layers, names, [f"{wanted.name}@{digest}"], chosen)
+                signed = {wanted.name: signers} if signers else {}
+                return content.register(config, layers, names, [f"{wanted.name}@{digest}"], chosen, signed)
 
         return await asyncio.to_thread(register)
 

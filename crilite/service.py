@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -317,8 +318,15 @@ class ImageService(cri_pb2_grpc.ImageServiceServicer):
 
     @_answers
     async def ImageStatus(self, request: cri_pb2.ImageStatusRequest) -> cri_pb2.ImageStatusResponse:
-        found = self._core.images.find(request.image.image)
-        return cri_pb2.ImageStatusResponse(image=found.view() if found else None)
+        images = self._core.images
+        found = images.find(request.image.image)
+        if found is not None and not images.allowed(found, request.image.image):
+            # Whoever wants it must ask for it again, which is when its signature is looked for.
+            found = None
+        info = {}
+        if found is not None and request.verbose:
+            info["info"] = json.dumps({"kind": found.kind, "layers": found.layers, "signedBy": found.signed})
+        return cri_pb2.ImageStatusResponse(image=found.view() if found else None, info=info)
 
     @_completes
     async def PullImage(self, request: cri_pb2.PullImageRequest) -> cri_pb2.PullImageResponse:
