@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -79,15 +80,7 @@ class Client:
         if transport is None:
             needs_tls = any(server.startswith("https:") for server in config.servers)
             verify = config.ssl_context() if needs_tls else False
-            # The pool looks at all of its connections for every request, so the watches, which are many, have one of their own.
-            transport, streams = (
-                httpx.AsyncHTTPTransport(
-                    verify=verify,
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=60),
-                    socket_options=_SOCKET_OPTIONS,
-                )
-                for kept in (_PARALLEL, 1)
-            )
+            transport, streams = _transport(verify, _PARALLEL), _Streams(verify)
         headers = {"user-agent": user_agent, "accept": "application/json", "accept-encoding": "identity"}
         if config.token:
             headers["authorization"] = f"Bearer {config.token}"
@@ -377,6 +370,55 @@ class Client:
             return {}
         with open(self.config.token_file, encoding="ascii") as file:
             return {"authorization": f"Bearer {file.read().strip()}"}
+
+
+def _transport(verify: ssl.SSLContext | bool, kept: int) -> httpx.AsyncHTTPTransport:
+    """Connections, of which as many as `kept` stay open when nothing uses them."""
+    return httpx.AsyncHTTPTransport(
+        verify=verify,
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=60),
+        socket_options=_SOCKET_OPTIONS,
+    )
+
+
+class _Streams(httpx.AsyncBaseTransport):
+    """A connection for each request, closed with its answer: for watches, which are many and long.
+
+    httpx's pool looks at each of its connections whenever a request begins or ends. A third of a controller manager's start went into that.
+    """
+
+    def __init__(self, verify: ssl.SSLContext | bool) -> None:
+        self._verify = verify
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        transport = _transport(self._verify, 0)
+        try:
+            response = await transport.handle_async_request(request)
+        except BaseException:
+            await transport.aclose()
+            raise
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        response.stream = _Stream(stream, transport)
+        return response
+
+
+class _Stream(httpx.AsyncByteStream):
+    """An answer's body with the transport that it ends with."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, transport: httpx.AsyncHTTPTransport) -> None:
+        self._stream = stream
+        self._transport = transport
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            yield chunk
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            await self._transport.aclose()
 
 
 async def retry_on_conflict(work: Any, *, attempts: int = 10, clock: Clock | None = None) -> Any:

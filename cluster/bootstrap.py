@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kubeling.api import resources
@@ -31,7 +32,7 @@ log = get_logger("cluster.bootstrap")
 
 DNS_QUERY_SECONDS = 0.5
 #: So many failures in a row take some seconds, and are worth a line.
-_WORRYING = 15
+_WORRYING = 30
 #: Of the Service that :meth:`Bootstrap._objects` makes: it needs no controller.
 _NAME = "kube-dns.kube-system.svc"
 
@@ -53,6 +54,19 @@ def dns_service(address: str) -> dict[str, Any]:
                 {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
             ],
         },
+    }
+
+
+def storage_class(path: str) -> dict[str, Any]:
+    """The default class: directories of the nodes, by our own provisioner. `{node}` in the path stands for the node's name."""
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": "kubeling.dev/local",
+        "parameters": {"path": path},
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
     }
 
 
@@ -80,7 +94,8 @@ class Bootstrap:
 
     async def _patiently(self, work: Any) -> None:
         """Call `work` until it succeeds: whom it asks has only just come up."""
-        backoff = Backoff(base=0.01, factor=1.5, limit=0.5)
+        # It comes up within a second, of which no more than a seventh is to be lost by asking too seldom.
+        backoff = Backoff(base=0.01, factor=1.15, limit=0.5)
         while True:
             try:
                 await work()
@@ -93,6 +108,8 @@ class Bootstrap:
     async def _objects(self) -> None:
         await self._ensure(resources.NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
         await self._ensure(resources.SERVICES, dns_service(self._args.dns_service))
+        if self._args.volumes_path:
+            await self._ensure(resources.STORAGE_CLASSES, storage_class(self._args.volumes_path))
 
     async def _ensure(self, resource: resources.Resource, obj: dict[str, Any]) -> None:
         meta = obj["metadata"]
@@ -114,6 +131,10 @@ class Bootstrap:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._until_all(resources.LEASES, "kube-node-lease", set(names), self._renewed))
             group.create_task(self._until_all(resources.NODES, None, set(names), ready))
+        for name in filter(None, self._args.control_plane_nodes.split(",")):
+            # A kubelet may not give itself a role.
+            labels = {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
+            await self._patiently(partial(self._client.patch, resources.NODES, name, labels))
         self._say("nodes")
 
     def _renewed(self, lease: dict[str, Any]) -> bool:
@@ -183,8 +204,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kubeconfig", required=True)
     parser.add_argument("--report-fd", type=int, default=1)
     parser.add_argument("--nodes", default="", help="names, separated by commas, of the nodes to wait for")
+    parser.add_argument("--control-plane-nodes", default="", help="those of them that are to have the role")
     parser.add_argument("--dns-service", required=True)
     parser.add_argument("--dns-address", default="", help="ADDRESS:PORT of a DNS server to wait for")
+    parser.add_argument("--volumes-path", default="", help="where the nodes keep the volumes of the default storage class")
     parser.add_argument("--domain", default="cluster.local")
     parser.add_argument("--dial-netns", default="")
     args = parser.parse_args(argv)

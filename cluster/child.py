@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import inspect
 import os
@@ -76,6 +77,8 @@ def _settle(birth: Birth) -> None:
 
 def _main(birth: Birth) -> int:
     module = importlib.import_module(birth.module)
+    gc.freeze()
+    gc.enable()
     sys.argv = [f"kubeling-{birth.name}", *birth.args]
     main = module.main
     result = main(list(birth.args)) if inspect.signature(main).parameters else main()
