@@ -56,6 +56,9 @@ def up(
     ] = "netns",
     runtime: Annotated[str, typer.Option(help="crilite, or the socket of another CRI runtime: unix:///path")] = "crilite",
     api_port: Annotated[int, typer.Option(help="The API's port on 127.0.0.1; 0 takes a free one and keeps it.")] = 0,
+    static_pods: Annotated[
+        bool, typer.Option("--static-pods", help="The control plane runs as static pods of its nodes' kubelets, as kubeadm's.")
+    ] = False,
     wait: Annotated[bool, typer.Option(help="Wait until everything is Ready.")] = True,
     timeout: Annotated[float, typer.Option(help="Give up waiting after so many seconds.")] = 120.0,
     v: Annotated[int, typer.Option("--v", help="Verbosity of the daemons' logs; 4 and above shows debug lines.")] = 0,
@@ -67,7 +70,7 @@ def up(
     from kubeling.cluster import launch
     from kubeling.cluster.topology import ClusterSpec
 
-    spec = ClusterSpec(name, control_planes, workers, network, runtime, api_port, verbosity=v)
+    spec = ClusterSpec(name, control_planes, workers, network, runtime, api_port, verbosity=v, static_pods=static_pods)
     with plain_errors():
         root = launch.up(spec, _show, wait=wait, merge=merge, owner=owner, timeout=timeout)
     print(f"Cluster {name!r} is {'up' if wait else 'starting'} after {time.monotonic() - began:.2f}s.", end=" ")

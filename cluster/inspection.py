@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kubeling.cluster import staticpods
 from kubeling.cluster.nodes import NodeRuntime
-from kubeling.cluster.topology import Probe
+from kubeling.cluster.topology import Daemon, Probe
 from kubeling.cluster.units import Unit
 from kubeling.linux import netns
 
@@ -106,6 +107,26 @@ async def unit_report(unit: Unit, node: NodeRuntime) -> dict[str, Any]:
         report["health"] = await health(daemon.probe, where)
         if daemon.name == "etcdlite" and daemon.probe is not None:
             report["leader"] = await _leads(daemon.probe, where)
+    return report
+
+
+async def static_report(daemon: Daemon, node: NodeRuntime) -> dict[str, Any]:
+    """The same of a daemon that the node's kubelet runs."""
+    pid = await asyncio.to_thread(staticpods.pid, daemon.name, node.netns_path)
+    report: dict[str, Any] = {
+        "daemon": daemon.name,
+        "node": daemon.node,
+        "state": "pod" if pid else "waiting",
+        "restarts": 0,
+        "last_exit": "",
+        "pid": pid,
+        "age": 0.0,
+        "pss_kib": pss_kib(pid) if pid else 0,
+        "cpu_seconds": cpu_seconds(pid) if pid else 0.0,
+        "health": await health(daemon.probe, node.netns_path) if pid else "",
+    }
+    if pid and daemon.name == "etcdlite" and daemon.probe is not None:
+        report["leader"] = await _leads(daemon.probe, node.netns_path)
     return report
 
 

@@ -95,6 +95,10 @@ def _check_spec(spec: ClusterSpec) -> None:
         raise ClusterError(f"--runtime={spec.runtime}: crilite, or the socket of a CRI runtime as unix:///path")
     if spec.runtime != "crilite" and not Path(spec.runtime.removeprefix("unix://")).is_socket():
         raise ClusterError(f"--runtime={spec.runtime}: there is no socket; is the runtime running?")
+    if spec.static_pods and (spec.network != "netns" or spec.runtime != "crilite"):
+        raise ClusterError(
+            "--static-pods needs --network=netns and --runtime=crilite: their pods are of the image that crilite has built in"
+        )
     if not 0 <= spec.api_port < 65536:
         raise ClusterError(f"--api-port={spec.api_port}: 1 to 65535, or 0 for a free one")
 

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kubeling.cluster import channel, plan
+from kubeling.cluster import channel, handover, plan, staticpods
+from kubeling.cluster.handover import Handover
 from kubeling.cluster.network import Switch
 from kubeling.cluster.state import ClusterError
 from kubeling.cluster.topology import DNS_SERVICE, DOMAIN, GATEWAY, PREFIX, Daemon, Node, Topology
@@ -53,6 +54,7 @@ class NodeRuntime:
         self.isolated = False
         self.line: ForkClient | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._handover: Handover | None = None
 
     # -- life ----------------------------------------------------------------------------------------------------------------------
 
@@ -150,11 +152,24 @@ class NodeRuntime:
 
     def start_daemons(self) -> None:
         """Begin every daemon of the node; those that need others wait for them."""
+        self._write_manifests()
         for daemon in plan.daemons(self.around.topology(), self.node):
+            if daemon.static:
+                continue
             unit = self.units.get(daemon.name)
             if unit is None or unit.daemon != daemon:
                 unit = self.units[daemon.name] = Unit(daemon, self._start)
             unit.begin()
+
+    def _write_manifests(self) -> None:
+        """What its kubelet is to run, where the control plane are static pods; and the socket from which the apiserver gets its own."""
+        topology = self.around.topology()
+        if self.node.role != "control-plane" or not topology.spec.static_pods:
+            return
+        if self._handover is None:
+            self._handover = Handover(topology.layout.node(self.node.name) / handover.NAME, self._listener)
+            self._handover.open()
+        staticpods.write(topology, self.node)
 
     async def kill(self) -> None:
         """Pull the plug."""
@@ -178,6 +193,9 @@ class NodeRuntime:
             if unit.daemon.on_host:
                 await unit.end(kill=not orderly)
         await (self.stop() if orderly else self.kill())
+        if self._handover is not None:
+            self._handover.close()
+            self._handover = None
 
     def _here(self) -> list[Unit]:
         """The daemons that are really on the node: what runs on the host does not notice when the node loses power."""
@@ -232,6 +250,8 @@ class NodeRuntime:
         """A fresh listening socket for the API in the host's namespace. A used one would still hold connections that nobody accepts."""
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Connections that linger after a server was killed do not keep the next `up` from the port.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(self.around.reservation.getsockname())
         sock.listen(1024)
         return sock

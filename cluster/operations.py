@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kubeling.cluster import inspection, state
+from kubeling.cluster import inspection, plan, state, staticpods
 from kubeling.cluster.control import Handler, Progress
 from kubeling.cluster.nodes import NodeRuntime
 from kubeling.cluster.state import ClusterError
@@ -134,7 +134,16 @@ class Operations:
     async def _status(self, _request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
         of = self._of
         units = [(unit, node) for node in of.nodes.values() for unit in node.units.values()]
-        daemons = await asyncio.gather(*(inspection.unit_report(unit, node) for unit, node in units))
+        pods = [
+            (daemon, node)
+            for node in of.nodes.values()
+            for daemon in plan.daemons(of.topology(), node.node)
+            if daemon.static and node.state == "running"
+        ]
+        daemons = await asyncio.gather(
+            *(inspection.unit_report(unit, node) for unit, node in units),
+            *(inspection.static_report(daemon, node) for daemon, node in pods),
+        )
         own = [("supervisor", state.host_pid()), ("zygote", of.zygote_host_pid)]
         return {
             "name": of.root.name,
@@ -223,10 +232,15 @@ class Operations:
     # -- faults --------------------------------------------------------------------------------------------------------------------
 
     async def _signal(self, request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
-        unit = self._unit(self._node(request), str(request.get("daemon")))
+        node, name, number = self._node(request), str(request.get("daemon")), int(request["signal"])
+        if any(each.static and each.name == name for each in plan.daemons(self._of.topology(), node.node)):
+            pid = await asyncio.to_thread(staticpods.send, name, node.netns_path, number)
+            if not pid:
+                raise ClusterError(f"{node.node.name}/{name} does not run: its kubelet will start it")
+            return {"pid": pid}
+        unit = self._unit(node, name)
         if unit.running is None:
             raise ClusterError(f"{unit.daemon.key} does not run (it is {unit.state})")
-        number = int(request["signal"])
         pid = unit.running.pid
         unit.running.signal(number)
         if number in (signal.SIGSTOP, signal.SIGCONT):

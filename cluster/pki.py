@@ -202,10 +202,9 @@ def ensure(topology: Topology) -> Pair:
 
 def _node(store: Store, ca: Pair, etcd_ca: Pair, topology: Topology, node: Node) -> None:
     names = [node.name, topology.address(node), "127.0.0.1", "localhost"]
-    if node.role == "control-plane":
-        if not store.has(f"etcd/{node.name}"):
-            store.save(f"etcd/{node.name}", issue(etcd_ca, node.name, names=names, server=True, client=True))
-    elif not store.has(f"kubelet-{node.name}"):
+    if node.role == "control-plane" and not store.has(f"etcd/{node.name}"):
+        store.save(f"etcd/{node.name}", issue(etcd_ca, node.name, names=names, server=True, client=True))
+    if (node.role == "worker" or topology.spec.static_pods) and not store.has(f"kubelet-{node.name}"):
         pair = issue(ca, f"system:node:{node.name}", ["system:nodes"], names=names, server=True)
         store.save(f"kubelet-{node.name}", pair)
 

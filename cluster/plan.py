@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from kubeling.cluster.topology import DOMAIN, Daemon, Node, Probe, Topology
 
-#: What a node's becoming Ready does not wait for. The controllers (which give it its pod addresses), the runtime and the kubelet are forked first.
-_LATER = ("apiserver", "controllers")
+#: What is a static pod with `--static-pods`.
+STATIC = frozenset({"etcdlite", "apiserver", "controllers", "scheduler"})
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+_CONTROL_PLANE_FLAGS = (f"--register-with-taints={CONTROL_PLANE}=:NoSchedule",)
 
 
 def daemons(topology: Topology, node: Node) -> list[Daemon]:
     """All that runs for `node`, in the order in which it is started."""
-    return _control_plane(topology, node) if node.role == "control-plane" else _worker(topology, node)
+    if node.role == "worker":
+        return _worker(topology, node)
+    found = _control_plane(topology, node)
+    if topology.spec.static_pods:
+        found = [replace(each, static=each.name in STATIC) for each in found]
+        # Nothing of the control plane is there before these: they wait for nobody but each other.
+        found = [*_node_agents(topology, node, _CONTROL_PLANE_FLAGS, needs=()), *found]
+    return found
 
 
 def _common(topology: Topology) -> tuple[str, ...]:
@@ -115,7 +125,7 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
             f"--service-account-private-key-file={pki / 'sa.key'}",
             needs=("apiserver",),
         ),
-        leader_elected("scheduler", needs=_LATER),
+        leader_elected("scheduler", needs=("apiserver",)),
         made(
             "dns",
             f"--kubeconfig={layout.kubeconfig(f'{node.name}-dns')}",
@@ -125,7 +135,7 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
             f"--healthz-bind-address={address}:{port('dns-health')}",
             "--forward=none" if spec.isolated else "--forward=/etc/resolv.conf",
             probe=Probe(address, port("dns-health")),
-            needs=_LATER,
+            needs=("apiserver",),
         ),
     ]
     if spec.isolated or first:
@@ -141,7 +151,7 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
                 *dial,
                 bind=f"127.{spec.loopback}.1.1" if spec.isolated else "127.0.0.1",
                 on_host=True,
-                needs=_LATER,
+                needs=("apiserver",),
             )
         )
     return found
@@ -164,11 +174,21 @@ def _kubeproxy(topology: Topology, node: Node) -> Daemon:
             *_common(topology),
         ),
         Probe(address, port),
-        needs=_LATER,
+        needs=("apiserver",),
     )
 
 
 def _worker(topology: Topology, node: Node) -> list[Daemon]:
+    found = _node_agents(topology, node)
+    if topology.spec.isolated:
+        found.append(_kubeproxy(topology, node))
+    return found
+
+
+def _node_agents(
+    topology: Topology, node: Node, flags: tuple[str, ...] = (), needs: tuple[str, ...] = ("apiserver",)
+) -> list[Daemon]:
+    """The runtime and the kubelet."""
     spec, layout, home = topology.spec, topology.layout, topology.layout.node(node.name)
     address, endpoint = topology.address(node), topology.cri_endpoint(node)
     cgroup = (f"--cgroup-root={topology.cgroup}/{node.name}",) if topology.cgroup else ()
@@ -200,7 +220,7 @@ def _worker(topology: Topology, node: Node) -> list[Daemon]:
                     *_common(topology),
                 ),
                 # Not for itself: what is forked before the zygote has imported everything shares little of it.
-                needs=("apiserver",),
+                needs=needs,
             )
         )
     kubelet, health = topology.port(node, "kubelet"), topology.port(node, "kubelet-health")
@@ -226,12 +246,11 @@ def _worker(topology: Topology, node: Node) -> list[Daemon]:
                 # On the host's own mounts nothing may be left behind.
                 *(() if spec.isolated else ("--mount-volumes=false",)),
                 *cgroup,
+                *flags,
                 *_common(topology),
             ),
             Probe("127.0.0.1", health),
-            needs=("apiserver", "crilite"),
+            needs=(*needs, "crilite"),
         )
     )
-    if spec.isolated:
-        found.append(_kubeproxy(topology, node))
     return found

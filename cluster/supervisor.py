@@ -149,7 +149,7 @@ class Supervisor:
 
     def _warm(self) -> list[str]:
         """What the zygote is to import, in the order in which it will be needed."""
-        wanted = {d.name for node in self.state.nodes for d in plan.daemons(self.topology(), node)}
+        wanted = {d.name for node in self.state.nodes for d in plan.daemons(self.topology(), node) if not d.static}
         if self.state.spec.control_planes == 1:
             # Nobody to share its modules with, and the slowest to start: it imports them itself, beside the zygote.
             wanted.discard("apiserver")
@@ -198,9 +198,15 @@ class Supervisor:
             runtime.start_daemons()
         self.made.set()
         units = [u for n in wanted for u in n.units.values()]
-        await asyncio.gather(*(u.tried.wait() for u in units if u.daemon.name == "etcdlite"))
-        await self.steps.add("store started", began)
-        if not any(d.name == "apiserver" and present(d) for d in (u.daemon for u in units)):
+        if spec.static_pods:
+            await asyncio.gather(
+                *(u.tried.wait() for u in units if u.daemon.name == "kubelet" and "apiserver" not in u.daemon.needs)
+            )
+            await self.steps.add("kubelets of the control plane started, with their static pods", began)
+        else:
+            await asyncio.gather(*(u.tried.wait() for u in units if u.daemon.name == "etcdlite"))
+            await self.steps.add("store started", began)
+        if not spec.static_pods and not any(d.name == "apiserver" and present(d) for d in (u.daemon for u in units)):
             self.api_ready.set()
             await asyncio.gather(*(u.tried.wait() for u in units))
             await self.steps.add("nothing to wait for without an apiserver", began, "-")
@@ -243,12 +249,14 @@ class Supervisor:
         control = next(n for n in topology.of("control-plane") if n.name not in self.state.stopped_nodes)
         daemons = {d.name: d for n in topology.nodes for d in plan.daemons(topology, n)}
         kubelets = "kubelet" in daemons and present(daemons["kubelet"])
-        expected = [n.name for n in topology.of("worker") if kubelets and n.name not in self.state.stopped_nodes]
+        with_kubelet = topology.nodes if topology.spec.static_pods else topology.of("worker")
+        expected = [n.name for n in with_kubelet if kubelets and n.name not in self.state.stopped_nodes]
         dns = f"{topology.address(control)}:{topology.port(control, 'dns')}" if present(daemons["dns"]) else ""
         args = [
             f"--kubeconfig={topology.layout.admin_kubeconfig}",
             "--report-fd={report}",
             f"--nodes={','.join(expected)}",
+            f"--control-plane-nodes={','.join(name for name in expected if topology.node(name).role == 'control-plane')}",
             f"--dns-service={topology.spec.dns_service}",
             f"--dns-address={dns}",
         ]

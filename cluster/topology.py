@@ -39,6 +39,8 @@ PORTS: dict[Role, dict[str, int]] = {
         "dns-health": 8181,
         "kubeproxy-health": 10256,
         "cloud": 10258,
+        "kubelet": 10250,
+        "kubelet-health": 10248,
     },
     "worker": {"kubelet": 10250, "kubelet-health": 10248, "kubeproxy-health": 10256},
 }
@@ -59,6 +61,8 @@ class ClusterSpec:
     api_port: int = 0
     loopback: int = LOOPBACK_SLOTS.start
     verbosity: int = 0
+    #: The control plane runs as static pods of its nodes' kubelets.
+    static_pods: bool = False
 
     @property
     def isolated(self) -> bool:
@@ -135,6 +139,8 @@ class Daemon:
     #: Runs beside the supervisor, in the host's network namespace, not in its node.
     on_host: bool = False
     needs: tuple[str, ...] = ()
+    #: Not started by us, but by its node's kubelet, from a manifest.
+    static: bool = False
     #: Where its `main(argv)` is; by default that of the room of its name.
     entry: str = ""
 
