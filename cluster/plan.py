@@ -13,6 +13,10 @@ CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 _CONTROL_PLANE_FLAGS = (f"--register-with-taints={CONTROL_PLANE}=:NoSchedule",)
 
 
+#: What a node's becoming Ready does not wait for. The controllers (which give it its pod addresses), the runtime and the kubelet are forked first.
+_LATER = ("apiserver", "controllers")
+
+
 def daemons(topology: Topology, node: Node) -> list[Daemon]:
     """All that runs for `node`, in the order in which it is started."""
     if node.role == "worker":
@@ -125,7 +129,7 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
             f"--service-account-private-key-file={pki / 'sa.key'}",
             needs=("apiserver",),
         ),
-        leader_elected("scheduler", needs=("apiserver",)),
+        leader_elected("scheduler", needs=_LATER),
         made(
             "dns",
             f"--kubeconfig={layout.kubeconfig(f'{node.name}-dns')}",
@@ -135,7 +139,7 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
             f"--healthz-bind-address={address}:{port('dns-health')}",
             "--forward=none" if spec.isolated else "--forward=/etc/resolv.conf",
             probe=Probe(address, port("dns-health")),
-            needs=("apiserver",),
+            needs=_LATER,
         ),
     ]
     if spec.isolated or first:
@@ -151,7 +155,7 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
                 *dial,
                 bind=f"127.{spec.loopback}.1.1" if spec.isolated else "127.0.0.1",
                 on_host=True,
-                needs=("apiserver",),
+                needs=_LATER,
             )
         )
     return found
@@ -174,7 +178,7 @@ def _kubeproxy(topology: Topology, node: Node) -> Daemon:
             *_common(topology),
         ),
         Probe(address, port),
-        needs=("apiserver",),
+        needs=_LATER,
     )
 
 
