@@ -6,7 +6,7 @@ finalizer; whoever counted it before has taken that away before writing the numb
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from kubeling.api import names
 from kubeling.api.errors import ApiError, is_namespace_terminating, is_not_found
@@ -35,6 +35,7 @@ from kubeling.controllers import job_plan as plan
 from kubeling.controllers.children import child_prefix, claim, pod_from_template
 from kubeling.controllers.context import POD_INDEXERS, Context, Obj
 from kubeling.controllers.job_indexes import INDEX
+from kubeling.controllers.job_policies import TRACKING, Failures, failure_annotations, tracked
 from kubeling.controllers.replicas_plan import same_status
 
 MANAGED_BY = "kubernetes.io/job-controller"
@@ -50,13 +51,13 @@ def is_ours(job: Obj) -> bool:
     return (spec_of(job).get("managedBy") or MANAGED_BY) == MANAGED_BY
 
 
-def job_pod(job: Obj, name: str, index: int | None) -> Obj:
+def job_pod(job: Obj, name: str, index: int | None, failures: Failures | None = None) -> Obj:
     """A pod of the Job, with the tracking finalizer; one of an Indexed Job knows its index and has a name that follows from it."""
     pod = pod_from_template(spec_of(job).get("template") or {}, job, JOBS, name)
-    pod["metadata"]["finalizers"] = [*(pod["metadata"].get("finalizers") or ()), plan.TRACKING]
+    pod["metadata"]["finalizers"] = [*(pod["metadata"].get("finalizers") or ()), TRACKING]
     if index is None:
         return pod
-    pod["metadata"].setdefault("annotations", {})[INDEX] = str(index)
+    pod["metadata"].setdefault("annotations", {}).update({INDEX: str(index)} | failure_annotations(failures))
     pod["metadata"]["labels"][INDEX] = str(index)
     pod["spec"].setdefault("hostname", f"{name_of(job)}-{index}")
     variable = {"name": "JOB_COMPLETION_INDEX", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX}']"}}}
@@ -105,16 +106,16 @@ class JobController:
         mine = await claim(self._client, JOBS, job, selector_of(job), PODS, self._pods.store)
         mine = await self._complete_picture(job, mine)
         confirmed = await self._confirm(job, plan.newly_finished(job, mine))
-        if plan.is_finished(job) and not any(plan.tracked(each) or is_active(each) for each in mine):
+        if plan.is_finished(job) and not any(tracked(each) or is_active(each) for each in mine):
             return None
         step = plan.plan(job, mine, confirmed, self._ctx.clock.now(), manage=not waiting)
         if not same_status(status_of(job), step.status):
             job = await self._client.update_status(JOBS, {**job, "status": step.status})
         for kind, reason, message in step.events:
             self._events.event(job, "Warning" if kind == "Warning" else "Normal", reason, message)
-        await parallel([*step.release, *(each for each in step.surplus if plan.tracked(each))], self._release)
+        await parallel([*step.release, *(each for each in step.surplus if tracked(each))], self._release)
         await self._delete(key, job, [*step.delete, *step.surplus])
-        await self._create(key, job, step.create)
+        await self._create(key, job, step.create, step.failures)
         looks = [each for each in (waiting or None, step.look_again) if each is not None]
         return min(looks, default=None)
 
@@ -138,7 +139,7 @@ class JobController:
                 if is_not_found(error):
                     return
                 raise
-            if uid_of(live) == uid_of(pod) and plan.tracked(live):
+            if uid_of(live) == uid_of(pod) and tracked(live):
                 found.add(uid_of(pod))
 
         if not plan.is_finished(job) and not is_deleting(job):
@@ -147,7 +148,7 @@ class JobController:
 
     async def _release(self, pod: Obj) -> None:
         """Take the tracking finalizer away, by compare-and-set on the live pod where our copy is late."""
-        rest = [each for each in finalizers_of(pod) if each != plan.TRACKING]
+        rest = [each for each in finalizers_of(pod) if each != TRACKING]
         meta = {"uid": uid_of(pod), "resourceVersion": resource_version_of(pod), "finalizers": rest or None}
         try:
             await self._client.patch(PODS, name_of(pod), {"metadata": meta}, namespace_of(pod))
@@ -169,14 +170,15 @@ class JobController:
 
         await parallel(victims, delete)
 
-    async def _create(self, key: str, job: Obj, wanted: Sequence[int | None]) -> None:
+    async def _create(self, key: str, job: Obj, wanted: Sequence[int | None], failures: Mapping[int, Failures]) -> None:
         async def create(index: int | None) -> None:
             prefix = child_prefix(name_of(job) if index is None else f"{name_of(job)}-{index}")
             name = names.generate(prefix, self._ctx.random)
             child = f"{namespace_of(job)}/{name}"
             self._expected.creating(key, child)
             try:
-                await self._client.create(PODS, job_pod(job, name, index), namespace_of(job))
+                pod = job_pod(job, name, index, failures.get(index) if index is not None else None)
+                await self._client.create(PODS, pod, namespace_of(job))
             except Exception as error:
                 self._expected.settled(child)
                 if is_namespace_terminating(error):
@@ -193,7 +195,7 @@ class JobController:
     # -- pods whose Job is gone --------------------------------------------------------------------------------------------------------
 
     def _if_orphaned(self, pod: Obj) -> Iterable[Request]:
-        if not plan.tracked(pod):
+        if not tracked(pod):
             return ()
         owner = controller_of(pod)
         job = self._jobs.store.get(owner["name"], namespace_of(pod)) if owner and owner.get("kind") == "Job" else None
@@ -202,13 +204,13 @@ class JobController:
     def _job_gone(self, change: Change) -> None:
         if change.type == "delete":
             for pod in self._pods.store.by_index("controller", uid_of(change.obj)):
-                if plan.tracked(pod):
+                if tracked(pod):
                     self._orphans.queue.add(request_for(pod))
 
     async def release_orphan(self, request: Request) -> float | None:
         """Nobody will ever count this pod: let it go."""
         pod = self._pods.store.get(request.name, request.namespace)
-        if pod is None or not plan.tracked(pod):
+        if pod is None or not tracked(pod):
             return None
         owner = controller_of(pod)
         if owner is not None and owner.get("kind") == "Job":

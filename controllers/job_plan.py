@@ -14,13 +14,14 @@ from typing import Any
 
 from kubeling.api import pods
 from kubeling.api.conditions import get_condition, is_true, set_condition
-from kubeling.api.meta import copy_json, finalizers_of, is_deleting, name_of, spec_of, status_of, uid_of
+from kubeling.api.meta import copy_json, is_deleting, name_of, spec_of, status_of, uid_of
 from kubeling.api.times import format_time, parse_time, seconds_between
 from kubeling.controllers import job_indexes as indexes
+from kubeling.controllers import job_policies as policies
 from kubeling.controllers.context import Obj
+from kubeling.controllers.job_policies import Failures, has_failed, has_succeeded, replaces_early, tracked
 from kubeling.controllers.replicas_plan import choose_victims
 
-TRACKING = "batch.kubernetes.io/job-tracking"
 BURST = 500
 #: Seconds: the delay after the first failure, doubled up to the limit.
 BACKOFF_BASE, BACKOFF_LIMIT = 10.0, 600.0
@@ -41,6 +42,8 @@ class Plan:
     surplus: list[Obj] = field(default_factory=list)
     #: One entry a pod: its completion index, or None.
     create: list[int | None] = field(default_factory=list)
+    #: What the pods made for these indexes say of the failures before them.
+    failures: dict[int, Failures] = field(default_factory=dict)
     look_again: float | None = None
     events: list[Event] = field(default_factory=list)
 
@@ -53,36 +56,31 @@ def is_indexed(job: Obj) -> bool:
     return spec_of(job).get("completionMode") == "Indexed"
 
 
-def tracked(pod: Obj) -> bool:
-    return TRACKING in finalizers_of(pod)
-
-
-def has_succeeded(pod: Obj) -> bool:
-    return pods.phase_of(pod) == "Succeeded"
-
-
-def has_failed(pod: Obj, job: Obj) -> bool:
-    """Failed; or on its way out, unless the Job wants to wait for how that ends."""
-    if pods.phase_of(pod) == "Failed":
-        return True
-    return replaces_early(job) and is_deleting(pod) and not has_succeeded(pod)
-
-
-def replaces_early(job: Obj) -> bool:
-    """Whether a terminating pod is replaced before it has stopped."""
-    policy = spec_of(job).get("podReplacementPolicy") or (
-        "Failed" if spec_of(job).get("podFailurePolicy") else "TerminatingOrFailed"
-    )
-    return bool(policy == "TerminatingOrFailed")
-
-
 def newly_finished(job: Obj, mine: Sequence[Obj]) -> list[Obj]:
     """The pods that would have to be counted now, if they still have the finalizer; the caller asks the live API whether they do."""
     uncounted = status_of(job).get("uncountedTerminatedPods") or {}
     known = {*(uncounted.get("succeeded") or ()), *(uncounted.get("failed") or ())}
+    known |= {uid_of(each) for each in (*_held(job, mine).values(), *_ignored(job, mine))}
     return [
         each for each in mine if tracked(each) and uid_of(each) not in known and (has_succeeded(each) or has_failed(each, job))
     ][:BURST]
+
+
+def _held(job: Obj, mine: Sequence[Obj]) -> dict[int, Obj]:
+    """The failed pods that wait for their successors. Once the Job's end is decided there will be none."""
+    if not policies.by_index(job) or _interim(status_of(job)) is not None or is_finished(job):
+        return {}
+    completions = int(spec_of(job).get("completions") or 0)
+    done = indexes.parse(status_of(job).get("completedIndexes"), completions)
+    done |= {index for each in mine if has_succeeded(each) and (index := indexes.index_of(each)) is not None}
+    return policies.waiting_for_successor(job, mine, done | policies.failed_indexes(job, mine))
+
+
+def _ignored(job: Obj, mine: Sequence[Obj]) -> list[Obj]:
+    """The pods whose failure counts for nothing by the Job's policy."""
+    if not spec_of(job).get("podFailurePolicy"):
+        return []
+    return [each for each in mine if policies.is_ignored(job, each)]
 
 
 def finished_at(pod: Obj) -> datetime | None:
@@ -101,11 +99,14 @@ def backoff_left(job: Obj, mine: Sequence[Obj], now: datetime) -> float:
     """Seconds until a failed pod may be replaced: by the number of failures since the last success."""
     successes = [at for each in mine if has_succeeded(each) and (at := finished_at(each))]
     since = max(successes, default=None)
-    failures = [at for each in mine if has_failed(each, job) and (at := finished_at(each)) and (since is None or at > since)]
-    if not failures:
-        return 0.0
-    delay = min(BACKOFF_LIMIT, BACKOFF_BASE * 2.0 ** min(len(failures) - 1, 30))
-    return max(0.0, delay - (now - max(failures)).total_seconds())
+    failed = [each for each in mine if has_failed(each, job) and not policies.is_ignored(job, each)]
+    failures = [at for each in failed if (at := finished_at(each)) and (since is None or at > since)]
+    return _delay_left(len(failures), max(failures), now) if failures else 0.0
+
+
+def _delay_left(failures: int, last: datetime, now: datetime) -> float:
+    delay = min(BACKOFF_LIMIT, BACKOFF_BASE * 2.0 ** min(failures - 1, 30))
+    return max(0.0, delay - (now - last).total_seconds())
 
 
 def plan(job: Obj, mine: Sequence[Obj], confirmed: Collection[str], now: datetime, *, manage: bool = True) -> Plan:
@@ -118,15 +119,18 @@ def plan(job: Obj, mine: Sequence[Obj], confirmed: Collection[str], now: datetim
         step.release = [each for each in mine if tracked(each)] if is_deleting(job) or not _uncounted(status) else []
         step.delete = [each for each in mine if pods.is_active(each)] if is_finished(job) else []
         return step
+    held = _held(job, mine)
     _fold(job, status, mine)
     _count(job, status, mine, confirmed)
+    if policies.by_index(job):
+        status["failedIndexes"] = indexes.render(policies.failed_indexes(job, mine))
     succeeded, failed = _totals(status)
     active = [each for each in mine if pods.is_active(each)]
     terminating = [each for each in mine if is_deleting(each) and not pods.is_terminal(each)]
     suspended = bool(spec_of(job).get("suspend"))
     if not status.get("startTime") and not suspended:
         status["startTime"] = format_time(now)
-    _judge(job, step, active, succeeded, failed, now, sure=manage)
+    _judge(job, step, mine, active, succeeded, failed, now, sure=manage)
     ending = _interim(status)
     if ending is not None:
         step.delete = active
@@ -136,14 +140,16 @@ def plan(job: Obj, mine: Sequence[Obj], confirmed: Collection[str], now: datetim
         if suspended:
             step.delete = active
         elif manage:
-            _manage(job, step, mine, active, terminating, succeeded, now)
+            _manage(job, step, mine, active, terminating, held, succeeded, now)
     gone = {uid_of(each) for each in (*step.delete, *step.surplus)}
     left = [each for each in active if uid_of(each) not in gone]
     status["active"] = len(left) + len(step.create)
     status["ready"] = sum(1 for each in left if pods.is_ready(each))
     status["terminating"] = len(terminating) + len(active) - len(left)
-    uncounted = _uncounted(status)
-    step.release = [each for each in mine if tracked(each) and uid_of(each) in uncounted]
+    letting_go = _uncounted(status) | {uid_of(each) for each in _ignored(job, mine)}
+    if ending is None:
+        letting_go -= {uid_of(each) for each in held.values()}
+    step.release = [each for each in mine if tracked(each) and uid_of(each) in letting_go]
     return step
 
 
@@ -196,10 +202,23 @@ def _totals(status: Obj) -> tuple[int, int]:
     return succeeded, int(status.get("failed") or 0) + len(uncounted.get("failed") or ())
 
 
-def _judge(job: Obj, step: Plan, active: Sequence[Obj], succeeded: int, failed: int, now: datetime, *, sure: bool) -> None:
+def _judge(
+    job: Obj,
+    step: Plan,
+    mine: Sequence[Obj],
+    active: Sequence[Obj],
+    succeeded: int,
+    failed: int,
+    now: datetime,
+    *,
+    sure: bool,
+) -> None:
     """Set the interim condition when the Job has reached its end. `sure`: all pods that were made are in our copy."""
     spec, conditions = spec_of(job), step.status["conditions"]
     if _interim(step.status) is not None:
+        return
+    if message := policies.fails_job(job, mine):
+        _fail(conditions, "PodFailurePolicy", message, now)
         return
     limit = spec.get("backoffLimit")
     limit = 6 if limit is None else int(limit)
@@ -216,17 +235,33 @@ def _judge(job: Obj, step: Plan, active: Sequence[Obj], succeeded: int, failed: 
             _fail(conditions, "DeadlineExceeded", "Job was active longer than specified deadline", now)
             return
         step.look_again = left
+    if _judge_indexes(job, step.status, now):
+        return
     reached = succeeded >= int(completions) if completions is not None else sure and succeeded > 0 and not active
     if reached:
-        set_condition(
-            conditions,
-            "SuccessCriteriaMet",
-            "True",
-            now,
-            reason="CompletionsReached",
-            message="Reached expected number of succeeded pods",
-            lastProbeTime=format_time(now),
-        )
+        _succeed(conditions, "CompletionsReached", "Reached expected number of succeeded pods", now)
+
+
+def _judge_indexes(job: Obj, status: Obj, now: datetime) -> bool:
+    """Whether the failed and completed indexes end the Job."""
+    spec, conditions = spec_of(job), status["conditions"]
+    completions, most = int(spec.get("completions") or 0), spec.get("maxFailedIndexes")
+    done = indexes.parse(status.get("completedIndexes"), completions)
+    lost = indexes.parse(status.get("failedIndexes"), completions)
+    if most is not None and len(lost) > int(most):
+        message = "Job has exceeded the specified maximal number of failed indexes"
+        _fail(conditions, "MaxFailedIndexesExceeded", message, now)
+    elif lost and len(lost | done) >= completions:
+        _fail(conditions, "FailedIndexes", "Job has failed indexes", now)
+    elif (rule := policies.success_rule(job, done)) is not None:
+        _succeed(conditions, "SuccessPolicy", f"Matched rules at index {rule}", now)
+    else:
+        return False
+    return True
+
+
+def _succeed(conditions: list[dict[str, Any]], reason: str, message: str, now: datetime) -> None:
+    set_condition(conditions, "SuccessCriteriaMet", "True", now, reason=reason, message=message, lastProbeTime=format_time(now))
 
 
 def _fail(conditions: list[dict[str, Any]], reason: str, message: str, now: datetime) -> None:
@@ -272,7 +307,14 @@ def _suspend(job: Obj, step: Plan, now: datetime) -> None:
 
 
 def _manage(
-    job: Obj, step: Plan, mine: Sequence[Obj], active: Sequence[Obj], terminating: Sequence[Obj], succeeded: int, now: datetime
+    job: Obj,
+    step: Plan,
+    mine: Sequence[Obj],
+    active: Sequence[Obj],
+    terminating: Sequence[Obj],
+    held: dict[int, Obj],
+    succeeded: int,
+    now: datetime,
 ) -> None:
     """As many active pods as parallelism and what is left to do allow."""
     spec = spec_of(job)
@@ -290,28 +332,55 @@ def _manage(
         missing -= len(terminating)
     if missing <= 0:
         return
-    wait = backoff_left(job, mine, now)
-    if wait > 0:
-        step.look_again = min(wait, step.look_again) if step.look_again is not None else wait
+    if policies.by_index(job):
+        resting = _resting(job, step, held, now)
+    elif (wait := backoff_left(job, mine, now)) > 0:
+        _look_again(step, wait)
         return
+    else:
+        resting = set()
     missing = min(missing, BURST)
     if is_indexed(job):
         total = int(completions or 0)
-        done = indexes.parse(step.status.get("completedIndexes"), total)
+        settled = indexes.parse(step.status.get("completedIndexes"), total) | resting
+        settled |= indexes.parse(step.status.get("failedIndexes"), total)
         gone = {uid_of(each) for each in surplus}
         holding = [each for each in active if uid_of(each) not in gone]
         holding += [] if replaces_early(job) else list(terminating)
         taken = {index for each in holding if (index := indexes.index_of(each)) is not None}
-        step.create = list(indexes.missing(total, done | taken, missing))
+        step.create = list(indexes.missing(total, settled | taken, missing))
+        if policies.by_index(job):
+            step.failures = {
+                each: policies.failures_with(job, held[each]) if each in held else Failures()
+                for each in step.create
+                if each is not None
+            }
     else:
         step.create = [None] * missing
+
+
+def _resting(job: Obj, step: Plan, held: dict[int, Obj], now: datetime) -> set[int]:
+    """The indexes whose last failure is too fresh."""
+    found = set()
+    for index, pod in held.items():
+        wait = _delay_left(sum(policies.failures_with(job, pod)), finished_at(pod) or now, now)
+        if wait > 0:
+            found.add(index)
+            _look_again(step, wait)
+    return found
+
+
+def _look_again(step: Plan, wait: float) -> None:
+    step.look_again = wait if step.look_again is None else min(wait, step.look_again)
 
 
 def _surplus(job: Obj, step: Plan, active: Sequence[Obj], wanted: int, now: datetime) -> list[Obj]:
     """The active pods that are too many: those that do an index a second time, or one that is done; then as a ReplicaSet chooses."""
     surplus: list[Obj] = []
     if is_indexed(job):
-        seen = indexes.parse(step.status.get("completedIndexes"), int(spec_of(job).get("completions") or 0))
+        completions = int(spec_of(job).get("completions") or 0)
+        seen = indexes.parse(step.status.get("completedIndexes"), completions)
+        seen |= indexes.parse(step.status.get("failedIndexes"), completions)
         for each in sorted(active, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", name_of(pod))):
             index = indexes.index_of(each)
             if index is None or index in seen:

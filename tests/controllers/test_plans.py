@@ -9,7 +9,7 @@ from typing import Any
 from kubeling.api.resources import CONFIG_MAPS, PODS
 from kubeling.api.times import format_time
 from kubeling.client.informer import Change
-from kubeling.controllers import job_indexes, job_plan, node_health, replicas_plan, slices
+from kubeling.controllers import job_indexes, job_plan, job_policies, node_health, replicas_plan, slices
 from kubeling.controllers.children import judge
 from kubeling.controllers.context import Options
 from kubeling.controllers.daemonset_plan import daemon_pod, place, target_node, update
@@ -357,7 +357,7 @@ def test_indexes_are_written_short() -> None:
 
 
 def job_pod(name: str, phase: str = "Running", tracked: bool = True, **meta: Any) -> Obj:
-    return pod(name, phase, **({"finalizers": [job_plan.TRACKING]} if tracked else {}), **meta)
+    return pod(name, phase, **({"finalizers": [job_policies.TRACKING]} if tracked else {}), **meta)
 
 
 def job(**spec: Any) -> Obj:
