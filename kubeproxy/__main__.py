@@ -18,7 +18,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_argument("--hostname-override", default=os.uname().nodename, help="the name of this node's Node object")
     flags.add_argument("--node-ip", default="", help="this node's address, on which node ports are opened")
     flags.add_argument("--proxy-mode", choices=("auto", "nftables", "userspace"), default="auto")
-    flags.add_argument("--cluster-cidr", default="", help="the pods' range; what comes from elsewhere is masqueraded")
+    flags.add_argument(
+        "--cluster-cidr",
+        default="",
+        help="the pods' ranges, one of each family, with a comma between them; what comes from elsewhere is masqueraded",
+    )
     flags.add_argument("--pod-routes", type=daemon.boolean, default=False, help="keep the routes to the other nodes' pods")
     flags.add_argument(
         "--network-policy", type=daemon.boolean, default=True, help="enforce NetworkPolicies for this node's pods (nftables only)"
@@ -57,7 +61,7 @@ async def run(args: argparse.Namespace) -> None:
     backend: Backend
     watch = NftWatch()
     if mode == "nftables":
-        nft = NftBackend(cluster_cidr=args.cluster_cidr, node_ips=[*own, "127.0.0.1"], watch=watch)
+        nft = NftBackend(cluster_cidrs=filter(None, args.cluster_cidr.split(",")), node_ips=[*own, "127.0.0.1"], watch=watch)
         if args.cleanup:
             await nft.cleanup()
             await Table(ruleset.TABLE).apply(ruleset.removal())
@@ -76,7 +80,8 @@ async def run(args: argparse.Namespace) -> None:
     async with Client(config, user_agent="kube-proxy") as client, Supervisor() as parts:
         informers = InformerFactory(client)
         routes = RouteKeeper() if args.pod_routes else None
-        proxy = Proxy(informers, backend, node=args.hostname_override, node_ip=args.node_ip, routes=routes)
+        health = args.node_ip if args.node_ip.startswith("127.") else "0.0.0.0"
+        proxy = Proxy(informers, backend, node=args.hostname_override, node_ip=args.node_ip, routes=routes, health_address=health)
         policies = None
         if isinstance(backend, NftBackend):
             backend.on_tampered = proxy.resync

@@ -41,10 +41,15 @@ class ServicePort:
     #: For traffic from inside, and for what came in through the node port or an external address.
     internal: tuple[Endpoint, ...] = ()
     external: tuple[Endpoint, ...] = ()
+    #: All that could be used if no policy kept traffic on its node.
+    everywhere: tuple[Endpoint, ...] = ()
+    internal_local: bool = False
     #: External traffic keeps its source address, since it only goes to local endpoints.
     external_local: bool = False
     affinity_seconds: int = 0
     source_ranges: tuple[str, ...] = ()
+    #: Where balancers ask whether this node has endpoints; 0: nowhere.
+    health_port: int = 0
 
     @property
     def key(self) -> str:
@@ -59,23 +64,36 @@ def is_proxied(service: Obj) -> bool:
     return spec.get("clusterIP") not in (None, "", "None")
 
 
-def build(services: Iterable[Obj], slices_of: Mapping[tuple[str, str], list[Obj]], node: str) -> dict[str, ServicePort]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which node this is, and in which zone."""
+
+    node: str
+    zone: str = ""
+
+
+def build(services: Iterable[Obj], slices_of: Mapping[tuple[str, str], list[Obj]], place: Place) -> dict[str, ServicePort]:
     """Key → service port, for every proxied Service. `slices_of` holds the EndpointSlices by (namespace, Service name)."""
     ports: dict[str, ServicePort] = {}
     for service in services:
-        if not is_proxied(service):
-            continue
-        slices = slices_of.get((namespace_of(service), name_of(service)), [])
-        for port in spec_of(service).get("ports") or []:
-            made = _service_port(service, port, slices, node)
-            ports[made.key] = made
+        ports.update(ports_of(service, slices_of.get((namespace_of(service), name_of(service)), []), place))
     return ports
 
 
-def _service_port(service: Obj, port: Obj, slices: list[Obj], node: str) -> ServicePort:
+def ports_of(service: Obj, slices: list[Obj], place: Place) -> dict[str, ServicePort]:
+    """Key → service port of one Service; none where it is not for a proxy."""
+    if not is_proxied(service):
+        return {}
+    made = [_service_port(service, port, slices, place) for port in spec_of(service).get("ports") or []]
+    return {each.key: each for each in made}
+
+
+def _service_port(service: Obj, port: Obj, slices: list[Obj], place: Place) -> ServicePort:
     spec, status = spec_of(service), service.get("status") or {}
-    everywhere = _endpoints(slices, port, node)
-    local_only = spec.get("externalTrafficPolicy") == "Local"
+    candidates = _candidates(slices, port, place)
+    everywhere = candidates.usable()
+    internal_local = spec.get("internalTrafficPolicy") == "Local"
+    external_local = spec.get("externalTrafficPolicy") == "Local"
     ingress = [
         each["ip"]
         for each in (status.get("loadBalancer") or {}).get("ingress") or []
@@ -91,50 +109,77 @@ def _service_port(service: Obj, port: Obj, slices: list[Obj], node: str) -> Serv
         port_name=port.get("name") or "",
         protocol=port.get("protocol") or "TCP",
         port=int(port["port"]),
-        cluster_ips=tuple(ip for ip in cluster_ips if _is_v4(ip)),
-        external_ips=tuple(ip for ip in [*(spec.get("externalIPs") or []), *ingress] if _is_v4(ip)),
+        cluster_ips=tuple(cluster_ips),
+        external_ips=(*(spec.get("externalIPs") or []), *ingress),
         node_port=int(port.get("nodePort") or 0),
-        internal=everywhere.local_usable() if spec.get("internalTrafficPolicy") == "Local" else everywhere.usable(),
-        external=everywhere.local_usable() if local_only else everywhere.usable(),
-        external_local=local_only,
+        internal=candidates.local() if internal_local else everywhere,
+        external=candidates.local() if external_local else everywhere,
+        everywhere=everywhere,
+        internal_local=internal_local,
+        external_local=external_local,
         affinity_seconds=int(affinity) if spec.get("sessionAffinity") == "ClientIP" else 0,
         source_ranges=tuple(spec.get("loadBalancerSourceRanges") or ()) if spec.get("type") == "LoadBalancer" else (),
+        health_port=int(spec.get("healthCheckNodePort") or 0) if external_local else 0,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidates:
-    """Endpoints by what may be done with them. Those that end but still serve are used where there is nothing else (KEP-1669)."""
+class _Candidate:
+    endpoint: Endpoint
+    ready: bool
+    zones: tuple[str, ...]
+    nodes: tuple[str, ...]
 
-    ready: tuple[Endpoint, ...]
-    serving_terminating: tuple[Endpoint, ...]
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """Endpoints that are ready, and those that end but still serve, which are used where there is nothing else (KEP-1669)."""
+
+    found: tuple[_Candidate, ...]
+    place: Place
 
     def usable(self) -> tuple[Endpoint, ...]:
-        return self.ready or self.serving_terminating
+        """With policy Cluster: those that the slices' hints mean for this node or zone, where they can be followed (KEP-2433, KEP-3015)."""
+        ready = [each for each in self.found if each.ready]
+        if not ready:
+            return _plain(self.found)
+        if self.place.node and all(each.nodes for each in ready):
+            near = [each for each in ready if self.place.node in each.nodes]
+            if near:
+                return _plain(near)
+        # One without a hint, or none for this zone: the hints are out of date, and all endpoints serve.
+        if self.place.zone and all(each.zones for each in ready):
+            near = [each for each in ready if self.place.zone in each.zones]
+            if near:
+                return _plain(near)
+        return _plain(ready)
 
-    def local_usable(self) -> tuple[Endpoint, ...]:
-        return tuple(each for each in self.ready if each.local) or tuple(each for each in self.serving_terminating if each.local)
+    def local(self) -> tuple[Endpoint, ...]:
+        here = [each for each in self.found if each.endpoint.local]
+        return _plain([each for each in here if each.ready] or here)
 
 
-def _endpoints(slices: list[Obj], port: Obj, node: str) -> _Candidates:
-    ready: set[Endpoint] = set()
-    ending: set[Endpoint] = set()
+def _plain(candidates: Iterable[_Candidate]) -> tuple[Endpoint, ...]:
+    return tuple(sorted({each.endpoint for each in candidates}))
+
+
+def _candidates(slices: list[Obj], port: Obj, place: Place) -> _Candidates:
+    found: list[_Candidate] = []
     for each in slices:
-        if each.get("addressType", "IPv4") != "IPv4":
-            continue
-        number = _target(each, port)
+        number = _target(each, port) if each.get("addressType", "IPv4") != "FQDN" else None
         if number is None:
             continue
         for endpoint in each.get("endpoints") or []:
             conditions = endpoint.get("conditions") or {}
-            is_ready = conditions.get("ready") is not False
-            serving = conditions.get("serving", is_ready) is not False
-            made = [Endpoint(ip, number, endpoint.get("nodeName") == node) for ip in endpoint.get("addresses") or []]
-            if is_ready:
-                ready.update(made)
-            elif serving and conditions.get("terminating"):
-                ending.update(made)
-    return _Candidates(tuple(sorted(ready)), tuple(sorted(ending)))
+            ready = conditions.get("ready") is not False
+            if not ready and not (conditions.get("serving") and conditions.get("terminating")):
+                continue
+            hints = endpoint.get("hints") or {}
+            zones = tuple(hint["name"] for hint in hints.get("forZones") or ())
+            nodes = tuple(hint["name"] for hint in hints.get("forNodes") or ())
+            for ip in endpoint.get("addresses") or []:
+                found.append(_Candidate(Endpoint(ip, number, endpoint.get("nodeName") == place.node), ready, zones, nodes))
+    return _Candidates(tuple(found), place)
 
 
 def _target(slice_: Obj, port: Obj) -> int | None:
@@ -145,7 +190,3 @@ def _target(slice_: Obj, port: Obj) -> int | None:
         ):
             return int(each["port"]) if each.get("port") else None
     return None
-
-
-def _is_v4(ip: str) -> bool:
-    return ":" not in ip

@@ -8,7 +8,7 @@ from kubeling.kubeproxy.nftwatch import NftWatch
 
 
 class Table:
-    """One table of ours (`ip kubeling-proxy`), changed by scripts; `watch` is told, so that it knows our changes from others'."""
+    """One table of ours (`inet kubeling-proxy`), changed by scripts; `watch` is told, so that it knows our changes from others'."""
 
     def __init__(self, name: str, watch: NftWatch | None = None) -> None:
         self.name = name.partition(" ")[2]

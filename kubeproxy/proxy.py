@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from kubeling.api.meta import labels_of, namespace_of
+from kubeling.api.meta import key_of, labels_of, name_of, namespace_of
 from kubeling.api.resources import ENDPOINT_SLICES, NODES, SERVICES
 from kubeling.client.informer import Change, InformerFactory
 from kubeling.daemon.backoff import Backoff
@@ -14,13 +14,15 @@ from kubeling.daemon.log import get_logger
 from kubeling.daemon.tasks import Supervisor
 from kubeling.kubeproxy import model
 from kubeling.kubeproxy.backend import Backend
-from kubeling.kubeproxy.model import SERVICE_NAME, Obj
+from kubeling.kubeproxy.healthcheck import HealthChecks
+from kubeling.kubeproxy.model import SERVICE_NAME, Obj, Place, ServicePort
 from kubeling.kubeproxy.routes import RouteKeeper, wanted_routes
 
 log = get_logger("kubeproxy")
 
 #: Changes that come together are served together: a rollout touches many slices at once.
 BATCH_SECONDS = 0.01
+ZONE = "topology.kubernetes.io/zone"
 
 
 def _by_service(slice_: Obj) -> Iterable[str]:
@@ -39,16 +41,25 @@ class Proxy:
         node: str,
         node_ip: str,
         routes: RouteKeeper | None = None,
+        health_address: str = "",
         clock: Clock | None = None,
     ) -> None:
         self._informers, self._backend, self._node, self._node_ip, self._routes = informers, backend, node, node_ip, routes
         self._clock = clock or SystemClock()
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES, indexers={"service": _by_service})
+        self._nodes = informers.informer(NODES)
+        self._place = Place(node)
+        #: Services of which something has changed, by namespace and name; None: all of them may have.
+        self._changed: set[str] | None = None
+        self._ports: dict[str, ServicePort] = {}
+        self._keys: dict[str, frozenset[str]] = {}
         self._dirty = asyncio.Event()
-        self._services.add_handler(lambda _change: self._dirty.set())
-        self._slices.add_handler(lambda _change: self._dirty.set())
+        self._services.add_handler(self._on_service)
+        self._slices.add_handler(self._on_slice)
+        self._nodes.add_handler(self._on_node)
         self._routes_dirty = asyncio.Event()
+        self._health = HealthChecks(health_address or node_ip or "127.0.0.1", lambda: self.problem is None)
         #: None while the last sync went well, else what was wrong.
         self.problem: str | None = "not synced yet"
 
@@ -58,13 +69,27 @@ class Proxy:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        async with Supervisor(self._clock) as parts:
-            if self._routes is not None:
-                nodes = self._informers.informer(NODES)
-                nodes.add_handler(self._on_node)
-                parts.start("routes", self._keep_routes)
-            parts.start("services", self._keep_services)
-            await asyncio.Event().wait()
+        try:
+            async with Supervisor(self._clock) as parts:
+                if self._routes is not None:
+                    parts.start("routes", self._keep_routes)
+                parts.start("services", self._keep_services)
+                await asyncio.Event().wait()
+        finally:
+            await self._health.close()
+
+    def _touch(self, key: str) -> None:
+        if self._changed is not None:
+            self._changed.add(key)
+        self._dirty.set()
+
+    def _on_service(self, change: Change) -> None:
+        self._touch(key_of(change.obj))
+
+    def _on_slice(self, change: Change) -> None:
+        for obj in (change.old, change.new):
+            for key in _by_service(obj) if obj else ():
+                self._touch(key)
 
     async def _keep_services(self) -> None:
         await self._informers.wait_synced([self._services, self._slices])
@@ -74,43 +99,69 @@ class Proxy:
             await self._dirty.wait()
             await self._clock.sleep(BATCH_SECONDS)
             self._dirty.clear()
+            changed = self._rebuild()
             try:
-                await self._backend.sync(self._build())
+                await self._backend.sync(self._ports, changed)
             except OSError as error:
                 self.problem = str(error)
                 log.error("cannot serve all Services, trying again", error=str(error))
                 await self._clock.sleep(backoff.next())
+                self._changed = None
                 self._dirty.set()
             else:
                 self.problem = None
                 backoff.reset()
+            self._health.sync(each for each in self._ports.values() if each.health_port)
 
-    def _build(self) -> dict[str, model.ServicePort]:
-        slices: dict[tuple[str, str], list[Obj]] = {}
-        for each in self._slices.store:
-            name = labels_of(each).get(SERVICE_NAME)
-            if name:
-                slices.setdefault((namespace_of(each), name), []).append(each)
-        return model.build(self._services.store, slices, self._node)
+    def _rebuild(self) -> set[str] | None:
+        """Bring the ports up to date; returns the keys of those that may have changed, None for all."""
+        services, self._changed = self._changed, set()
+        if services is None:
+            self._ports, self._keys = {}, {}
+            for key in self._services.store.all_keys():
+                self._take(key)
+            return None
+        touched: set[str] = set()
+        for key in services:
+            touched |= self._take(key)
+        return touched
+
+    def _take(self, key: str) -> frozenset[str]:
+        """Look at one Service anew; returns the keys of its ports, those that it had too."""
+        service = self._services.store.get_key(key)
+        before = self._keys.pop(key, frozenset())
+        for each in before:
+            del self._ports[each]
+        if service is None:
+            return before
+        ports = model.ports_of(service, self._slices.store.by_index("service", key), self._place)
+        self._ports.update(ports)
+        if ports:
+            self._keys[key] = frozenset(ports)
+        return before | frozenset(ports)
 
     def _on_node(self, change: Change) -> None:
         def view(obj: Obj | None) -> object:
             return obj and wanted_routes([obj], self._node, self._node_ip)
 
-        if view(change.old) != view(change.new):
+        if name_of(change.obj) == self._node and change.new is not None:
+            place = Place(self._node, labels_of(change.new).get(ZONE, ""))
+            if place != self._place:
+                self._place, self._changed = place, None
+                self._dirty.set()
+        if self._routes is not None and view(change.old) != view(change.new):
             self._routes_dirty.set()
 
     async def _keep_routes(self) -> None:
         assert self._routes is not None
-        nodes = self._informers.informer(NODES)
-        await nodes.synced.wait()
+        await self._nodes.synced.wait()
         self._routes_dirty.set()
         backoff = Backoff(base=0.2, limit=30)
         while True:
             await self._routes_dirty.wait()
             self._routes_dirty.clear()
             try:
-                await self._routes.sync(wanted_routes(nodes.store, self._node, self._node_ip))
+                await self._routes.sync(wanted_routes(self._nodes.store, self._node, self._node_ip))
                 backoff.reset()
             except OSError as error:
                 log.error("cannot set the pod routes, trying again", error=str(error))

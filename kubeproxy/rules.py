@@ -1,142 +1,257 @@
 """From service ports to the text that nft takes. Pure.
 
-One table. Two maps decide in one look-up, however many Services there are: address, protocol and port to the chain of a service port, and node port
-to chain. A service port's chain draws an endpoint's chain, that one rewrites the destination. What must have its source rewritten is marked on the way
-and masqueraded at the end: traffic from outside the pods' range, through a node port (unless its source is to be kept), and hairpins.
+One table of family inet. Maps decide in one look-up, however many Services there are: address, protocol and port to the chain of a service port, and node
+port to chain. A chain draws an endpoint and rewrites the destination; only with session affinity an endpoint has a chain of its own. What must have its
+source rewritten is masqueraded at the end: what was marked on the way (traffic from outside the pods' range, or through a node port unless its source is to
+be kept), and a pod that meets itself.
+
+What a port needs is a :class:`Ruleset` of its own; :class:`Table` holds those of all ports and says what leads from one state to the next, at a cost that
+depends on what has changed and not on how much there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kubeling.kubeproxy.model import Endpoint, ServicePort
-from kubeling.kubeproxy.text import short_hash
+from kubeling.kubeproxy.text import family_of, short_hash
 
-TABLE = "ip kubeling-proxy"
+TABLE = "inet kubeling-proxy"
+#: What the table was called when it knew only IPv4: to be taken away.
+FORMER_TABLE = "ip kubeling-proxy"
 MARK = "0x4000"
+#: Family → how nft calls its header and the type of its addresses.
+_FAMILIES = {4: ("ip", "ipv4_addr"), 6: ("ip6", "ipv6_addr")}
+Element = tuple[str, str]
 
 
 @dataclass(slots=True)
 class Ruleset:
-    """All that is in the table besides its skeleton: chain → its rules, map → its elements, affinity set → its time-out in seconds."""
+    """What a port, or all of them, have in the table: chain → rules, (map or set, key) → verdict ("" in a set), affinity set → type and time-out in seconds."""
 
     chains: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    services: dict[str, str] = field(default_factory=dict)
-    node_ports: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    refused_node_ports: dict[str, str] = field(default_factory=dict)
-    affinity_sets: dict[str, int] = field(default_factory=dict)
+    elements: dict[Element, str] = field(default_factory=dict)
+    affinity_sets: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
-#: Map name in the table → attribute of Ruleset.
-_MAPS = {"services": "services", "nodeports": "node_ports", "refused": "refused", "refused-nodeports": "refused_node_ports"}
+class Table:
+    """All ports' rules. Two ports may claim the same address (two Services with one external IP): the first by name has it until it lets go."""
+
+    def __init__(self, cluster_cidrs: Iterable[str], node_ips: Iterable[str]) -> None:
+        self._cidrs, self._node_ips = tuple(cluster_cidrs), sorted(set(node_ips))
+        self._pieces: dict[str, Ruleset] = {}
+        self._claims: dict[Element, dict[str, str]] = {}
+
+    def change(self, updates: Mapping[str, ServicePort | None]) -> str:
+        """The script, for one transaction, after which these ports are as they are given; empty where nothing changes."""
+        old, new = Ruleset(), Ruleset()
+        touched: set[Element] = set()
+        for key, port in updates.items():
+            before = self._pieces.get(key, Ruleset())
+            after = build(port, self._cidrs) if port is not None else Ruleset()
+            if before == after:
+                continue
+            for piece, whole in ((before, old), (after, new)):
+                whole.chains.update(piece.chains)
+                whole.affinity_sets.update(piece.affinity_sets)
+            for element in {*before.elements, *after.elements}:
+                if element not in touched:
+                    touched.add(element)
+                    self._note(old, element)
+                self._claim(element, key, after.elements.get(element))
+            if port is not None:
+                self._pieces[key] = after
+            else:
+                self._pieces.pop(key, None)
+        for element in touched:
+            self._note(new, element)
+        return changes(old, new)
+
+    def _claim(self, element: Element, key: str, verdict: str | None) -> None:
+        claims = self._claims.setdefault(element, {})
+        if verdict is not None:
+            claims[key] = verdict
+        else:
+            claims.pop(key, None)
+            if not claims:
+                del self._claims[element]
+
+    def _note(self, rules: Ruleset, element: Element) -> None:
+        claims = self._claims.get(element)
+        if claims:
+            rules.elements[element] = claims[min(claims)]
+
+    def full(self) -> str:
+        """A script that replaces the whole table with what is known, in one transaction."""
+        rules = Ruleset()
+        for piece in self._pieces.values():
+            rules.chains.update(piece.chains)
+            rules.affinity_sets.update(piece.affinity_sets)
+        for element in self._claims:
+            self._note(rules, element)
+        return f"{removal()}{_skeleton(self._node_ips)}{changes(Ruleset(), rules)}"
 
 
-def build(ports: Iterable[ServicePort], *, cluster_cidr: str) -> Ruleset:
-    """The rules for these service ports. `cluster_cidr` is the pods' range; empty: nothing is masqueraded for coming from elsewhere."""
+def removal() -> str:
+    """A script that takes the table away, whether it is there or not."""
+    return "".join(f"add table {name}\ndelete table {name}\n" for name in (FORMER_TABLE, TABLE))
+
+
+def build(port: ServicePort, cluster_cidrs: Iterable[str] = ()) -> Ruleset:
+    """The rules for one service port. `cluster_cidrs` are the pods' ranges; without any, nothing is masqueraded for coming from elsewhere."""
     rules = Ruleset()
-    for port in ports:
-        _add(rules, port, cluster_cidr)
+    ranges = list(cluster_cidrs)
+    for family in _FAMILIES:
+        addresses = [ip for ip in (*port.cluster_ips, *port.external_ips) if family_of(ip) == family]
+        if addresses:
+            _Port(rules, port, family, [each for each in ranges if family_of(each) == family]).add()
     return rules
 
 
-def _add(rules: Ruleset, port: ServicePort, cluster_cidr: str) -> None:
-    proto = port.protocol.lower()
-    identity = short_hash(port.key)
-    if port.internal:
-        masquerade = (f"ip saddr != {cluster_cidr} meta mark set meta mark or {MARK}",) if cluster_cidr else ()
-        chain = f"svc-{identity}"
-        rules.chains[chain] = (*masquerade, *_draw(rules, port, identity, port.internal))
-        for ip in port.cluster_ips:
-            rules.services[f"{ip} . {proto} . {port.port}"] = f"goto {chain}"
-    else:
-        for ip in port.cluster_ips:
-            rules.refused[f"{ip} . {proto} . {port.port}"] = "goto refuse"
-    if not (port.node_port or port.external_ips):
-        return
-    outside = [f"{ip} . {proto} . {port.port}" for ip in port.external_ips]
-    if not port.external:
-        # With policy Local the connection belongs to another node: it is dropped, so that a balancer's retry finds that one.
-        verdict = "goto silent" if port.external_local else "goto refuse"
-        rules.refused.update(dict.fromkeys(outside, verdict))
-        if port.node_port:
-            rules.refused_node_ports[f"{proto} . {port.node_port}"] = verdict
-        return
-    chain = f"ext-{identity}"
-    masquerade = () if port.external_local else (f"meta mark set meta mark or {MARK}",)
-    rules.chains[chain] = (*masquerade, *_draw(rules, port, identity, port.external))
-    if outside and port.source_ranges:
-        # Only the load balancer's address is guarded: the node port leads to the unguarded chain, as upstream has it.
-        allowed = ", ".join(port.source_ranges)
-        rules.chains[f"lb-{identity}"] = (f"ip saddr {{ {allowed} }} goto {chain}", "drop")
-        rules.services.update(dict.fromkeys(outside, f"goto lb-{identity}"))
-    else:
-        rules.services.update(dict.fromkeys(outside, f"goto {chain}"))
-    if port.node_port:
-        rules.node_ports[f"{proto} . {port.node_port}"] = f"goto {chain}"
+class _Port:
+    """Adds one port's rules of one family."""
+
+    def __init__(self, rules: Ruleset, port: ServicePort, family: int, ranges: list[str]) -> None:
+        self._rules, self._port, self._family = rules, port, family
+        self._header, self._kind = _FAMILIES[family]
+        self._pods = f"{{ {', '.join(ranges)} }}" if len(ranges) > 1 else "".join(ranges)
+        self._proto = port.protocol.lower()
+        self._identity = f"{short_hash(port.key)}{family}"
+
+    def add(self) -> None:
+        port = self._port
+        inside = self._of(port.internal)
+        clusters = [f"{ip} . {self._proto} . {port.port}" for ip in port.cluster_ips if family_of(ip) == self._family]
+        if inside:
+            chain = f"svc-{self._identity}"
+            masquerade = (f"{self._header} saddr != {self._pods} meta mark set meta mark or {MARK}",) if self._pods else ()
+            self._rules.chains[chain] = (*masquerade, *self._draw(inside))
+            self._elements("services", clusters, f"goto {chain}")
+        else:
+            self._elements("refused", clusters, "goto silent" if port.internal_local and port.everywhere else "goto refuse")
+        if port.node_port or port.external_ips:
+            self._outside()
+
+    def _outside(self) -> None:
+        port = self._port
+        addresses = [f"{ip} . {self._proto} . {port.port}" for ip in port.external_ips if family_of(ip) == self._family]
+        node_ports = [f"{self._proto} . {port.node_port}"] if port.node_port else []
+        endpoints, everywhere = self._of(port.external), self._of(port.everywhere)
+        # With policy Local the source is kept, and what pods send to the outer address may go anywhere all the same.
+        short_cut: tuple[str, ...] = ()
+        if port.external_local and everywhere and self._pods:
+            chain = f"all-{self._identity}"
+            self._rules.chains[chain] = self._draw(everywhere)
+            short_cut = (f"{self._header} saddr {self._pods} goto {chain}",)
+        if not endpoints and not short_cut:
+            # The connection belongs to another node: it is dropped, so that a balancer's retry finds that one.
+            verdict = "goto silent" if port.external_local and everywhere else "goto refuse"
+            self._elements("refused", addresses, verdict)
+            self._elements("refused-nodeports", node_ports, verdict)
+            return
+        chain = f"ext-{self._identity}"
+        masquerade = () if port.external_local else (f"meta mark set meta mark or {MARK}",)
+        self._rules.chains[chain] = (*short_cut, *masquerade, *(self._draw(endpoints) if endpoints else ("drop",)))
+        target = f"goto {chain}"
+        ranges = [each for each in port.source_ranges if family_of(each) == self._family]
+        if addresses and port.source_ranges:
+            # Only the load balancer's address is guarded: the node port leads to the unguarded chain, as upstream has it.
+            guard = f"lb-{self._identity}"
+            allowed = (f"{self._header} saddr {{ {', '.join(ranges)} }} goto {chain}",) if ranges else ()
+            self._rules.chains[guard] = (*allowed, "drop")
+            target = f"goto {guard}"
+        self._elements("services", addresses, target)
+        self._elements("nodeports", node_ports, f"goto {chain}")
+
+    def _of(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+        return [each for each in endpoints if family_of(each.ip) == self._family]
+
+    def _elements(self, name: str, keys: Iterable[str], verdict: str) -> None:
+        for key in keys:
+            self._rules.elements[f"{name}{self._family}", key] = verdict
+
+    def _draw(self, endpoints: list[Endpoint]) -> tuple[str, ...]:
+        """Rules that lead to one of the endpoints: the one this client had before, else any."""
+        for each in endpoints:
+            if each.local:
+                self._elements("hairpin", [f"{each.ip} . {each.ip}"], "")
+        if self._port.affinity_seconds:
+            return self._draw_sticky(endpoints)
+        where = f"meta l4proto {self._proto} dnat {self._header} to"
+        if len(endpoints) == 1:
+            return (f"{where} {_target(endpoints[0])}",)
+        choices = ", ".join(f"{number} : {each.ip} . {each.port}" for number, each in enumerate(endpoints))
+        return (f"{where} numgen random mod {len(endpoints)} map {{ {choices} }}",)
+
+    def _draw_sticky(self, endpoints: list[Endpoint]) -> tuple[str, ...]:
+        chains, sticky = [], []
+        for each in endpoints:
+            identity = short_hash(f"{self._identity}/{each.ip}:{each.port}")
+            chain, seen = f"ep-{identity}", f"seen-{identity}"
+            chains.append(chain)
+            sticky.append(f"{self._header} saddr @{seen} goto {chain}")
+            self._rules.affinity_sets[seen] = (self._kind, self._port.affinity_seconds)
+            self._rules.chains[chain] = (
+                f"update @{seen} {{ {self._header} saddr }}",
+                f"meta l4proto {self._proto} dnat {self._header} to {_target(each)}",
+            )
+        choices = ", ".join(f"{number} : goto {chain}" for number, chain in enumerate(chains))
+        return (*sticky, f"numgen random mod {len(chains)} vmap {{ {choices} }}")
 
 
-def _draw(rules: Ruleset, port: ServicePort, identity: str, endpoints: tuple[Endpoint, ...]) -> tuple[str, ...]:
-    """Rules that go to one of the endpoints: the one this client had before, else any."""
-    chains = []
-    sticky = []
-    for endpoint in endpoints:
-        chain = f"ep-{short_hash(f'{identity}/{endpoint.ip}:{endpoint.port}')}"
-        chains.append(chain)
-        body = [f"ip saddr {endpoint.ip} meta mark set meta mark or {MARK}"]
-        if port.affinity_seconds:
-            name = f"seen-{chain[3:]}"
-            rules.affinity_sets[name] = port.affinity_seconds
-            body.append(f"update @{name} {{ ip saddr }}")
-            sticky.append(f"ip saddr @{name} goto {chain}")
-        body.append(f"meta l4proto {port.protocol.lower()} dnat to {endpoint.ip}:{endpoint.port}")
-        rules.chains[chain] = tuple(body)
-    choices = ", ".join(f"{number} : goto {chain}" for number, chain in enumerate(chains))
-    return (*sticky, f"numgen random mod {len(chains)} vmap {{ {choices} }}")
+def _target(endpoint: Endpoint) -> str:
+    return f"[{endpoint.ip}]:{endpoint.port}" if ":" in endpoint.ip else f"{endpoint.ip}:{endpoint.port}"
 
 
-def full(rules: Ruleset, node_ips: Iterable[str]) -> str:
-    """A script that replaces the whole table, in one transaction."""
-    addresses = ", ".join(sorted(set(node_ips)))
-    skeleton = f"""add table {TABLE}
-delete table {TABLE}
-table {TABLE} {{
-  set node-ips {{ type ipv4_addr; elements = {{ {addresses} }}; }}
-  map services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-  map nodeports {{ type inet_proto . inet_service : verdict; }}
-  map refused {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-  map refused-nodeports {{ type inet_proto . inet_service : verdict; }}
-  chain refuse {{ meta l4proto tcp reject with tcp reset; reject; }}
-  chain silent {{ drop; }}
-  chain dispatch {{
-    ip daddr . meta l4proto . th dport vmap @services
-    ip daddr @node-ips meta l4proto . th dport vmap @nodeports
-  }}
-  chain check {{
-    ct state new ip daddr . meta l4proto . th dport vmap @refused
-    ct state new ip daddr @node-ips meta l4proto . th dport vmap @refused-nodeports
-  }}
-  chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; jump dispatch; }}
-  chain output {{ type nat hook output priority -100; policy accept; jump dispatch; }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat; policy accept;
-    meta mark & {MARK} == {MARK} masquerade
-  }}
-  chain filter-input {{ type filter hook input priority filter; policy accept; jump check; }}
-  chain filter-forward {{ type filter hook forward priority filter; policy accept; jump check; }}
-  chain filter-output {{ type filter hook output priority filter; policy accept; jump check; }}
-}}
-"""
-    return skeleton + changes(Ruleset(), rules)
+def _skeleton(node_ips: Iterable[str]) -> str:
+    """The table with nothing in it."""
+    lines = [f"table {TABLE} {{"]
+    dispatch, check, hairpin = [], [], []
+    for family, (header, kind) in _FAMILIES.items():
+        own = ", ".join(ip for ip in node_ips if family_of(ip) == family)
+        elements = f" elements = {{ {own} }};" if own else ""
+        place = f"{kind} . inet_proto . inet_service"
+        lines += [
+            f"  set node-ips{family} {{ type {kind};{elements} }}",
+            f"  map services{family} {{ type {place} : verdict; }}",
+            f"  map nodeports{family} {{ type inet_proto . inet_service : verdict; }}",
+            f"  map refused{family} {{ type {place} : verdict; }}",
+            f"  map refused-nodeports{family} {{ type inet_proto . inet_service : verdict; }}",
+            f"  set hairpin{family} {{ type {kind} . {kind}; }}",
+        ]
+        where, node = f"{header} daddr . meta l4proto . th dport", f"{header} daddr @node-ips{family} meta l4proto . th dport"
+        dispatch += [f"    {where} vmap @services{family}", f"    {node} vmap @nodeports{family}"]
+        check += [f"    ct state new {where} vmap @refused{family}", f"    ct state new {node} vmap @refused-nodeports{family}"]
+        hairpin.append(f"    {header} saddr . {header} daddr @hairpin{family} masquerade")
+    lines += [
+        "  chain refuse { meta l4proto tcp reject with tcp reset; reject; }",
+        "  chain silent { drop; }",
+        *("  chain dispatch {", *dispatch, "  }"),
+        *("  chain check {", *check, "  }"),
+        "  chain prerouting { type nat hook prerouting priority dstnat; policy accept; jump dispatch; }",
+        "  chain output { type nat hook output priority -100; policy accept; jump dispatch; }",
+        "  chain postrouting {",
+        "    type nat hook postrouting priority srcnat; policy accept;",
+        f"    meta mark & {MARK} == {MARK} masquerade",
+        *hairpin,
+        "  }",
+        *(
+            f"  chain filter-{hook} {{ type filter hook {hook} priority filter; policy accept; jump check; }}"
+            for hook in ("input", "forward", "output")
+        ),
+        "}",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def changes(old: Ruleset, new: Ruleset) -> str:
     """A script that leads from `old` to `new`, in one transaction; empty where they are the same. Only what differs is touched."""
     lines: list[str] = []
-    for name, seconds in new.affinity_sets.items():
+    for name, (kind, seconds) in new.affinity_sets.items():
         if name not in old.affinity_sets:
-            lines.append(f"add set {TABLE} {name} {{ type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; }}")
+            lines.append(f"add set {TABLE} {name} {{ type {kind}; flags dynamic,timeout; timeout {seconds}s; }}")
     # Chains first without their rules, since these refer to each other.
     lines += [f"add chain {TABLE} {name}" for name in new.chains if name not in old.chains]
     for name, body in new.chains.items():
@@ -145,8 +260,12 @@ def changes(old: Ruleset, new: Ruleset) -> str:
                 continue
             lines.append(f"flush chain {TABLE} {name}")
         lines += [f"add rule {TABLE} {name} {rule}" for rule in body]
-    for name, attribute in _MAPS.items():
-        lines += _element_changes(name, getattr(old, attribute), getattr(new, attribute))
+    lines += _element_lines(
+        "delete", ((place, "") for place, verdict in old.elements.items() if new.elements.get(place) != verdict)
+    )
+    lines += _element_lines(
+        "add", ((place, verdict) for place, verdict in new.elements.items() if old.elements.get(place) != verdict)
+    )
     gone = [name for name in old.chains if name not in new.chains]
     lines += [f"flush chain {TABLE} {name}" for name in gone]
     lines += [f"delete chain {TABLE} {name}" for name in gone]
@@ -154,12 +273,10 @@ def changes(old: Ruleset, new: Ruleset) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def _element_changes(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    removed = [key for key, verdict in old.items() if new.get(key) != verdict]
-    added = [f"{key} : {verdict}" for key, verdict in new.items() if old.get(key) != verdict]
-    lines = []
-    if removed:
-        lines.append(f"delete element {TABLE} {name} {{ {', '.join(removed)} }}")
-    if added:
-        lines.append(f"add element {TABLE} {name} {{ {', '.join(added)} }}")
-    return lines
+def _element_lines(verb: str, elements: Iterable[tuple[Element, str]]) -> Iterator[str]:
+    """One line a map."""
+    found: dict[str, list[str]] = {}
+    for (name, key), verdict in elements:
+        found.setdefault(name, []).append(f"{key} : {verdict}" if verdict else key)
+    for name, keys in found.items():
+        yield f"{verb} element {TABLE} {name} {{ {', '.join(keys)} }}"

@@ -11,11 +11,12 @@ import errno
 import itertools
 import socket
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from kubeling.daemon.log import get_logger
 from kubeling.kubeproxy.model import Endpoint, ServicePort
+from kubeling.kubeproxy.text import family_of
 from kubeling.linux.netns import CommandError, ip_batch
 
 log = get_logger("kubeproxy.userspace")
@@ -38,14 +39,14 @@ class UserspaceBackend:
         self._listeners: dict[Address, _Listener] = {}
         self._own_addresses: set[str] = set()
 
-    async def sync(self, ports: Mapping[str, ServicePort]) -> None:
+    async def sync(self, ports: Mapping[str, ServicePort], changed: Collection[str] | None = None) -> None:
         wanted: dict[Address, tuple[ServicePort, tuple[Endpoint, ...]]] = {}
         for port in ports.values():
             for ip in port.cluster_ips:
-                wanted[port.protocol, ip, port.port] = (port, port.internal)
+                wanted[port.protocol, ip, port.port] = (port, _of(ip, port.internal))
             if port.node_port:
                 for ip in self._node_port_addresses:
-                    wanted[port.protocol, ip, port.node_port] = (port, port.external)
+                    wanted[port.protocol, ip, port.node_port] = (port, _of(ip, port.external))
         for address in [address for address in self._listeners if address not in wanted]:
             await self._listeners.pop(address).close()
         self._sync_addresses({ip for port in ports.values() for ip in port.cluster_ips if not ip.startswith("127.")})
@@ -73,8 +74,8 @@ class UserspaceBackend:
     def _sync_addresses(self, wanted: set[str]) -> None:
         if not self._manage_addresses:
             return
-        lines = [f"addr add {ip}/32 dev lo" for ip in wanted - self._own_addresses]
-        lines += [f"addr del {ip}/32 dev lo" for ip in self._own_addresses - wanted]
+        lines = [f"addr add {_host(ip)} dev lo" for ip in wanted - self._own_addresses]
+        lines += [f"addr del {_host(ip).split()[0]} dev lo" for ip in self._own_addresses - wanted]
         if lines:
             try:
                 ip_batch(lines)
@@ -82,6 +83,15 @@ class UserspaceBackend:
                 if "File exists" not in str(error):
                     raise
             self._own_addresses = wanted
+
+
+def _of(ip: str, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """Those of the same family."""
+    return tuple(each for each in endpoints if family_of(each.ip) == family_of(ip))
+
+
+def _host(ip: str) -> str:
+    return f"{ip}/128 nodad" if ":" in ip else f"{ip}/32"
 
 
 class _Listener:

@@ -17,7 +17,7 @@ from typing import Literal
 from kubeling.api.labels import EVERYTHING
 from kubeling.kubeproxy.policy.index import Index
 from kubeling.kubeproxy.policy.model import Block, Policy, Port, Rule, Scope
-from kubeling.kubeproxy.text import short_hash
+from kubeling.kubeproxy.text import family_of, short_hash
 
 TABLE = "inet kubeling-policy"
 Direction = Literal["ingress", "egress"]
@@ -34,10 +34,6 @@ class Ruleset:
     maps: dict[str, dict[str, str]] = field(default_factory=dict)
     #: What the selections of the rules are, so that the others can be forgotten.
     scopes: set[Scope] = field(default_factory=set)
-
-
-def family_of(address: str) -> int:
-    return 6 if ":" in address else 4
 
 
 class Builder:

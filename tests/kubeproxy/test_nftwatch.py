@@ -19,7 +19,7 @@ from kubeling.kubeproxy.model import Endpoint, ServicePort
 from kubeling.kubeproxy.nftwatch import NftWatch
 
 def table():
-    done = subprocess.run(["nft", "list", "table", "ip", "kubeling-proxy"], text=True, capture_output=True)
+    done = subprocess.run(["nft", "list", "table", "inet", "kubeling-proxy"], text=True, capture_output=True)
     return done.stdout
 
 def ports(count):
@@ -28,7 +28,7 @@ def ports(count):
 
 async def main():
     watch, alarms, wanted = NftWatch(), asyncio.Queue(), ports(2)
-    backend = NftBackend(cluster_cidr="10.0.0.0/16", node_ips=["127.0.0.1"], watch=watch)
+    backend = NftBackend(cluster_cidrs=["10.0.0.0/16"], node_ips=["127.0.0.1"], watch=watch)
     backend.on_tampered = lambda: alarms.put_nowait(None)
     watching = asyncio.ensure_future(watch.run())
     await asyncio.sleep(0)
@@ -38,7 +38,7 @@ async def main():
     await backend.sync(wanted)
     # Other tables are not our business.
     subprocess.run(["nft", "add table ip other; add chain ip other c"], check=True)
-    for vandal in ("flush ruleset", "delete element ip kubeling-proxy services { 10.96.0.1 . tcp . 80 }", "flush chain ip kubeling-proxy dispatch"):
+    for vandal in ("flush ruleset", "delete element inet kubeling-proxy services4 { 10.96.0.1 . tcp . 80 }", "flush chain inet kubeling-proxy dispatch"):
         good = table()
         while not alarms.empty():
             raise SystemExit("alarmed without a cause")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import shutil
@@ -15,7 +14,8 @@ from collections import Counter
 import pytest
 
 from kubeling.kubeproxy import model, rules
-from kubeling.kubeproxy.model import Endpoint, ServicePort
+from kubeling.kubeproxy.model import Endpoint, Place, ServicePort
+from kubeling.kubeproxy.text import short_hash
 
 needs_nft = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root and nft")
 
@@ -37,10 +37,11 @@ def endpoint_slice(*endpoints: dict[str, object]) -> dict[str, object]:
 
 
 def build(obj: dict[str, object], *endpoints: dict[str, object]) -> ServicePort:
-    (port,) = model.build([obj], {("default", "web"): [endpoint_slice(*endpoints)]}, "here").values()
+    (port,) = model.build([obj], {("default", "web"): [endpoint_slice(*endpoints)]}, Place("here")).values()
     return port
 
 
+ENDS = (Endpoint("10.0.0.9", 80),)
 READY = {"addresses": ["10.0.0.1"], "nodeName": "here", "conditions": {"ready": True}}
 REMOTE = {"addresses": ["10.0.0.2"], "nodeName": "there", "conditions": {"ready": True}}
 ENDING = {"addresses": ["10.0.0.3"], "nodeName": "here", "conditions": {"ready": False, "serving": True, "terminating": True}}
@@ -58,23 +59,64 @@ def test_internal_policy_local_stays_on_the_node() -> None:
 def test_external_policy_local_keeps_the_source() -> None:
     port = build(service(type="NodePort", externalTrafficPolicy="Local", ports=[{"port": 80, "nodePort": 30080}]), REMOTE)
     assert port.external == ()
-    made = rules.build([port], cluster_cidr="10.0.0.0/16")
-    assert made.refused_node_ports == {"tcp . 30080": "goto silent"}
-    assert made.services
+    made = rules.build(port)
+    assert made.elements["refused-nodeports4", "tcp . 30080"] == "goto silent"
+    # What pods of the cluster send to the outer address may go anywhere.
+    short = rules.build(port, ["10.0.0.0/16"])
+    chain = short.elements["nodeports4", "tcp . 30080"].removeprefix("goto ")
+    assert short.chains[chain][0].startswith("ip saddr 10.0.0.0/16 goto all-")
+    assert short.chains[chain][-1] == "drop"
 
 
 def test_headless_and_external_names_are_left_alone() -> None:
-    assert model.build([service(clusterIP="None"), service(type="ExternalName", clusterIP="")], {}, "here") == {}
+    assert model.build([service(clusterIP="None"), service(type="ExternalName", clusterIP="")], {}, Place("here")) == {}
 
 
 def test_a_change_of_endpoints_touches_only_its_own_chains() -> None:
     other = ServicePort("default", "other", "", "TCP", 81, ("10.96.0.21",), internal=(Endpoint("10.0.0.9", 80),))
-    before = rules.build([build(service(), READY), other], cluster_cidr="10.0.0.0/16")
-    after = rules.build([build(service(), READY, REMOTE), other], cluster_cidr="10.0.0.0/16")
-    script = rules.changes(before, after)
-    assert "10.0.0.2:8080" in script
+    table = rules.Table(["10.0.0.0/16"], [])
+    one = build(service(), READY)
+    table.change({one.key: one, other.key: other})
+    two = build(service(), READY, REMOTE)
+    script = table.change({two.key: two})
+    assert "10.0.0.2 . 8080" in script
     assert "10.0.0.9" not in script
-    assert rules.changes(after, after) == ""
+    assert table.change({two.key: two}) == ""
+
+
+def test_who_comes_first_by_name_has_an_address_that_two_claim() -> None:
+    first, second = (
+        ServicePort("default", name, "", "TCP", 80, (f"10.96.0.{number}",), ("10.9.9.9",), internal=ENDS, external=ENDS)
+        for number, name in enumerate("ab", 1)
+    )
+    table = rules.Table([], [])
+    table.change({second.key: second})
+    script = table.change({first.key: first})
+    assert "delete element inet kubeling-proxy services4 { 10.9.9.9 . tcp . 80 }" in script
+    assert f"10.9.9.9 . tcp . 80 : goto ext-{short_hash(first.key)}4" in script
+    script = table.change({first.key: None})
+    assert f"10.9.9.9 . tcp . 80 : goto ext-{short_hash(second.key)}4" in script
+
+
+def test_hints_keep_traffic_near_where_they_can_be_followed() -> None:
+    def end(ip: str, zone: str | None, node: str | None = None) -> dict[str, object]:
+        hints: dict[str, object] = {"forZones": [{"name": zone}]} if zone else {}
+        if node:
+            hints["forNodes"] = [{"name": node}]
+        return {"addresses": [ip], "conditions": {"ready": True}, "hints": hints}
+
+    def used(place: Place, *ends: dict[str, object]) -> list[str]:
+        (port,) = model.build([service()], {("default", "web"): [endpoint_slice(*ends)]}, place).values()
+        return [each.ip for each in port.internal]
+
+    near = (end("10.0.0.1", "a"), end("10.0.0.2", "b"))
+    assert used(Place("n", "a"), *near) == ["10.0.0.1"]
+    assert used(Place("n", ""), *near) == ["10.0.0.1", "10.0.0.2"]
+    assert used(Place("n", "c"), *near) == ["10.0.0.1", "10.0.0.2"]
+    assert used(Place("n", "a"), *near, end("10.0.0.3", None)) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    nodes = (end("10.0.0.1", "a", "m"), end("10.0.0.2", "a", "n"))
+    assert used(Place("n", "a"), *nodes) == ["10.0.0.2"]
+    assert used(Place("o", "a"), *nodes) == ["10.0.0.1", "10.0.0.2"]
 
 
 @needs_nft
@@ -96,14 +138,31 @@ def test_the_kernel_takes_the_rules_and_every_change() -> None:
             )
         ],
         [build(service())],
+        [
+            ServicePort(
+                "default",
+                "six",
+                "",
+                "UDP",
+                53,
+                ("fd96::10", "10.96.0.77"),
+                node_port=30053,
+                internal=(Endpoint("fd44::1", 53, True), Endpoint("10.0.0.1", 53), Endpoint("fd44::2", 53)),
+                external=(Endpoint("fd44::1", 53, True),),
+                affinity_seconds=5,
+            )
+        ],
         [],
     ]
-    sets = [rules.build(ports, cluster_cidr="10.0.0.0/16") for ports in states]
-    scripts = [
-        rules.full(sets[0], ["10.2.0.1", "127.0.0.1"]),
-        *(rules.changes(old, new) for old, new in itertools.pairwise(sets)),
-    ]
-    program = "import json,subprocess,sys\nfor script in json.load(sys.stdin):\n subprocess.run(['nft','-f','-'],input=script,text=True,check=True)\nprint(subprocess.run(['nft','list','table','ip','kubeling-proxy'],text=True,capture_output=True,check=True).stdout)"
+    table = rules.Table(["10.0.0.0/16", "fd00::/64"], ["10.2.0.1", "127.0.0.1", "::1"])
+    scripts = [table.full()]
+    known: dict[str, ServicePort] = {}
+    for ports in states:
+        wanted = {each.key: each for each in ports}
+        scripts.append(table.change({key: wanted.get(key) for key in {*known, *wanted}}))
+        known = wanted
+    scripts = [each for each in scripts if each]
+    program = "import json,subprocess,sys\nfor script in json.load(sys.stdin):\n subprocess.run(['nft','-f','-'],input=script,text=True,check=True)\nprint(subprocess.run(['nft','list','table','inet','kubeling-proxy'],text=True,capture_output=True,check=True).stdout)"
     done = subprocess.run(
         ["unshare", "-n", sys.executable, "-c", program], input=json.dumps(scripts), text=True, capture_output=True, check=False
     )
@@ -144,7 +203,9 @@ def test_packets_go_to_the_endpoints() -> None:
         ServicePort("default", "sticky", "", "TCP", 80, ("10.96.0.21",), internal=ends, affinity_seconds=60),
         ServicePort("default", "empty", "", "TCP", 80, ("10.96.0.22",)),
     ]
-    script = rules.full(rules.build(ports, cluster_cidr="10.0.0.0/16"), ["10.2.0.1", "127.0.0.1"])
+    table = rules.Table(["10.0.0.0/16"], ["10.2.0.1", "127.0.0.1"])
+    table.change({each.key: each for each in ports})
+    script = table.full()
     done = subprocess.run(
         ["unshare", "-n", sys.executable, "-c", textwrap.dedent(_TRAFFIC)],
         input=script,
