@@ -16,21 +16,6 @@ from kubeling.kubelet.resources import Limits, pod_cgroup, pod_limits
 log = get_logger("kubelet.cgroups")
 
 ROOT = Path("/sys/fs/cgroup")
-_V1 = (
-    "cpu",
-    "memory",
-    "pids",
-    "cpuset",
-    "cpuacct",
-    "devices",
-    "freezer",
-    "blkio",
-    "systemd",
-    "hugetlb",
-    "net_cls",
-    "net_prio",
-    "perf_event",
-)
 #: v2 weights run from 1 to 10000, v1 shares from 2 to 262144.
 _WEIGHT = (10000 - 1) / (262144 - 2)
 
@@ -107,7 +92,8 @@ class PodCgroups:
     def remove_path(self, path: str) -> None:
         if not self.enabled:
             return
-        trees = [self._mount] if self._unified else [self._mount / each for each in _V1]
+        # In v1 every hierarchy that is mounted, a v2 one beside them as well: runtimes make their cgroups in all of them.
+        trees = [self._mount] if self._unified else [each for each in self._mount.iterdir() if not each.is_symlink()]
         for tree in trees:
             folder = tree / path.strip("/")
             if not folder.is_dir():

@@ -1,17 +1,26 @@
-"""Pods on the shared test cluster, made and watched through the API."""
+"""Pods on a real node, made and watched through the API: on crilite, and in modules that say so once more on containerd.
+
+A module whose marks contain :data:`ON_BOTH_RUNTIMES` runs twice: on the shared test cluster, and on one whose worker has containerd and runc for its runtime.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
+import shutil
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubeling.api.errors import ApiError
 from kubeling.api.pods import container_status, is_ready, phase_of
-from kubeling.api.resources import CONFIG_MAPS, EVENTS, PODS, SECRETS, Resource
+from kubeling.api.resources import CONFIG_MAPS, EVENTS, NAMESPACES, PODS, SECRETS, Resource
+from kubeling.bench.node.containerd import ContainerdNode, missing
 from kubeling.client.rest import Client
 from kubeling.cluster.pytest_plugin import ClusterHandle
 
@@ -24,6 +33,29 @@ def shell(script: str, name: str = "c", **more: Any) -> Obj:
     return {"name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script], **more}
 
 
+#: For `pytestmark`: every test on both runtimes. The tests of a cluster run one after the other.
+ON_BOTH_RUNTIMES = pytest.mark.parametrize(
+    "runtime",
+    [
+        pytest.param("crilite", marks=pytest.mark.xdist_group("cluster")),
+        pytest.param(
+            "containerd",
+            marks=[
+                pytest.mark.xdist_group("containerd"),
+                pytest.mark.slow,
+                pytest.mark.skipif(bool(missing()), reason=missing()),
+            ],
+        ),
+    ],
+    indirect=True,
+)
+
+
+def serve(port: int) -> str:
+    """A shell command that serves the current folder over HTTP, in both images: busybox has its own server, the node's files have Python's."""
+    return f"{{ httpd -f -p {port} 2>/dev/null || python3 -m http.server {port}; }}"
+
+
 #: Goes on until it is told to stop, and then stops at once.
 FOREVER = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
 
@@ -31,10 +63,30 @@ FOREVER = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
 class Pods:
     """A namespace of one's own, and what a test does in it."""
 
-    def __init__(self, cluster: ClusterHandle, client: Client, namespace: str) -> None:
+    def __init__(self, cluster: ClusterHandle, client: Client, namespace: str, containerd: ContainerdNode | None = None) -> None:
         self.cluster = cluster
         self.client = client
         self.namespace = namespace
+        self._containerd = containerd
+
+    @property
+    def runtime(self) -> str:
+        return "crilite" if self._containerd is None else "containerd"
+
+    def kill_runtime(self, node: str) -> None:
+        """`kill -9` the container runtime of a node; it is started again."""
+        if self._containerd is None:
+            self.cluster.faults.kill(node, "crilite")
+        else:
+            self._containerd.stop(kill=True)
+            self._containerd.start()
+
+    def start_node(self, node: str) -> None:
+        """Boot a node again that was stopped."""
+        self.cluster.faults.start_node(node)
+        if self._containerd is not None:
+            self._containerd.stop(kill=True)
+            self._containerd.start()
 
     async def run(self, name: str, *containers: Obj, labels: dict[str, str] | None = None, **spec: Any) -> Obj:
         """Create a pod."""
@@ -153,7 +205,39 @@ def restarts(pod: Obj, name: str = "c") -> int:
     return int((container_status(pod, name) or {}).get("restartCount") or 0)
 
 
+@pytest.fixture(scope="session")
+def containerd_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerdNode]:
+    """A cluster with a worker that lives on containerd."""
+    # The path of containerd's socket must be short, and those of pytest's folders are not.
+    folder = Path(tempfile.mkdtemp(prefix="kl-cd-"))
+    node = ContainerdNode(folder / "cd")
+    cluster = ClusterHandle("containerd", folder / "home", folder / "kubeconfig")
+    try:
+        node.up(cluster, f"--owner={os.getpid()}")
+        yield node
+    finally:
+        cluster.down()
+        node.stop(kill=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture
-async def pods(kubeling_cluster: ClusterHandle, kubeling_namespace: str) -> AsyncIterator[Pods]:
-    async with kubeling_cluster.client() as client:
-        yield Pods(kubeling_cluster, client, kubeling_namespace)
+def runtime(request: pytest.FixtureRequest) -> str:
+    """The runtime below the pods, see :data:`ON_BOTH_RUNTIMES`."""
+    return str(getattr(request, "param", "crilite"))
+
+
+@pytest.fixture
+async def pods(request: pytest.FixtureRequest, runtime: str) -> AsyncIterator[Pods]:
+    if runtime == "crilite":
+        cluster, namespace = request.getfixturevalue("kubeling_cluster"), request.getfixturevalue("kubeling_namespace")
+        async with cluster.client() as client:
+            yield Pods(cluster, client, namespace)
+        return
+    node: ContainerdNode = request.getfixturevalue("containerd_node")
+    assert node.cluster is not None
+    namespace = f"t-{secrets.token_hex(4)}"
+    async with node.cluster.client() as client:
+        await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        yield Pods(node.cluster, client, namespace, node)
+        await client.delete(NAMESPACES, namespace)

@@ -15,9 +15,9 @@ from kubeling.api.pods import container_status, is_ready
 from kubeling.api.resources import LEASES, NODES
 from kubeling.client.rest import ConnectionFailed
 
-from .conftest import FOREVER, Pods, restarts, shell, waiting
+from .conftest import FOREVER, ON_BOTH_RUNTIMES, Pods, restarts, shell, waiting
 
-pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.live, pytest.mark.root, ON_BOTH_RUNTIMES]
 
 NODE = "worker-1"
 CONTROL = "control-plane-1"
@@ -87,7 +87,7 @@ async def test_pods_go_on_while_the_apiserver_is_away(pods: Pods) -> None:
 async def test_the_runtime_may_be_restarted(pods: Pods) -> None:
     await pods.run("through", shell(FOREVER), nodeName=NODE)
     before = await pods.ready("through")
-    pods.cluster.faults.kill(NODE, "crilite")
+    await asyncio.to_thread(pods.kill_runtime, NODE)
     await pods.run("after", shell(FOREVER), nodeName=NODE)
     await pods.ready("after", 30)
     assert identity(await pods.ready("through")) == identity(before)
@@ -103,10 +103,10 @@ async def test_a_node_that_lost_its_power_starts_its_pods_anew(pods: Pods) -> No
     deleted = await pods.ready("deleted")
     await asyncio.to_thread(cluster.faults.stop_node, NODE)
     await pods.delete("deleted", grace=0)
-    await asyncio.to_thread(cluster.faults.start_node, NODE)
+    await asyncio.to_thread(pods.start_node, NODE)
     pod = await pods.until("goes-on", lambda pod: restarts(pod) == 1 and is_ready(pod), 40)
     status = container_status(pod, "c") or {}
-    assert status["containerID"].startswith("crilite://")
+    assert status["containerID"].startswith(f"{pods.runtime}://")
     assert status["lastState"]["terminated"]["containerID"] == (container_status(before, "c") or {})["containerID"]
     await pods.phase("ends", "Failed")
     folder = cluster.root / "nodes" / NODE / "kubelet" / "pods" / deleted["metadata"]["uid"]
@@ -126,21 +126,21 @@ async def test_a_killed_process_is_restarted_in_place(pods: Pods) -> None:
 
 async def test_the_node_registers_again_and_renews_its_lease(pods: Pods) -> None:
     client = pods.client
-    node = await client.get(NODES, "worker-2")
-    assert node["metadata"]["labels"]["kubernetes.io/hostname"] == "worker-2"
-    assert node["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("crilite://")
+    node = await client.get(NODES, NODE)
+    assert node["metadata"]["labels"]["kubernetes.io/hostname"] == NODE
+    assert node["status"]["nodeInfo"]["containerRuntimeVersion"].startswith(f"{pods.runtime}://")
     assert int(node["status"]["capacity"]["cpu"]) > 0
-    lease = await client.get(LEASES, "worker-2", "kube-node-lease")
+    lease = await client.get(LEASES, NODE, "kube-node-lease")
     assert lease["spec"]["leaseDurationSeconds"] == 40
     deadline = time.monotonic() + 20
-    while (await client.get(LEASES, "worker-2", "kube-node-lease"))["spec"]["renewTime"] == lease["spec"]["renewTime"]:
+    while (await client.get(LEASES, NODE, "kube-node-lease"))["spec"]["renewTime"] == lease["spec"]["renewTime"]:
         assert time.monotonic() < deadline, "the lease was not renewed"
         await asyncio.sleep(0.2)
-    await client.delete(NODES, "worker-2")
+    await client.delete(NODES, NODE)
     deadline = time.monotonic() + 20
     while True:
         try:
-            fresh = await client.get(NODES, "worker-2")
+            fresh = await client.get(NODES, NODE)
             ready = [each for each in (fresh.get("status") or {}).get("conditions") or () if each["type"] == "Ready"]
             if fresh["metadata"]["uid"] != node["metadata"]["uid"] and ready and ready[0]["status"] == "True":
                 break
