@@ -137,9 +137,6 @@ def _fresh_start() -> None:
     for number in range(1, signal.NSIG):
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
-    for number in (32, 33):
-        with contextlib.suppress(OSError):
-            syscalls.default_signal(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     os.umask(0o022)
 
@@ -327,6 +324,10 @@ def _execute(spec: dict[str, Any], program: str, environment: dict[str, str], st
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]
     for target, fd in enumerate(high):
         os.dup2(fd, target)
+    # Only now: the C library needs them to change the user while a thread of ours is still on its way out, and would wait for ever without.
+    for number in (32, 33):
+        with contextlib.suppress(OSError):
+            syscalls.default_signal(number)
     try:
         os.execve(program, spec["args"], environment)
     except OSError as error:
