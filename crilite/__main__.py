@@ -26,6 +26,20 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--stream-port", type=int, default=0, help="its port (default: any free one)")
     add("--pod-address-range", default=defaults.pod_address_range, help="addresses of `process` pods (default %(default)s)")
     add("--pod-cidr", default="", help="addresses of `native` pods, until a kubelet sends others")
+    add(
+        "--cni-conf-dir",
+        type=Path,
+        metavar="DIR",
+        help="connect pods by the CNI network configured here (default: the built-in one)",
+    )
+    add(
+        "--cni-bin-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help=f"where CNI plugins are; may be repeated (default {' and '.join(map(str, defaults.cni_bin_dirs))})",
+    )
     add("--hide", action="append", default=[], metavar="PATH", help="do not show PATH in kubeling.local/host; may be repeated")
     add(
         "--pids-limit",
@@ -58,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
         stream_port=args.stream_port,
         pod_address_range=args.pod_address_range,
         pod_cidr=args.pod_cidr,
+        cni_conf_dir=args.cni_conf_dir,
+        cni_bin_dirs=tuple(args.cni_bin_dir) or Config().cni_bin_dirs,
         hide=tuple(os.path.abspath(path) for path in args.hide),
         pids_limit=args.pids_limit,
         image_policy=args.image_policy.absolute() if args.image_policy else None,

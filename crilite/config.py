@@ -27,6 +27,9 @@ class Config:
     pod_address_range: str = "127.64.0.0/16"
     #: For use without a kubelet; a kubelet sends the node's pod CIDR by UpdateRuntimeConfig.
     pod_cidr: str = ""
+    #: Where CNI configurations are: then pods are connected by CNI plugins.
+    cni_conf_dir: Path | None = None
+    cni_bin_dirs: tuple[Path, ...] = (Path("/opt/cni/bin"), Path("/usr/lib/cni"))
     #: Paths of the node that `kubeling.local/host` shows as empty.
     hide: tuple[str, ...] = ()
     #: The most processes and threads of one container, 0 for no limit.

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kubeling.crilite.attachment import Attachment, attachment
 from kubeling.crilite.cgroups import Cgroups
 from kubeling.crilite.config import Config
 from kubeling.crilite.errors import NotFound
 from kubeling.crilite.held import write_atomically
 from kubeling.crilite.images import ImageStore
 from kubeling.crilite.keeper_client import KeeperClient
-from kubeling.crilite.network import LoopbackNetwork, PodNetwork, PtpNetwork
+from kubeling.crilite.network import LoopbackNetwork, PodNetwork
 from kubeling.crilite.records import Container, ContainerRecord, Folder, Sandbox, SandboxRecord
 from kubeling.proto import cri_pb2
 
@@ -35,7 +36,7 @@ class Core:
         keeper: KeeperClient,
         cgroups: Cgroups,
         cgroup_problem: str,
-        native: PtpNetwork,
+        native: PodNetwork,
         loopback: LoopbackNetwork,
     ) -> None:
         self.config = config
@@ -73,6 +74,11 @@ class Core:
 
     def network_of(self, sandbox: Sandbox) -> PodNetwork:
         return self.loopback_network if sandbox.record.handler == "process" else self.native_network
+
+    def attachment(self, sandbox: Sandbox) -> Attachment:
+        """The sandbox as its network knows it."""
+        netns = str(self.sandbox_state(sandbox.id) / "net")
+        return attachment(sandbox.id, sandbox.config, netns, sandbox.record.ip, sandbox.record.cgroup)
 
     def sandbox_state(self, sandbox: str) -> Path:
         """Where the sandbox's namespaces are pinned."""

@@ -5,6 +5,8 @@
 /32 route for each pod. There is no bridge, so Services and policies need no bridge netfilter.
 
 Which addresses are taken is not written down anywhere but in the sandboxes' own records, so an address cannot leak.
+
+Host ports and bandwidth limits are in :mod:`hostports` and :mod:`bandwidth`; networks of others, made by CNI plugins, in :mod:`cni_network`.
 """
 
 from __future__ import annotations
@@ -14,11 +16,15 @@ import hashlib
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from kubeling.crilite import bandwidth
+from kubeling.crilite.attachment import Attachment
 from kubeling.crilite.errors import FailedPrecondition
+from kubeling.crilite.hostports import HostPorts
 from kubeling.linux import netlink
+from kubeling.linux.netns import inside
 
 GATEWAY = "169.254.1.1"
 _HOST_MAC = "ee:ee:ee:ee:ee:ee"
@@ -26,7 +32,10 @@ POD_LINK = "eth0"
 
 
 class PodNetwork(Protocol):
-    """A pod network: the built-in one, or CNI plugins."""
+    """A pod network: the built-in one, or CNI plugins. All but `problem` may be called from any thread."""
+
+    def configure(self, cidr: str) -> None:
+        """The node's pod CIDR. A ValueError if it is none."""
 
     def problem(self) -> str:
         """Why no pod can be connected now; empty when all is well."""
@@ -34,11 +43,14 @@ class PodNetwork(Protocol):
     def allocate(self, taken: Collection[str]) -> str:
         """An address for a new sandbox, or empty where the plugin chooses one in `attach`."""
 
-    def attach(self, sandbox: str, ip: str, netns: str) -> Callable[[], None]:
-        """Wire up the node's side; what is returned is then called inside the pod's network namespace."""
+    def attach(self, one: Attachment) -> list[str]:
+        """Connect a new network namespace, whose loopback is up; the addresses that it has then, the main one first."""
 
-    def detach(self, sandbox: str, ip: str, netns: str) -> None:
+    def detach(self, one: Attachment) -> None:
         """Take away what `attach` made; no error if some or all of it is gone."""
+
+    def retain(self, those: Sequence[Attachment]) -> None:
+        """After a restart: `those` are connected, and whatever is left over of others goes."""
 
 
 class AddressRange:
@@ -68,6 +80,7 @@ class PtpNetwork:
     def __init__(self, cidr: str = "") -> None:
         self._range: AddressRange | None = None
         self._prepared = ""
+        self._host_ports = HostPorts()
         if cidr:
             self.configure(cidr)
 
@@ -87,24 +100,35 @@ class PtpNetwork:
             raise FailedPrecondition("the node has no pod CIDR yet: UpdateRuntimeConfig has not been called")
         return self._range.allocate(taken)
 
-    def attach(self, sandbox: str, ip: str, netns: str) -> Callable[[], None]:
-        name, mac = link_name(sandbox), pod_mac(ip)
-        fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+    def attach(self, one: Attachment) -> list[str]:
+        name, mac = link_name(one.id), pod_mac(one.ip)
+        fd = os.open(one.netns, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with netlink.Netlink() as link:
                 link.send(netlink.veth(name, _HOST_MAC, POD_LINK, mac, fd))
                 index = socket.if_nametoindex(name)
                 with contextlib.suppress(OSError), open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w") as file:
                     file.write("1")
-                link.send(netlink.neighbour(index, ip, mac), netlink.route(index, ip, 32))
+                link.send(netlink.neighbour(index, one.ip, mac), netlink.route(index, one.ip, 32))
         finally:
             os.close(fd)
-        return lambda: _inside_pod(ip)
+        if one.ingress or one.egress:
+            bandwidth.shape(one, name)
+        self._host_ports.add(one, name)
+        inside(one.netns, lambda: _inside_pod(one.ip))
+        return [one.ip]
 
-    def detach(self, sandbox: str, ip: str, netns: str) -> None:
+    def detach(self, one: Attachment) -> None:
+        self._host_ports.remove(one.id)
+        if one.egress:
+            bandwidth.release(one.id)
         # The other end, the routes and the neighbours go with it.
         with netlink.Netlink() as link:
-            link.delete_link(link_name(sandbox))
+            link.delete_link(link_name(one.id))
+
+    def retain(self, those: Sequence[Attachment]) -> None:
+        self._host_ports.retain(those)
+        bandwidth.retain(those)
 
 
 class LoopbackNetwork:
@@ -119,10 +143,16 @@ class LoopbackNetwork:
     def allocate(self, taken: Collection[str]) -> str:
         return self._range.allocate(taken)
 
-    def attach(self, sandbox: str, ip: str, netns: str) -> Callable[[], None]:
-        return lambda: None
+    def configure(self, cidr: str) -> None:
+        return None
 
-    def detach(self, sandbox: str, ip: str, netns: str) -> None:
+    def attach(self, one: Attachment) -> list[str]:
+        return [one.ip]
+
+    def detach(self, one: Attachment) -> None:
+        return None
+
+    def retain(self, those: Sequence[Attachment]) -> None:
         return None
 
 

@@ -34,6 +34,8 @@ class SandboxRecord:
     created_at: int
     phase: str = CREATING
     ip: str = ""
+    #: All addresses, where there are more.
+    ips: list[str] = field(default_factory=list)
     cgroup: str = ""
     #: Whether the cgroup was not there before: then it goes with the sandbox.
     owns_cgroup: bool = False

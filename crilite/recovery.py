@@ -15,11 +15,13 @@ import signal
 import time
 
 from kubeling.crilite import namespaces
+from kubeling.crilite.attachment import Attachment
 from kubeling.crilite.containers import Containers
 from kubeling.crilite.core import Core
+from kubeling.crilite.errors import CriError
 from kubeling.crilite.held import process_start
 from kubeling.crilite.keeper_client import KeeperError
-from kubeling.crilite.records import CREATING, EXITED, READY, RUNNING, ContainerRecord, SandboxRecord
+from kubeling.crilite.records import CREATING, EXITED, READY, RUNNING, ContainerRecord, Sandbox, SandboxRecord
 from kubeling.crilite.sandboxes import Sandboxes
 from kubeling.daemon.log import get_logger
 
@@ -46,11 +48,25 @@ async def recover(core: Core, sandboxes: Sandboxes, containers: Containers, held
             log.warning("a sandbox has lost its namespaces", sandbox=sandbox.id)
             await sandboxes.stop(sandbox.id)
     _clear_leftovers(core)
+    those = [core.attachment(one) for one in core.sandboxes.values() if one.record.phase == READY and _is_connected(one)]
+    if "native" in core.config.handlers:
+        await asyncio.to_thread(_retain, core, those)
     await asyncio.to_thread(core.images.collect, {container.record.image_id for container in core.containers.values()})
     if core.config.default_handler == "native":
         await _probe_overlay(core)
     if core.containers or core.sandboxes:
         log.info("recovered", sandboxes=len(core.sandboxes), containers=len(core.containers), running=len(held))
+
+
+def _is_connected(sandbox: Sandbox) -> bool:
+    return sandbox.record.handler != "process" and not sandbox.host_network
+
+
+def _retain(core: Core, those: list[Attachment]) -> None:
+    try:
+        core.native_network.retain(those)
+    except (CriError, OSError) as error:
+        log.warning("the pods' network cannot be repaired", error=error)
 
 
 async def end_strays(core: Core, held: dict[str, int]) -> None:

@@ -20,7 +20,7 @@ from kubeling.crilite.errors import AlreadyExists, CriError, FailedPrecondition,
 from kubeling.crilite.keeper_client import KeeperError
 from kubeling.crilite.records import READY, STOPPED, Sandbox, SandboxRecord, pack
 from kubeling.daemon.log import get_logger
-from kubeling.linux import netns, syscalls
+from kubeling.linux import syscalls
 from kubeling.proto import cri_pb2
 
 log = get_logger("crilite.sandboxes")
@@ -51,6 +51,7 @@ class Sandboxes:
         try:
             async with sandbox.lock:
                 self._check_sysctls(sandbox)
+                core.attachment(sandbox)  # What it asks of the network must be understood before anything is made.
                 if handler == "process" or not sandbox.host_network:
                     taken = {other.record.ip for other in core.sandboxes.values()}
                     record.ip = core.network_of(sandbox).allocate(taken)
@@ -59,7 +60,7 @@ class Sandboxes:
                 try:
                     await self._make(sandbox)
                 except BaseException:
-                    await self._unmake(sandbox)
+                    await self._unmake(sandbox, force=True)
                     raise
                 record.phase = READY
                 core.sandbox_records.save(record)
@@ -133,28 +134,28 @@ class Sandboxes:
             core.cgroups.create(record.cgroup, None)
             if record.owns_cgroup and config.linux.HasField("resources"):
                 core.cgroups.update(record.cgroup, config.linux.resources)
-        self._write_files(sandbox)
         if record.handler == "process":
+            self._write_files(sandbox)
             return
         folder = core.sandbox_state(sandbox.id)
         kinds = [] if sandbox.host_network else ["net", "uts"]
         if sandbox.options.ipc != cri_pb2.NODE:
             kinds.append("ipc")
         await asyncio.to_thread(self._pin, sandbox, folder, kinds)
+        # Some networks say only now what address it has.
+        self._write_files(sandbox)
         if sandbox.options.pid == cri_pb2.POD:
             answer, _ = await core.keeper.request("pause", container=sandbox.id, cgroup_procs=core.cgroups.procs(record.cgroup))
             record.pause_pid = answer["pid"]
 
     def _pin(self, sandbox: Sandbox, folder: Path, kinds: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
-        ip = sandbox.record.ip
-        plugin = self._core.network_of(sandbox)
-
         sysctls = dict(sandbox.config.linux.sysctls)
         namespaces.pin(str(folder), kinds, sandbox.config.hostname, sysctls, network.bring_up_loopback)
         if "net" in kinds:
-            in_pod = plugin.attach(sandbox.id, ip, str(folder / "net"))
-            netns.inside(str(folder / "net"), in_pod)
+            record = sandbox.record
+            record.ips = self._core.network_of(sandbox).attach(self._core.attachment(sandbox))
+            record.ip = record.ips[0] if record.ips else ""
         if "ipc" in kinds:
             shm = folder / "shm"
             shm.mkdir(exist_ok=True)
@@ -177,24 +178,30 @@ class Sandboxes:
         if sandbox.config.log_directory:
             os.makedirs(sandbox.config.log_directory, exist_ok=True)
 
-    async def _unmake(self, sandbox: Sandbox) -> None:
+    async def _unmake(self, sandbox: Sandbox, *, force: bool = False) -> None:
+        """`force`: go on although the network cannot be taken away; what is left of that goes after the next start."""
         core, record = self._core, sandbox.record
         if record.pause_pid:
             record.pause_pid = 0
             await core.keeper.request("kill", container=sandbox.id, signal=int(signal.SIGKILL))
-        await asyncio.to_thread(self._release, sandbox)
+        await asyncio.to_thread(self._release, sandbox, force)
 
-    def _release(self, sandbox: Sandbox) -> None:
+    def _release(self, sandbox: Sandbox, force: bool) -> None:
         core, record = self._core, sandbox.record
         folder = core.sandbox_state(sandbox.id)
-        if record.ip:
-            core.network_of(sandbox).detach(sandbox.id, record.ip, str(folder / "net"))
+        if record.handler == "process" or not sandbox.host_network:
+            try:
+                core.network_of(sandbox).detach(core.attachment(sandbox))
+            except (CriError, OSError) as error:
+                if not force:
+                    raise
+                log.warning("a pod's network cannot be taken away", sandbox=sandbox.id, error=error)
         namespaces.unpin(str(folder))
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(core.container_state(sandbox.id), ignore_errors=True)
         if record.owns_cgroup and record.cgroup and not core.cgroups.remove(record.cgroup):
             log.warning("the sandbox's cgroup cannot be removed", sandbox=sandbox.id, cgroup=record.cgroup)
-        record.ip = ""
+        record.ip, record.ips = "", []
 
     async def update(self, name: str, resources: cri_pb2.LinuxContainerResources) -> None:
         """New limits for the pod as a whole."""

@@ -13,13 +13,14 @@ from typing import Any
 import grpc.aio
 
 from kubeling.crilite import cgroups, views
+from kubeling.crilite.cni_network import CniNetwork
 from kubeling.crilite.config import Config
 from kubeling.crilite.containers import Containers
 from kubeling.crilite.core import Core
 from kubeling.crilite.errors import CriError
 from kubeling.crilite.execs import Execs
 from kubeling.crilite.keeper_client import KeeperClient, KeeperError
-from kubeling.crilite.network import LoopbackNetwork, PtpNetwork
+from kubeling.crilite.network import LoopbackNetwork, PodNetwork, PtpNetwork
 from kubeling.crilite.recovery import agree_on_containers, end_strays, recover
 from kubeling.crilite.sandboxes import Sandboxes
 from kubeling.crilite.service import ImageService, RuntimeService
@@ -43,7 +44,10 @@ async def run(config: Config, *, ready: asyncio.Event | None = None) -> None:
         log.warning("limits are accepted but not enforced", reason=problem)
     events: dict[str, Any] = {}
     keeper = KeeperClient(str(config.state), lambda event: events[event["event"]](event), lambda: events["lost"]({}))
-    core = Core(config, keeper, backend, problem, PtpNetwork(), LoopbackNetwork(config.pod_address_range))
+    network: PodNetwork = PtpNetwork()
+    if config.cni_conf_dir is not None:
+        network = CniNetwork(config.cni_conf_dir, config.cni_bin_dirs, config.root / "cni")
+    core = Core(config, keeper, backend, problem, network, LoopbackNetwork(config.pod_address_range))
     containers = Containers(core)
     sandboxes = Sandboxes(core, containers)
     execs = Execs(core)

@@ -96,7 +96,7 @@ class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
     async def Status(self, request: cri_pb2.StatusRequest) -> cri_pb2.StatusResponse:
         core = self._core
         native = core.config.default_handler == "native"
-        problem = core.native_network.problem() if native else ""
+        problem = await asyncio.to_thread(core.native_network.problem) if native else ""
         conditions = [
             cri_pb2.RuntimeCondition(type="RuntimeReady", status=True),
             cri_pb2.RuntimeCondition(

@@ -12,6 +12,7 @@ from kubeling.crilite.containers import labels_match
 from kubeling.crilite.core import Core
 from kubeling.crilite.network import link_name
 from kubeling.crilite.records import READY, RUNNING, Container, Sandbox
+from kubeling.linux import netns
 from kubeling.proto import cri_pb2
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -108,12 +109,16 @@ class Stats:
         counters = links.get(link_name(sandbox.id))
         if counters is not None:
             # What the node's end receives, the pod has sent.
+            counters = counters[8:] + counters[:8]
+        elif sandbox.record.ip and sandbox.record.handler != "process":
+            counters = self._inside(sandbox)
+        if counters is not None:
             interface = cri_pb2.NetworkInterfaceUsage(
                 name="eth0",
-                rx_bytes=cri_pb2.UInt64Value(value=counters[8]),
-                rx_errors=cri_pb2.UInt64Value(value=counters[10]),
-                tx_bytes=cri_pb2.UInt64Value(value=counters[0]),
-                tx_errors=cri_pb2.UInt64Value(value=counters[2]),
+                rx_bytes=cri_pb2.UInt64Value(value=counters[0]),
+                rx_errors=cri_pb2.UInt64Value(value=counters[2]),
+                tx_bytes=cri_pb2.UInt64Value(value=counters[8]),
+                tx_errors=cri_pb2.UInt64Value(value=counters[10]),
             )
             linux.network.CopyFrom(cri_pb2.NetworkUsage(timestamp=now, default_interface=interface, interfaces=[interface]))
         return cri_pb2.PodSandboxStats(
@@ -125,6 +130,13 @@ class Stats:
             ),
             linux=linux,
         )
+
+    def _inside(self, sandbox: Sandbox) -> list[int] | None:
+        """The pod's own view of its link, for networks that others have made."""
+        try:
+            return netns.inside(str(self._core.sandbox_state(sandbox.id) / "net"), _link_counters).get("eth0")
+        except OSError:
+            return None
 
     def _cpu(self, name: str, usage: Usage, now: int) -> cri_pb2.CpuUsage:
         """The rate is that since the last time somebody asked, if that was at least a tenth of a second ago."""

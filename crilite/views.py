@@ -26,7 +26,9 @@ def sandbox_status(sandbox: Sandbox) -> cri_pb2.PodSandboxStatus:
         metadata=config.metadata,
         state=sandbox_state(sandbox),
         created_at=sandbox.record.created_at,
-        network=cri_pb2.PodSandboxNetworkStatus(ip=own),
+        network=cri_pb2.PodSandboxNetworkStatus(
+            ip=own, additional_ips=[cri_pb2.PodIP(ip=one) for one in sandbox.record.ips[1:] if own]
+        ),
         linux=cri_pb2.LinuxPodSandboxStatus(namespaces=cri_pb2.Namespace(options=sandbox.options)),
         labels=config.labels,
         annotations=config.annotations,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -196,6 +197,17 @@ class Cri:
 
     async def status(self, container: str) -> cri.ContainerStatus:
         return (await self.runtime.ContainerStatus(cri.ContainerStatusRequest(container_id=container))).status
+
+    async def pid(self, container: str) -> int:
+        """Of the container's first process, as the test sees it: the runtime's own number is that of its pid namespace."""
+        request = cri.ContainerStatusRequest(container_id=container, verbose=True)
+        inner = json.loads((await self.runtime.ContainerStatus(request)).info["info"])["pid"]
+        for path in Path("/proc").glob("[0-9]*/status"):
+            with contextlib.suppress(OSError):
+                row = next(line for line in path.read_text().splitlines() if line.startswith("NSpid:")).split()[1:]
+                if row[1:2] == [str(inner)] and f"/{container}" in (path.parent / "cgroup").read_text():
+                    return int(row[0])
+        raise AssertionError(f"no process is {inner} in the node")
 
     async def finished(self, container: str, seconds: float = 20.0) -> cri.ContainerStatus:
         async def ended() -> cri.ContainerStatus | None:

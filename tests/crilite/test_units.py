@@ -11,7 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from kubeling.crilite import cgroups, layers, network, reference, seccomp, signals, spec, users
+from kubeling.crilite import (
+    attachment,
+    cgroups,
+    cni,
+    endpoints,
+    hostports,
+    layers,
+    network,
+    reference,
+    seccomp,
+    signals,
+    spec,
+    users,
+)
 from kubeling.crilite.crilog import MAX_LINE, CriLog, stamp
 from kubeling.crilite.errors import CriError, FailedPrecondition, InvalidArgument
 from kubeling.crilite.held import Held, exit_code, process_start
@@ -352,3 +365,54 @@ class TestCgroups:
         backend, problem = cgroups.detect("/root", str(tmp_path / "mountinfo"))
         assert backend.name == name
         assert bool(problem) == (name == "none")
+
+
+def test_cni_configurations_and_results() -> None:
+    one = cni.parse({"cniVersion": "0.4.0", "name": "n", "type": "ptp", "capabilities": {"dns": True}})
+    assert one.has_check
+    assert not one.has_gc
+    assert cni.parse({"cniVersion": "1.1.0", "name": "n", "plugins": [{"type": "a"}], "disableCheck": "true"}).has_gc
+    told = cni.config_for(one, one.plugins[0], {"dns": {"servers": ["1.2.3.4"]}, "bandwidth": {}}, {"ips": []})
+    assert told == {
+        "cniVersion": "0.4.0",
+        "name": "n",
+        "type": "ptp",
+        "runtimeConfig": {"dns": {"servers": ["1.2.3.4"]}},
+        "prevResult": {"ips": []},
+    }
+    for wrong in ({"name": "n", "plugins": []}, {"name": "n", "type": "../sh"}, {"type": "ptp"}, []):
+        with pytest.raises(ValueError, match=r"."):
+            cni.parse(wrong)
+    links = [{"name": "veth1"}, {"name": "eth0", "sandbox": "/x"}]
+    result = {
+        "interfaces": links,
+        "ips": [{"address": "10.0.0.1/24", "interface": 0}, {"address": "10.0.0.2/24", "interface": 1}],
+    }
+    assert cni.addresses(result, "eth0") == ["10.0.0.2"]
+    assert cni.addresses({"ip4": {"ip": "10.0.0.3/8"}}, "eth0") == ["10.0.0.3"]
+
+
+def test_the_more_exact_host_port_comes_first() -> None:
+    ports = (attachment.HostPort("tcp", "", 80, 8080), attachment.HostPort("tcp", "10.0.0.9", 80, 8081))
+    lines = [line.strip() for line in hostports.rules({"a": ("10.1.0.2", ports)}).splitlines() if " dnat to " in line]
+    assert lines == ["ip daddr 10.0.0.9 tcp dport 80 dnat to 10.1.0.2:8081", "tcp dport 80 dnat to 10.1.0.2:8080"]
+
+
+def test_where_images_come_from(tmp_path: Path) -> None:
+    config = endpoints.Registries(("reg.example",), ("docker.io=https://m.example",), tmp_path)
+    assert [one.base for one in endpoints.endpoints("docker.io", config)] == [
+        "https://m.example/v2",
+        "https://registry-1.docker.io/v2",
+    ]
+    assert [one.base for one in endpoints.endpoints("reg.example:5000", config)] == [
+        "https://reg.example:5000/v2",
+        "http://reg.example:5000/v2",
+    ]
+    assert [one.base for one in endpoints.endpoints("127.0.0.1:5000", config)] == ["http://127.0.0.1:5000/v2"]
+    (tmp_path / "_default").mkdir()
+    (tmp_path / "_default" / "hosts.toml").write_text(
+        '[host."https://a.example/prefix"]\noverride_path = true\ncapabilities = ["pull"]\n[host."https://a.example/prefix".header]\nx = ["1", "2"]\n'
+    )
+    mirror, own = endpoints.endpoints("other.example", config)
+    assert (mirror.base, mirror.capabilities, mirror.headers) == ("https://a.example/prefix", frozenset({"pull"}), {"x": "1, 2"})
+    assert own.base == "https://other.example/v2"
