@@ -259,6 +259,7 @@ class Supervisor:
             f"--control-plane-nodes={','.join(name for name in expected if topology.node(name).role == 'control-plane')}",
             f"--dns-service={topology.spec.dns_service}",
             f"--dns-address={dns}",
+            f"--volumes-path={topology.layout.node('{{node}}') / 'volumes'}",
         ]
         output = open_log(topology.layout.log("bootstrap"))
         fds, names = [output, report], ["report"]

@@ -19,6 +19,7 @@ CONTROLLERS: dict[str, str] = {
     "disruption": "disruption:disruption",
     "endpointslicemirroring": "endpointslice_mirroring:endpointslicemirroring",
     "job": "job:job",
+    "horizontalpodautoscaler": "hpa:horizontalpodautoscaler",
     "ttl-after-finished": "job:ttl_after_finished",
     "replicationcontroller": "replicaset:replicationcontroller",
     "endpoints": "endpoints:endpoints",
@@ -37,6 +38,9 @@ CONTROLLERS: dict[str, str] = {
     "validatingadmissionpolicy-status": "policy_status:policystatus",
     "pvc-protection": "storage_protection:pvcprotection",
     "pv-protection": "storage_protection:pvprotection",
+    "persistentvolume-binder": "volume_binder:persistentvolumebinder",
+    "local-volume-provisioner": "local_provisioner:localvolumeprovisioner",
+    "ephemeral-volume": "ephemeral_volume:ephemeralvolume",
     "garbagecollector": "gc:garbagecollector",
 }
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from kubeling.api import quantity
 from kubeling.api.errors import ApiError
-from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of, uid_of
+from kubeling.api.meta import Object, annotations_of, metadata_of, namespace_of, spec_of, uid_of
 from kubeling.api.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS, Resource
 from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.kubelet import atomic, hostmounts, projection
@@ -34,6 +34,8 @@ _PLUGINS = {
     "projected": "projected",
 }
 #: Volumes whose files hold secrets, or that are small: never on disk.
+_PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+_OUR_PROVISIONER = "kubeling.dev/local"
 _IN_MEMORY = ("secret", "projected", "downwardAPI")
 
 
@@ -255,13 +257,23 @@ class VolumeManager:
         if spec.get("hostPath"):
             path = host_path(spec["hostPath"]["path"], spec["hostPath"].get("type") or "DirectoryOrCreate")
         elif spec.get("local"):
-            path = host_path(spec["local"]["path"], "Directory")
+            path = _local(persistent)
         else:
             raise VolumeProblem("no volume plugin matched: only hostPath and local persistent volumes are supported by this node")
         group = _fs_group(pod)
         if group is not None and spec.get("local") and os.stat(path).st_gid != group:
             await asyncio.to_thread(hostmounts.give_to_group, path, group)
         return path
+
+
+def _local(persistent: Object) -> Path:
+    """The directory (or device) of a local volume. Our own provisioner leaves it to the node to make its directories."""
+    path = Path(spec_of(persistent)["local"]["path"])
+    if annotations_of(persistent).get(_PROVISIONED_BY) == _OUR_PROVISIONER and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        path.mkdir(exist_ok=True)
+        path.chmod(0o777)
+    return host_path(str(path), "Directory")
 
 
 def host_path(path: str, kind: str) -> Path:

@@ -154,7 +154,19 @@ def stateful_set(obj: Object) -> Errors:
     for field in ("whenDeleted", "whenScaled"):
         yield from one_of(f"spec.persistentVolumeClaimRetentionPolicy.{field}", policy.get(field), ("Delete", "Retain"))
     yield from not_negative("spec.ordinals.start", (spec.get("ordinals") or {}).get("start"))
-    yield from _template_and_selector(spec, "statefulset")
+    yield from _template_and_selector(_with_claims(spec), "statefulset")
+
+
+def _with_claims(spec: Map) -> Map:
+    """The spec as its pods will be: each claim template is a volume of theirs too."""
+    made = spec.get("template") or {}
+    pod = made.get("spec") or {}
+    there = {each.get("name") for each in pod.get("volumes") or ()}
+    names = [name_of(each) for each in spec.get("volumeClaimTemplates") or ()]
+    more = [{"name": each, "persistentVolumeClaim": {"claimName": each}} for each in names if each and each not in there]
+    if not more:
+        return spec
+    return {**spec, "template": {**made, "spec": {**pod, "volumes": [*(pod.get("volumes") or ()), *more]}}}
 
 
 def stateful_set_update(new: Object, old: Object) -> Errors:
