@@ -19,7 +19,6 @@ CONTROLLERS: dict[str, str] = {
     "disruption": "disruption:disruption",
     "endpointslicemirroring": "endpointslice_mirroring:endpointslicemirroring",
     "job": "job:job",
-    "horizontalpodautoscaler": "hpa:horizontalpodautoscaler",
     "ttl-after-finished": "job:ttl_after_finished",
     "replicationcontroller": "replicaset:replicationcontroller",
     "endpoints": "endpoints:endpoints",
