@@ -13,9 +13,10 @@ from kubeling.api.pods import node_of
 from kubeling.api.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from kubeling.client.batch import parallel
 from kubeling.client.controller import Reconciler, Request
+from kubeling.client.informer import Change
 from kubeling.client.rest import Client
 from kubeling.controllers import endpoints_plan as plan
-from kubeling.controllers import slices
+from kubeling.controllers import slices, topology
 from kubeling.controllers.children import child_prefix
 from kubeling.controllers.context import POD_INDEXERS, Context, Obj
 from kubeling.controllers.service_index import SERVICE_INDEXERS, services_of_pod
@@ -40,7 +41,21 @@ class EndpointSliceController:
         self._loop.watches(self._pods, lambda pod: services_of_pod(self._services.store, pod))
         self._loop.watches(self._slices, _service_of)
         self._loop.needs(self._nodes)
+        #: None when it has to be found out anew.
+        self._zones: topology.Zones | None = None
+        self._nodes.add_handler(self._on_node)
         self.run = self._loop.run
+
+    def _on_node(self, change: Change) -> None:
+        """Nodes say often that they are well; only what hints depend on wakes Services, and of these only those that it concerns."""
+        before, after = (topology.facts_of(each) if each else None for each in (change.old, change.new))
+        if before == after:
+            return
+        self._zones = None
+        moved = (before and before.zone) != (after and after.zone)
+        for service in self._services.store if self._nodes.synced.is_set() else ():
+            if moved or topology.wants_auto(service):
+                self._loop.queue.add(Request(namespace_of(service), name_of(service)))
 
     async def reconcile(self, request: Request) -> float | None:
         """Write the slices that differ from what the Service's pods make of them."""
@@ -56,25 +71,23 @@ class EndpointSliceController:
         else:
             chosen = from_labels(selector)
             selected = [pod for pod in self._pods.store.in_namespace(request.namespace) if chosen.matches(labels_of(pod))]
-            changes = plan_slices(service, selected, existing, self._zone_of)
+            if self._zones is None:
+                self._zones = topology.zones_of(self._nodes.store)
+            changes = plan_slices(service, selected, existing, self._zones)
         await write(self._client, changes)
         return None
 
-    def _zone_of(self, node: str) -> str | None:
-        found = self._nodes.store.get(node)
-        return labels_of(found).get(plan.ZONE_LABEL) if found else None
 
-
-def plan_slices(
-    service: Obj, selected: Sequence[Obj], existing: Sequence[Obj], zone_of: Callable[[str], str | None]
-) -> slices.Changes:
+def plan_slices(service: Obj, selected: Sequence[Obj], existing: Sequence[Obj], zones: topology.Zones) -> slices.Changes:
     """What to write so that the slices show these pods."""
     wanted: dict[tuple[str, slices.Ports], list[Obj]] = defaultdict(list)
     keep_empty: dict[str, slices.Ports] = {}
     for family in plan.families_of(service, (address for pod in selected for address in plan.addresses_of(pod))):
         keep_empty[family] = ()
         for each in plan.candidates(service, selected, family):
-            wanted[family, each.ports].append(_endpoint(each, service, zone_of))
+            wanted[family, each.ports].append(_endpoint(each, service, zones))
+    for endpoints in wanted.values():
+        topology.add_hints(service, endpoints, zones)
     labels = {key: value for key, value in labels_of(service).items() if key not in RESERVED}
     labels |= {SERVICE_NAME: name_of(service), MANAGED_BY: CONTROLLER}
     if plan.is_headless(service):
@@ -84,7 +97,7 @@ def plan_slices(
     return slices.pack(prefix, uid_of(service), labels, template, wanted, existing, keep_empty=keep_empty)
 
 
-def _endpoint(candidate: plan.Candidate, service: Obj, zone_of: Callable[[str], str | None]) -> Obj:
+def _endpoint(candidate: plan.Candidate, service: Obj, zones: topology.Zones) -> Obj:
     node = node_of(candidate.pod)
     found: Obj = {
         "addresses": [candidate.address],
@@ -93,7 +106,7 @@ def _endpoint(candidate: plan.Candidate, service: Obj, zone_of: Callable[[str], 
     }
     if node:
         found["nodeName"] = node
-        if zone := zone_of(node):
+        if zone := zones.of_node.get(node):
             found["zone"] = zone
     if hostname := plan.hostname_of(candidate.pod, service):
         found["hostname"] = hostname
