@@ -6,21 +6,12 @@ from kubeling.api import names
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, too_long_value, unsupported_value
 from kubeling.api.meta import Object, spec_of, status_of
 from kubeling.api.validation.common import IMMUTABLE, Errors, amount, checked, in_range, label_selector, unchanged
+from kubeling.api.validation.volumes import driver_name
 
-_MAX_DRIVER, _MAX_NODE_ID, _MAX_METADATA = 63, 192, 256 * 1024
+_MAX_NODE_ID, _MAX_METADATA = 192, 256 * 1024
 _MAX_MESSAGE = 1024
 _GROUP_POLICIES = ("ReadWriteOnceWithFSType", "File", "None")
 _MODES = ("Persistent", "Ephemeral")
-
-
-def driver_name(path: str, name: str | None) -> Errors:
-    """The name of a driver."""
-    if not name:
-        yield required_value(path)
-        return
-    if len(name) > _MAX_DRIVER:
-        yield too_long_value(path, _MAX_DRIVER)
-    yield from checked(path, name.lower(), names.dns1123_subdomain)
 
 
 def csi_driver(obj: Object) -> Errors:
@@ -131,7 +122,7 @@ def volume_attachment_update(new: Object, old: Object) -> Errors:
     yield from unchanged("spec", spec_of(new), spec_of(old))
 
 
-def volume_attachment_status(new: Object) -> Errors:
+def volume_attachment_status(new: Object, old: Object) -> Errors:
     """What a driver may write."""
     status = status_of(new)
     metadata = status.get("attachmentMetadata") or {}

@@ -258,10 +258,10 @@ def definition_update(new: Object, old: Object) -> Errors:
         yield from unchanged("spec.scope", after.get("scope"), before.get("scope"))
         for field in ("kind", "plural"):
             yield from unchanged(f"spec.names.{field}", after["names"].get(field), before["names"].get(field))
-    yield from stored_versions(new)
+    yield from stored_versions(new, old)
 
 
-def stored_versions(obj: Object) -> Errors:
+def stored_versions(obj: Object, old: Object) -> Errors:
     """Versions in which objects are stored must be known still."""
     versions = spec_of(obj).get("versions") or ()
     known = {each.get("name") for each in versions}

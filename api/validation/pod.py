@@ -1,30 +1,52 @@
-"""Pods and pod templates, and what of a pod may change."""
+"""Pods and pod templates as they may stand; what of a pod may change is in :mod:`kubeling.api.validation.podupdate`."""
 
 from __future__ import annotations
 
-from kubeling.api import names
-from kubeling.api.defaults.pod import pod as fill_in
-from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value
-from kubeling.api.meta import Object, copy_json, spec_of
+from kubeling.api import names, pods
+from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, unsupported_value
+from kubeling.api.meta import Object, name_of
 from kubeling.api.validation.common import Errors, Map, amount, checked, in_range, label_map, one_of
 from kubeling.api.validation.containers import containers, resources
 from kubeling.api.validation.objectmeta import annotation_map
-from kubeling.api.validation.resize import resize
 from kubeling.api.validation.scheduling import affinity, spread, tolerations
 from kubeling.api.validation.volumes import volumes
 
-_RESTART = ("Always", "Never", "OnFailure")
-_DNS = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+_RESTART = ("Always", "OnFailure", "Never")
+_DNS = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+_MAX_SERVERS, _MAX_SEARCHES, _MAX_SEARCH_LENGTH = 3, 32, 2048
 
 
 def pod(obj: Object) -> Errors:
     """A pod that is created."""
     spec = obj.get("spec") or {}
-    yield from pod_spec("spec", spec)
+    yield from whole(obj)
     if spec.get("ephemeralContainers"):
         yield forbidden_value("spec.ephemeralContainers", "cannot be set on create")
     if spec.get("nodeName") and spec.get("schedulingGates"):
         yield forbidden_value("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
+
+
+def whole(obj: Object) -> Errors:
+    """A pod, whether it is new or has changed."""
+    spec = obj.get("spec") or {}
+    yield from pod_spec("spec", spec, name_of(obj), of_pod=True)
+    cost = ((obj.get("metadata") or {}).get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost")
+    if cost is not None and not _is_int32(cost):
+        path = "metadata.annotations[controller.kubernetes.io/pod-deletion-cost]"
+        yield invalid_value(path, cost, "must be a 32bit integer")
+    if not spec.get("serviceAccountName"):
+        for at, volume in enumerate(spec.get("volumes") or ()):
+            for index, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+                if source.get("serviceAccountToken") is not None:
+                    where = f"spec.volumes[{at}].projected.sources[{index}].serviceAccountToken"
+                    yield forbidden_value(where, "must not be specified when serviceAccountName is not set")
+
+
+def _is_int32(text: str) -> bool:
+    digits = text.removeprefix("-")
+    if not digits.isascii() or not digits.isdigit() or (len(digits) > 1 and digits[0] == "0") or text == "-0":
+        return False
+    return len(digits) <= 10 and -(2**31) <= int(text) < 2**31
 
 
 def template(path: str, found: Map | None) -> Errors:
@@ -38,36 +60,45 @@ def template(path: str, found: Map | None) -> Errors:
         yield forbidden_value(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
 
 
-def pod_spec(path: str, spec: Map) -> Errors:
-    """The spec of a pod, wherever it stands."""
-    if spec.get("volumes"):
-        yield from volumes(f"{path}.volumes", spec["volumes"])
-    yield from containers(path, spec, frozenset(each.get("name") or "" for each in spec.get("volumes") or ()))
+def pod_spec(path: str, spec: Map, name: str = "", *, of_pod: bool = False) -> Errors:
+    """The spec of a pod, wherever it stands; `name` is the pod's, where it is one's (`of_pod`)."""
+    held = spec.get("volumes") or ()
+    if held:
+        yield from volumes(f"{path}.volumes", held, pod=name, of_pod=of_pod)
+    if spec.get("resourceClaims"):
+        yield from _claims(f"{path}.resourceClaims", spec["resourceClaims"])
+    yield from containers(path, spec, {each.get("name") or "": each for each in held}, of_pod=of_pod)
+    if spec.get("resources"):
+        yield from _pod_resources(f"{path}.resources", spec)
     yield from one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), _RESTART)
     yield from one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), _DNS)
-    if spec.get("dnsPolicy") == "None" and not (spec.get("dnsConfig") or {}).get("nameservers"):
-        detail = "must provide at least one DNS nameserver when `dnsPolicy` is None"
-        yield required_value(f"{path}.dnsConfig.nameservers", detail)
-    for at, each in enumerate((spec.get("dnsConfig") or {}).get("nameservers") or ()):
-        yield from checked(f"{path}.dnsConfig.nameservers[{at}]", each, names.ip_address)
-    yield from label_map(f"{path}.nodeSelector", spec.get("nodeSelector"))
-    yield from in_range(f"{path}.activeDeadlineSeconds", spec.get("activeDeadlineSeconds"), 1, 2**31 - 1)
+    if spec.get("nodeSelector"):
+        yield from label_map(f"{path}.nodeSelector", spec["nodeSelector"])
+    if spec.get("securityContext") or any(spec.get(field) is not None for field in _HOST):
+        from kubeling.api.validation.security import pod_security
+
+        yield from pod_security(path, spec)
+    if spec.get("affinity"):
+        yield from affinity(f"{path}.affinity", spec["affinity"])
+    if spec.get("dnsConfig") is not None or spec.get("dnsPolicy") == "None":
+        yield from _resolver(f"{path}.dnsConfig", spec.get("dnsConfig"), spec.get("dnsPolicy") or "")
+    if spec.get("topologySpreadConstraints"):
+        yield from spread(f"{path}.topologySpreadConstraints", spec["topologySpreadConstraints"])
     for field, check in _NAMES.items():
         if spec.get(field):
             yield from checked(f"{path}.{field}", spec[field], check)
+    yield from in_range(f"{path}.activeDeadlineSeconds", spec.get("activeDeadlineSeconds"), 1, 2**31 - 1)
     if spec.get("tolerations"):
         yield from tolerations(f"{path}.tolerations", spec["tolerations"])
-    if spec.get("affinity"):
-        yield from affinity(f"{path}.affinity", spec["affinity"])
-    if spec.get("topologySpreadConstraints"):
-        yield from spread(f"{path}.topologySpreadConstraints", spec["topologySpreadConstraints"])
-    if spec.get("resources"):
-        yield from resources(f"{path}.resources", spec["resources"])
-    for name, value in (spec.get("overhead") or {}).items():
-        yield from amount(f"{path}.overhead[{name}]", value)
+    policy = spec.get("preemptionPolicy")
+    if policy is not None:
+        yield from one_of(f"{path}.preemptionPolicy", policy, ("PreemptLowerPriority", "Never"))
+    for key, value in (spec.get("overhead") or {}).items():
+        yield from amount(f"{path}.overhead[{key}]", value)
     yield from _details(path, spec)
 
 
+_HOST = ("hostUsers", "os", "shareProcessNamespace", "hostNetwork", "hostIPC")
 _NAMES = {
     "serviceAccountName": names.dns1123_subdomain,
     "nodeName": names.dns1123_subdomain,
@@ -77,6 +108,76 @@ _NAMES = {
     "runtimeClassName": names.dns1123_subdomain,
     "schedulerName": names.dns1123_subdomain,
 }
+
+
+def _claims(path: str, claims: list[Map]) -> Errors:
+    seen: set[str] = set()
+    for at, each in enumerate(claims):
+        where, name = f"{path}[{at}]", each.get("name") or ""
+        if not name:
+            yield required_value(f"{where}.name")
+        elif name in seen:
+            yield duplicate_value(f"{where}.name", name)
+        else:
+            yield from checked(f"{where}.name", name, names.dns1123_label)
+        seen.add(name)
+        given = [field for field in ("resourceClaimName", "resourceClaimTemplateName") if each.get(field) is not None]
+        if len(given) > 1:
+            detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
+            yield invalid_value(where, each, detail)
+        elif not given:
+            yield invalid_value(where, each, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`")
+        for field in given:
+            yield from checked(f"{where}.{field}", each[field], names.dns1123_subdomain)
+
+
+def _pod_resources(path: str, spec: Map) -> Errors:
+    """Of the pod as a whole (KEP-2837): no less than its containers ask for."""
+    found = spec["resources"]
+    if found.get("claims"):
+        yield forbidden_value(f"{path}.claims", "claims cannot be set for Resources at pod-level")
+    yield from resources(path, {key: value for key, value in found.items() if key != "claims"}, spec)
+    for field in ("limits", "requests"):
+        for name in found.get(field) or ():
+            if name not in ("cpu", "memory") and not name.startswith("hugepages-"):
+                yield unsupported_value(f"{path}.{field}[{name}]", name, ("cpu", "hugepages-", "memory"))
+    asked = pods.requests_of({"spec": {field: spec.get(field) for field in ("containers", "initContainers")}})
+    for name, least in asked.items():
+        given = (found.get("requests") or {}).get(name)
+        if least > (pods.amount_of(name, given) if given is not None else 0):
+            shown = f"{least}m" if name == "cpu" and least % 1000 else str(least // 1000 if name == "cpu" else least)
+            detail = f"must be greater than or equal to aggregate container requests of {shown}"
+            yield invalid_value(f"{path}.requests[{name}]", given or "0", detail)
+    for at, each in enumerate(spec.get("containers") or ()):
+        for name, value in ((each.get("resources") or {}).get("limits") or {}).items():
+            most = (found.get("limits") or {}).get(name)
+            if most is not None and pods.amount_of(name, value) > pods.amount_of(name, most):
+                detail = f"must be less than or equal to pod limits of {most}"
+                yield invalid_value(f"{path}.containers[{at}][{name}].limits", value, detail)
+
+
+def _resolver(path: str, config: Map | None, policy: str) -> Errors:
+    if policy == "None" and config is None:
+        yield required_value(path, "must provide `dnsConfig` when `dnsPolicy` is None")
+        return
+    servers, searches = (config or {}).get("nameservers") or [], (config or {}).get("searches") or []
+    if policy == "None" and not servers:
+        yield required_value(f"{path}.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None")
+        return
+    if len(servers) > _MAX_SERVERS:
+        yield invalid_value(f"{path}.nameservers", servers, f"must not have more than {_MAX_SERVERS} nameservers")
+    for at, each in enumerate(servers):
+        yield from checked(f"{path}.nameservers[{at}]", each, names.ip_address)
+    if len(searches) > _MAX_SEARCHES:
+        yield invalid_value(f"{path}.searches", searches, f"must not have more than {_MAX_SEARCHES} search paths")
+    if len(" ".join(searches)) > _MAX_SEARCH_LENGTH:
+        detail = f"must not have more than {_MAX_SEARCH_LENGTH} characters (including spaces) in the search list"
+        yield invalid_value(f"{path}.searches", searches, detail)
+    for at, each in enumerate(searches):
+        yield from checked(f"{path}.searches[{at}]", each.removesuffix("."), names.dns1123_subdomain)
+    for at, each in enumerate((config or {}).get("options") or ()):
+        if not each.get("name"):
+            yield required_value(f"{path}.options[{at}]", "must not be empty")
 
 
 def _details(path: str, spec: Map) -> Errors:
@@ -93,121 +194,3 @@ def _details(path: str, spec: Map) -> Errors:
         if name in seen:
             yield duplicate_value(f"{path}.schedulingGates[{at}]", name)
         seen.add(name)
-    security = spec.get("securityContext") or {}
-    for field in ("runAsUser", "runAsGroup", "fsGroup"):
-        yield from in_range(f"{path}.securityContext.{field}", security.get(field), 0, 2**31 - 1)
-    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
-        detail = "ShareProcessNamespace and HostPID cannot both be enabled"
-        yield invalid_value(f"{path}.securityContext.shareProcessNamespace", True, detail)
-    os_name = (spec.get("os") or {}).get("name")
-    if spec.get("os") is not None:
-        yield from one_of(f"{path}.os.name", os_name, ("linux", "windows"))
-
-
-_MUTABLE = (
-    "`spec.containers[*].image`",
-    "`spec.initContainers[*].image`",
-    "`spec.activeDeadlineSeconds`",
-    "`spec.tolerations` (only additions to existing tolerations)",
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
-)
-
-
-def pod_update(new: Object, old: Object) -> Errors:
-    """A pod's update: images, a shorter deadline, more tolerations, fewer gates."""
-    after, before = spec_of(new), spec_of(old)
-    if after == before:
-        return
-    before = _defaulted(before)
-    for field in ("containers", "initContainers"):
-        if len(after.get(field) or ()) != len(before.get(field) or ()):
-            yield forbidden_value(f"spec.{field}", "pod updates may not add or remove containers")
-            return
-        for at, each in enumerate(after.get(field) or ()):
-            if not each.get("image"):
-                yield required_value(f"spec.{field}[{at}].image")
-    yield from _deadline(after.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds"))
-    yield from _added_tolerations(after, before)
-    yield from _gates(after, before)
-    same = _with_mutable_of(after, before)
-    if same != before:
-        changed = ", ".join(sorted(f"spec.{key}" for key in {*same, *before} if same.get(key) != before.get(key)))
-        detail = f"pod updates may not change fields other than {','.join(_MUTABLE)}\nchanged: {changed}"
-        yield forbidden_value("spec", detail)
-
-
-def _defaulted(spec: Map) -> Map:
-    """The old spec as if it came in now, so that what an older server did not fill in is no change."""
-    filled: Map = {"spec": copy_json(spec)}
-    fill_in(filled)
-    return filled["spec"]  # type: ignore[no-any-return]
-
-
-def _with_mutable_of(after: Map, before: Map) -> Map:
-    """The new spec with everything that may change put back."""
-    same: Map = copy_json(after)
-    gated = bool(before.get("schedulingGates"))
-    for field in ("activeDeadlineSeconds", "tolerations", "schedulingGates", *(("nodeSelector",) if gated else ())):
-        _put_back(same, before, field)
-    if (before.get("terminationGracePeriodSeconds") or 0) < 0 and same.get("terminationGracePeriodSeconds") == 1:
-        _put_back(same, before, "terminationGracePeriodSeconds")
-    for field in ("containers", "initContainers"):
-        for mine, theirs in zip(same.get(field) or (), before.get(field) or (), strict=True):
-            _put_back(mine, theirs, "image")
-    return same
-
-
-def _put_back(target: Map, source: Map, field: str) -> None:
-    if field in source:
-        target[field] = source[field]
-    else:
-        target.pop(field, None)
-
-
-def _deadline(after: int | None, before: int | None) -> Errors:
-    path = "spec.activeDeadlineSeconds"
-    if after is not None:
-        yield from in_range(path, after, 1, 2**31 - 1)
-        if before is not None and after > before:
-            yield invalid_value(path, after, "must be less than or equal to previous value")
-    elif before is not None:
-        yield invalid_value(path, None, "must not update from a positive integer to nil value")
-
-
-def _added_tolerations(after: Map, before: Map) -> Errors:
-    held = [_timeless(each) for each in after.get("tolerations") or ()]
-    for each in before.get("tolerations") or ():
-        if _timeless(each) not in held:
-            detail = "existing toleration can not be modified except its tolerationSeconds"
-            yield forbidden_value("spec.tolerations", detail)
-            return
-    if after.get("tolerations"):
-        yield from tolerations("spec.tolerations", after["tolerations"])
-
-
-def pod_door_update(new: Object, old: Object) -> Errors:
-    """What came through ephemeralcontainers or resize: the spec holds, and ephemeral containers are only ever added."""
-    after, before = spec_of(new), spec_of(old)
-    if after == before:
-        return
-    yield from pod_spec("spec", after)
-    yield from resize(new, old)
-    held = {each.get("name"): each for each in after.get("ephemeralContainers") or ()}
-    for each in before.get("ephemeralContainers") or ():
-        name = each.get("name")
-        if name not in held:
-            yield forbidden_value("spec.ephemeralContainers", f'existing ephemeral containers "{name}" may not be removed\n')
-        elif held[name] != each:
-            yield forbidden_value("spec.ephemeralContainers", f'existing ephemeral containers "{name}" may not be changed\n')
-
-
-def _timeless(toleration: Map) -> Map:
-    return {key: value for key, value in toleration.items() if value and key != "tolerationSeconds"}
-
-
-def _gates(after: Map, before: Map) -> Errors:
-    held = {each.get("name") for each in before.get("schedulingGates") or ()}
-    added = sorted({each.get("name") or "" for each in after.get("schedulingGates") or ()} - held)
-    if added:
-        detail = f"only deletion is allowed, but found new scheduling gates '{','.join(added)}'"
-        yield forbidden_value("spec.schedulingGates", detail)

@@ -1,8 +1,13 @@
-"""Which validators a kind has."""
+"""Which validators a kind has.
+
+They are named and not imported: a kind's module is loaded when the first object of the kind is written, so that a server starts without any.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from kubeling.api import resources as r
@@ -11,119 +16,110 @@ from kubeling.api.meta import Object
 from kubeling.api.names import Check
 from kubeling.api.resources import Resource
 from kubeling.api.strategies import strategy_of
-from kubeling.api.validation import (
-    aggregation,
-    autoscaling,
-    certificates,
-    cluster,
-    csi,
-    definitions,
-    flowcontrol,
-    limits,
-    pod,
-    policies,
-    quotas,
-    rbac,
-    services,
-    storage,
-    webhooks,
-    workloads,
-)
-from kubeling.api.validation.common import Errors
 from kubeling.api.validation.objectmeta import validate_metadata, validate_metadata_update
 
-
-def _definitions() -> Any:
-    """The validators of definitions, with all that schemas and CEL need; loaded when there is one."""
-
-    return definitions
-
-
-_CREATE: dict[Resource, Callable[[Object], Errors]] = {
-    r.PODS: pod.pod,
-    r.POD_TEMPLATES: workloads.pod_template,
-    r.REPLICATION_CONTROLLERS: workloads.replication_controller,
-    r.DEPLOYMENTS: workloads.deployment,
-    r.REPLICA_SETS: workloads.replica_set,
-    r.DAEMON_SETS: workloads.daemon_set,
-    r.STATEFUL_SETS: workloads.stateful_set,
-    r.JOBS: workloads.job,
-    r.CRON_JOBS: workloads.cron_job,
-    r.HORIZONTAL_POD_AUTOSCALERS: autoscaling.autoscaler,
-    r.HORIZONTAL_POD_AUTOSCALERS_V1: autoscaling.autoscaler,
-    r.POD_DISRUPTION_BUDGETS: workloads.disruption_budget,
-    r.SERVICES: services.service,
-    r.ENDPOINTS: services.endpoints,
-    r.ENDPOINT_SLICES: services.endpoint_slice,
-    r.INGRESSES: services.ingress,
-    r.NETWORK_POLICIES: services.network_policy,
-    r.LEASES: services.lease,
-    r.CONFIG_MAPS: cluster.config_map,
-    r.SECRETS: cluster.secret,
-    r.NAMESPACES: cluster.namespace,
-    r.NODES: cluster.node,
-    r.RESOURCE_QUOTAS: quotas.resource_quota,
-    r.LIMIT_RANGES: limits.limit_range,
-    r.ROLES: rbac.role,
-    r.CLUSTER_ROLES: rbac.cluster_role,
-    r.ROLE_BINDINGS: rbac.role_binding,
-    r.CLUSTER_ROLE_BINDINGS: rbac.cluster_role_binding,
-    r.PRIORITY_CLASSES: cluster.priority_class,
-    r.STORAGE_CLASSES: storage.storage_class,
-    r.PERSISTENT_VOLUMES: storage.persistent_volume,
-    r.PERSISTENT_VOLUME_CLAIMS: storage.persistent_volume_claim,
-    r.EVENTS: cluster.event,
-    r.EVENTS_V1: cluster.event,
-    r.CERTIFICATE_SIGNING_REQUESTS: certificates.signing_request,
-    r.INGRESS_CLASSES: cluster.ingress_class,
-    r.RUNTIME_CLASSES: cluster.runtime_class,
-    r.VALIDATING_ADMISSION_POLICIES: policies.policy,
-    r.VALIDATING_ADMISSION_POLICY_BINDINGS: policies.binding,
-    r.MUTATING_WEBHOOK_CONFIGURATIONS: webhooks.mutating_webhooks,
-    r.VALIDATING_WEBHOOK_CONFIGURATIONS: webhooks.validating_webhooks,
-    r.CUSTOM_RESOURCE_DEFINITIONS: lambda obj: _definitions().definition(obj),
-    r.API_SERVICES: aggregation.api_service,
-    r.FLOW_SCHEMAS: flowcontrol.flow_schema,
-    r.PRIORITY_LEVEL_CONFIGURATIONS: flowcontrol.priority_level,
-    r.CSI_DRIVERS: csi.csi_driver,
-    r.CSI_NODES: csi.csi_node,
-    r.CSI_STORAGE_CAPACITIES: csi.csi_storage_capacity,
-    r.VOLUME_ATTACHMENTS: csi.volume_attachment,
-    r.CONTROLLER_REVISIONS: cluster.controller_revision,
-    r.SERVICE_CIDRS: cluster.service_cidr,
-    r.IP_ADDRESSES: cluster.ip_address,
+_CREATE: dict[Resource, str] = {
+    r.PODS: "pod.pod",
+    r.POD_TEMPLATES: "workloads.pod_template",
+    r.REPLICATION_CONTROLLERS: "workloads.replication_controller",
+    r.DEPLOYMENTS: "workloads.deployment",
+    r.REPLICA_SETS: "workloads.replica_set",
+    r.DAEMON_SETS: "workloads.daemon_set",
+    r.STATEFUL_SETS: "workloads.stateful_set",
+    r.JOBS: "workloads.job",
+    r.CRON_JOBS: "workloads.cron_job",
+    r.HORIZONTAL_POD_AUTOSCALERS: "autoscaling.autoscaler",
+    r.HORIZONTAL_POD_AUTOSCALERS_V1: "autoscaling.autoscaler",
+    r.POD_DISRUPTION_BUDGETS: "workloads.disruption_budget",
+    r.SERVICES: "services.service",
+    r.ENDPOINTS: "services.endpoints",
+    r.ENDPOINT_SLICES: "services.endpoint_slice",
+    r.INGRESSES: "services.ingress",
+    r.NETWORK_POLICIES: "services.network_policy",
+    r.LEASES: "services.lease",
+    r.CONFIG_MAPS: "cluster.config_map",
+    r.SECRETS: "cluster.secret",
+    r.NAMESPACES: "cluster.namespace",
+    r.NODES: "cluster.node",
+    r.RESOURCE_QUOTAS: "quotas.resource_quota",
+    r.LIMIT_RANGES: "limits.limit_range",
+    r.ROLES: "rbac.role",
+    r.CLUSTER_ROLES: "rbac.cluster_role",
+    r.ROLE_BINDINGS: "rbac.role_binding",
+    r.CLUSTER_ROLE_BINDINGS: "rbac.cluster_role_binding",
+    r.PRIORITY_CLASSES: "cluster.priority_class",
+    r.STORAGE_CLASSES: "storage.storage_class",
+    r.PERSISTENT_VOLUMES: "storage.persistent_volume",
+    r.PERSISTENT_VOLUME_CLAIMS: "storage.persistent_volume_claim",
+    r.EVENTS: "cluster.event",
+    r.EVENTS_V1: "cluster.event",
+    r.CERTIFICATE_SIGNING_REQUESTS: "certificates.signing_request",
+    r.INGRESS_CLASSES: "cluster.ingress_class",
+    r.RUNTIME_CLASSES: "cluster.runtime_class",
+    r.VALIDATING_ADMISSION_POLICIES: "policies.policy",
+    r.VALIDATING_ADMISSION_POLICY_BINDINGS: "policies.binding",
+    r.MUTATING_WEBHOOK_CONFIGURATIONS: "webhooks.mutating_webhooks",
+    r.VALIDATING_WEBHOOK_CONFIGURATIONS: "webhooks.validating_webhooks",
+    r.CUSTOM_RESOURCE_DEFINITIONS: "definitions.definition",
+    r.API_SERVICES: "aggregation.api_service",
+    r.FLOW_SCHEMAS: "flowcontrol.flow_schema",
+    r.PRIORITY_LEVEL_CONFIGURATIONS: "flowcontrol.priority_level",
+    r.CSI_DRIVERS: "csi.csi_driver",
+    r.CSI_NODES: "csi.csi_node",
+    r.CSI_STORAGE_CAPACITIES: "csi.csi_storage_capacity",
+    r.VOLUME_ATTACHMENTS: "csi.volume_attachment",
+    r.CONTROLLER_REVISIONS: "cluster.controller_revision",
+    r.SERVICE_CIDRS: "cluster.service_cidr",
+    r.IP_ADDRESSES: "cluster.ip_address",
 }
-#: Kinds whose updates are held against the old object as well; all but pods are validated as on creation first.
-_UPDATE: dict[Resource, Callable[[Object, Object], Errors]] = {
-    r.DEPLOYMENTS: workloads.selector_update,
-    r.REPLICA_SETS: workloads.selector_update,
-    r.DAEMON_SETS: workloads.selector_update,
-    r.STATEFUL_SETS: workloads.stateful_set_update,
-    r.JOBS: workloads.job_update,
-    r.SERVICES: services.service_update,
-    r.ENDPOINT_SLICES: services.endpoint_slice_update,
-    r.CONFIG_MAPS: cluster.config_map_update,
-    r.SECRETS: cluster.secret_update,
-    r.NODES: cluster.node_update,
-    r.RESOURCE_QUOTAS: quotas.resource_quota_update,
-    r.ROLE_BINDINGS: rbac.binding_update,
-    r.CLUSTER_ROLE_BINDINGS: rbac.binding_update,
-    r.PRIORITY_CLASSES: cluster.priority_class_update,
-    r.STORAGE_CLASSES: storage.storage_class_update,
-    r.PERSISTENT_VOLUMES: storage.persistent_volume_update,
-    r.PERSISTENT_VOLUME_CLAIMS: storage.persistent_volume_claim_update,
-    r.CERTIFICATE_SIGNING_REQUESTS: certificates.signing_request_update,
-    r.RUNTIME_CLASSES: cluster.runtime_class_update,
-    r.CUSTOM_RESOURCE_DEFINITIONS: lambda new, old: _definitions().definition_update(new, old),
-    r.INGRESS_CLASSES: cluster.ingress_class_update,
-    r.CSI_DRIVERS: csi.csi_driver_update,
-    r.CSI_NODES: csi.csi_node_update,
-    r.CSI_STORAGE_CAPACITIES: csi.csi_storage_capacity_update,
-    r.VOLUME_ATTACHMENTS: csi.volume_attachment_update,
-    r.CONTROLLER_REVISIONS: cluster.controller_revision_update,
-    r.SERVICE_CIDRS: cluster.service_cidr_update,
-    r.IP_ADDRESSES: cluster.ip_address_update,
+#: Kinds whose updates are held against the old object as well; all but those of `_ALONE` are validated as on creation first.
+_UPDATE: dict[Resource, str] = {
+    r.PODS: "podupdate.pod_update",
+    r.DEPLOYMENTS: "workloads.selector_update",
+    r.REPLICA_SETS: "workloads.selector_update",
+    r.DAEMON_SETS: "workloads.selector_update",
+    r.STATEFUL_SETS: "workloads.stateful_set_update",
+    r.JOBS: "workloads.job_update",
+    r.SERVICES: "services.service_update",
+    r.ENDPOINT_SLICES: "services.endpoint_slice_update",
+    r.CONFIG_MAPS: "cluster.config_map_update",
+    r.SECRETS: "cluster.secret_update",
+    r.NODES: "cluster.node_update",
+    r.RESOURCE_QUOTAS: "quotas.resource_quota_update",
+    r.ROLE_BINDINGS: "rbac.binding_update",
+    r.CLUSTER_ROLE_BINDINGS: "rbac.binding_update",
+    r.PRIORITY_CLASSES: "cluster.priority_class_update",
+    r.STORAGE_CLASSES: "storage.storage_class_update",
+    r.PERSISTENT_VOLUMES: "storage.persistent_volume_update",
+    r.PERSISTENT_VOLUME_CLAIMS: "storage.persistent_volume_claim_update",
+    r.CERTIFICATE_SIGNING_REQUESTS: "certificates.signing_request_update",
+    r.RUNTIME_CLASSES: "cluster.runtime_class_update",
+    r.CUSTOM_RESOURCE_DEFINITIONS: "definitions.definition_update",
+    r.INGRESS_CLASSES: "cluster.ingress_class_update",
+    r.CSI_DRIVERS: "csi.csi_driver_update",
+    r.CSI_NODES: "csi.csi_node_update",
+    r.CSI_STORAGE_CAPACITIES: "csi.csi_storage_capacity_update",
+    r.VOLUME_ATTACHMENTS: "csi.volume_attachment_update",
+    r.CONTROLLER_REVISIONS: "cluster.controller_revision_update",
+    r.SERVICE_CIDRS: "cluster.service_cidr_update",
+    r.IP_ADDRESSES: "cluster.ip_address_update",
 }
+
+#: What comes through /status or another door.
+_STATUS: dict[Resource, str] = {
+    r.PODS: "podupdate.pod_door_update",
+    r.CUSTOM_RESOURCE_DEFINITIONS: "definitions.stored_versions",
+    r.CERTIFICATE_SIGNING_REQUESTS: "certificates.signing_request_status",
+    r.VOLUME_ATTACHMENTS: "csi.volume_attachment_status",
+}
+#: An update of these says everything itself: what an older server let in may stay.
+_ALONE = frozenset({r.PODS, r.NAMESPACES})
+
+
+@cache
+def _named(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(".")
+    return getattr(importlib.import_module(f"kubeling.api.validation.{module}"), function)  # type: ignore[no-any-return]
 
 
 def validate_create(obj: Object, resource: Resource, name_check: Check | None = None) -> list[FieldError]:
@@ -131,29 +127,28 @@ def validate_create(obj: Object, resource: Resource, name_check: Check | None = 
     check = name_check or strategy_of(resource).name_check
     found = list(validate_metadata(obj, resource.namespaced, check))
     if resource in _CREATE:
-        found += _CREATE[resource](obj)
+        found += _named(_CREATE[resource])(obj)
     return found
 
 
 def validate_update(new: Object, old: Object, resource: Resource) -> list[FieldError]:
     """What is wrong with an update through the main door."""
     found = list(validate_metadata_update(new, old))
-    if resource == r.PODS:
-        return [*found, *pod.pod_update(new, old)]
-    if resource in _CREATE and new is not old:
-        found += _CREATE[resource](new)
+    if resource in _CREATE and resource not in _ALONE and new is not old:
+        found += _named(_CREATE[resource])(new)
     if resource in _UPDATE:
-        found += _UPDATE[resource](new, old)
+        found += _named(_UPDATE[resource])(new, old)
     return found
 
 
 def validate_status_update(new: Object, old: Object, resource: Resource) -> list[FieldError]:
-    """What is wrong with an update through `/status` or another door: the metadata, and of pods what their doors can change."""
+    """What is wrong with an update through `/status` or another door."""
     found = list(validate_metadata_update(new, old))
-    if resource == r.CUSTOM_RESOURCE_DEFINITIONS:
-        found += _definitions().stored_versions(new)
-    if resource == r.CERTIFICATE_SIGNING_REQUESTS:
-        found += certificates.signing_request_status(new, old)
-    if resource == r.VOLUME_ATTACHMENTS:
-        found += csi.volume_attachment_status(new)
-    return [*found, *pod.pod_door_update(new, old)] if resource == r.PODS else found
+    if resource in _STATUS:
+        found += _named(_STATUS[resource])(new, old)
+    return found
+
+
+def validators() -> list[str]:
+    """The names of all validators, for those who want them loaded."""
+    return sorted({*_CREATE.values(), *_UPDATE.values(), *_STATUS.values()})

@@ -22,18 +22,22 @@ def resize(new: Object, old: Object) -> Errors:
                 continue
             changed = True
             if field == "initContainers" and before.get("restartPolicy") != "Always":
-                yield forbidden_value(f"spec.{field}[{at}].resources", "resources for non-sidecar init containers are immutable")
+                yield forbidden_value("spec", "resources for non-sidecar init containers are immutable")
                 continue
             yield from _container(f"spec.{field}[{at}].resources", wanted, held, before)
     if not changed:
         return
+    if any((spec_of(each).get("resources") or {}).get(kind) for each in (new, old) for kind in ("limits", "requests")):
+        yield forbidden_value("[]", "pods with pod-level resources cannot be resized")
+    if (spec_of(old).get("os") or {}).get("name") == "windows":
+        yield forbidden_value("[]", "windows pods cannot be resized")
     before_class = status_of(old).get("qosClass") or pods.qos_class(old)
     if pods.qos_class(new) != before_class:
         yield invalid_value("spec", pods.qos_class(new), "Pod QOS Class may not change as a result of resizing")
 
 
 def _container(path: str, wanted: Map, held: Map, container: Map) -> Errors:
-    for kind, words in (("limits", "resource limits"), ("requests", "resource requests")):
+    for kind, words in (("requests", "resource requests"), ("limits", "resource limits")):
         after: dict[str, Any] = wanted.get(kind) or {}
         before: dict[str, Any] = held.get(kind) or {}
         if set(before) - set(after):
@@ -44,9 +48,10 @@ def _container(path: str, wanted: Map, held: Map, container: Map) -> Errors:
     if wanted.get("claims") != held.get("claims"):
         yield forbidden_value("spec", "only cpu and memory resources are mutable")
     limit, former = (wanted.get("limits") or {}).get("memory"), (held.get("limits") or {}).get("memory")
-    if limit is None or former is None or quantity.compare(limit, former) >= 0:
+    if limit is None or (former is not None and quantity.compare(limit, former) >= 0):
         return
     policies = {each.get("resourceName"): each.get("restartPolicy") for each in container.get("resizePolicy") or ()}
     if policies.get("memory") != "RestartContainer":
-        detail = "memory limits cannot be decreased unless resizePolicy is RestartContainer"
-        yield forbidden_value(f"{path}.limits", detail)
+        what = "decreased" if former is not None else "added"
+        detail = f"memory limits cannot be {what} unless resizePolicy is RestartContainer"
+        yield forbidden_value(f"{path}.limits[memory]", detail)

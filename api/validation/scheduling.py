@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kubeling.api import names
-from kubeling.api.errors import forbidden_value, invalid_value, required_value
-from kubeling.api.validation.common import Errors, Map, checked, label_selector, one_of, required_name
+from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, unsupported_value
+from kubeling.api.validation.common import Errors, Map, checked, label_selector, one_of
 
-_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
@@ -26,11 +26,12 @@ def tolerations(path: str, found: Iterable[Map]) -> Errors:
         if each.get("tolerationSeconds") is not None and effect != "NoExecute":
             yield invalid_value(f"{where}.effect", effect, "effect must be 'NoExecute' when `tolerationSeconds` is set")
         if operator in ("Equal", ""):
-            for message in names.label_value(each.get("value") or ""):
-                yield invalid_value(f"{where}.operator", each.get("value"), message)
+            faults = names.label_value(each.get("value") or "")
+            if faults:
+                yield invalid_value(f"{where}.operator", each.get("value"), ";".join(faults))
         elif operator == "Exists":
             if each.get("value"):
-                yield invalid_value(f"{where}.operator", each, "value must be empty when `operator` is 'Exists'")
+                yield invalid_value(f"{where}.operator", each["value"], "value must be empty when `operator` is 'Exists'")
         else:
             yield from one_of(f"{where}.operator", operator, ("Equal", "Exists"))
         yield from one_of(f"{where}.effect", effect, _EFFECTS, required=False)
@@ -43,10 +44,14 @@ def taints(path: str, found: Iterable[Map]) -> Errors:
         where = f"{path}[{at}]"
         key, effect = each.get("key") or "", each.get("effect") or ""
         yield from checked(f"{where}.key", key, names.qualified_name)
-        yield from checked(f"{where}.value", each.get("value") or "", names.label_value)
+        faults = names.label_value(each.get("value") or "")
+        if faults:
+            yield invalid_value(f"{where}.value", each.get("value"), ";".join(faults))
         yield from one_of(f"{where}.effect", effect, _EFFECTS)
         if (key, effect) in seen:
-            yield invalid_value(where, each, "taints must be unique by key and effect pair")
+            fault = duplicate_value(where, each)
+            fault.detail = "taints must be unique by key and effect pair"
+            yield fault
         seen.add((key, effect))
 
 
@@ -58,7 +63,7 @@ def affinity(path: str, found: Map) -> Errors:
     for at, each in enumerate(node.get(_PREFERRED) or ()):
         where = f"{path}.nodeAffinity.{_PREFERRED}[{at}]"
         yield from _weight(where, each)
-        yield from _node_term(f"{where}.preference", each.get("preference") or {})
+        yield from _node_term(f"{where}.preference", each.get("preference") or {}, loose=True)
     for kind in ("podAffinity", "podAntiAffinity"):
         pod = found.get(kind) or {}
         for at, each in enumerate(pod.get(_REQUIRED) or ()):
@@ -79,22 +84,30 @@ def node_selector(path: str, selector: Map) -> Errors:
     terms = selector.get("nodeSelectorTerms") or ()
     if not terms:
         yield required_value(f"{path}.nodeSelectorTerms", "must have at least one node selector term")
+        return
     for at, each in enumerate(terms):
         yield from _node_term(f"{path}.nodeSelectorTerms[{at}]", each)
 
 
-def _node_term(path: str, term: Map) -> Errors:
+def _node_term(path: str, term: Map, *, loose: bool = False) -> Errors:
+    """What is only preferred may ask for values (`loose`) that no label can have."""
     for at, each in enumerate(term.get("matchExpressions") or ()):
-        yield from _expression(f"{path}.matchExpressions[{at}]", each)
+        where = f"{path}.matchExpressions[{at}]"
+        yield from _expression(where, each)
+        for index, value in enumerate(() if loose else each.get("values") or ()):
+            yield from checked(f"{where}.values[{index}]", value, names.label_value)
     for at, each in enumerate(term.get("matchFields") or ()):
         where = f"{path}.matchFields[{at}]"
         if each.get("operator") not in ("In", "NotIn"):
-            yield invalid_value(f"{where}.operator", each.get("operator"), "not a valid selector operator")
+            yield invalid_value(f"{where}.operator", each.get("operator") or "", "not a valid selector operator")
         elif len(each.get("values") or ()) != 1:
             detail = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
             yield required_value(f"{where}.values", detail)
         if each.get("key") != "metadata.name":
-            yield invalid_value(f"{where}.key", each.get("key"), "not a valid field selector key")
+            yield invalid_value(f"{where}.key", each.get("key") or "", "not a valid field selector key")
+            continue
+        for index, value in enumerate(each.get("values") or ()):
+            yield from checked(f"{where}.values[{index}]", value, names.dns1123_subdomain)
 
 
 def _expression(path: str, each: Map) -> Errors:
@@ -118,14 +131,38 @@ def _pod_term(path: str, term: Map) -> Errors:
     yield from label_selector(f"{path}.namespaceSelector", term.get("namespaceSelector"))
     for name in term.get("namespaces") or ():
         yield from checked(f"{path}.namespace", name, names.dns1123_label)
+    yield from _label_keys(path, term)
     if not term.get("topologyKey"):
         yield required_value(f"{path}.topologyKey", "can not be empty")
     yield from checked(f"{path}.topologyKey", term.get("topologyKey") or "", names.qualified_name)
 
 
-def spread(path: str, found: Iterable[Map]) -> Errors:
+def _label_keys(path: str, term: Map) -> Errors:
+    """matchLabelKeys and mismatchLabelKeys (KEP-3633)."""
+    match, mismatch, selector = term.get("matchLabelKeys") or [], term.get("mismatchLabelKeys") or [], term.get("labelSelector")
+    for field, keys in (("matchLabelKeys", match), ("mismatchLabelKeys", mismatch)):
+        if keys and selector is None:
+            yield forbidden_value(f"{path}.{field}", "must not be specified when labelSelector is not set")
+        for at, key in enumerate(keys if selector is not None else ()):
+            yield from checked(f"{path}.{field}[{at}]", key, names.qualified_name)
+    if selector is not None:
+        named = set(selector.get("matchLabels") or ())
+        for each in selector.get("matchExpressions") or ():
+            key = each.get("key")
+            if key in match and key in named:
+                yield invalid_value(f"{path}[{match.index(key)}]", key, "exists in both matchLabelKeys and labelSelector")
+            named.add(key)
+    for at, key in enumerate(match):
+        if key in mismatch:
+            yield invalid_value(f"{path}.matchLabelKeys[{at}]", key, "exists in both matchLabelKeys and mismatchLabelKeys")
+
+
+_ACTIONS = ("DoNotSchedule", "ScheduleAnyway")
+_POLICIES = ("Honor", "Ignore")
+
+
+def spread(path: str, found: list[Map]) -> Errors:
     """topologySpreadConstraints."""
-    seen: set[tuple[str, str]] = set()
     for at, each in enumerate(found):
         where = f"{path}[{at}]"
         if (each.get("maxSkew") or 0) <= 0:
@@ -133,17 +170,33 @@ def spread(path: str, found: Iterable[Map]) -> Errors:
         key, when = each.get("topologyKey") or "", each.get("whenUnsatisfiable") or ""
         if not key:
             yield required_value(f"{where}.topologyKey", "can not be empty")
-        else:
-            yield from required_name(f"{where}.topologyKey", key, names.qualified_name)
-        yield from one_of(f"{where}.whenUnsatisfiable", when, ("DoNotSchedule", "ScheduleAnyway"))
-        if (key, when) in seen:
-            yield from _repeated(where, key, when)
-        seen.add((key, when))
+        if when not in _ACTIONS:
+            yield unsupported_value(f"{where}.whenUnsatisfiable", when, _ACTIONS)
+        if any(
+            (later.get("topologyKey") or "", later.get("whenUnsatisfiable") or "") == (key, when) for later in found[at + 1 :]
+        ):
+            yield duplicate_value(f"{where}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {when}}}")
         least = each.get("minDomains")
         if least is not None and least <= 0:
             yield invalid_value(f"{where}.minDomains", least, "must be greater than zero")
+        if least is not None and when != "DoNotSchedule":
+            detail = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}"
+            yield invalid_value(f"{where}.minDomains", least, detail)
+        for field in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
+            if each.get(field) is not None and each[field] not in _POLICIES:
+                yield unsupported_value(f"{where}.{field}", each[field], _POLICIES)
+        yield from _spread_keys(f"{where}.matchLabelKeys", each.get("matchLabelKeys") or [], each.get("labelSelector"))
         yield from label_selector(f"{where}.labelSelector", each.get("labelSelector"))
 
 
-def _repeated(path: str, key: str, when: str) -> Errors:
-    yield invalid_value(f"{path}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {when}}}", "must be unique")
+def _spread_keys(path: str, keys: list[str], selector: Map | None) -> Errors:
+    if keys and selector is None:
+        yield forbidden_value(path, "must not be specified when labelSelector is not set")
+    named = {
+        *((selector or {}).get("matchLabels") or ()),
+        *(each.get("key") for each in (selector or {}).get("matchExpressions") or ()),
+    }
+    for at, key in enumerate(keys):
+        yield from checked(f"{path}[{at}]", key, names.qualified_name)
+        if key in named:
+            yield invalid_value(f"{path}[{at}]", key, "exists in both matchLabelKeys and labelSelector")
