@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kubeling.cluster import channel, handover, plan, staticpods
+from kubeling.cluster import channel, handover, nodeconfig, plan, staticpods
 from kubeling.cluster.handover import Handover
 from kubeling.cluster.network import Switch
 from kubeling.cluster.state import ClusterError
@@ -152,6 +152,7 @@ class NodeRuntime:
 
     def start_daemons(self) -> None:
         """Begin every daemon of the node; those that need others wait for them."""
+        nodeconfig.write(self.around.topology(), self.node)
         self._write_manifests()
         for daemon in plan.daemons(self.around.topology(), self.node):
             if daemon.static:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from kubeling.cluster import nodeconfig
 from kubeling.cluster.topology import DOMAIN, Daemon, Node, Probe, Topology
 
 #: What is a static pod with `--static-pods`.
@@ -247,6 +248,7 @@ def _node_agents(
                 f"--tls-cert-file={layout.pki / f'kubelet-{node.name}.crt'}",
                 f"--tls-private-key-file={layout.pki / f'kubelet-{node.name}.key'}",
                 f"--client-ca-file={layout.pki / 'ca.crt'}",
+                f"--config-dir={home / nodeconfig.FOLDER}",
                 # On the host's own mounts nothing may be left behind.
                 *(() if spec.isolated else ("--mount-volumes=false",)),
                 *cgroup,

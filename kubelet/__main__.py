@@ -11,6 +11,7 @@ from typing import Any
 
 from kubeling.daemon import main as daemon
 from kubeling.kubelet.config import Config
+from kubeling.kubelet.thresholds import DEFAULT_HARD
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -34,12 +35,39 @@ def _taints(text: str) -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
+def _signals(text: str) -> dict[str, str]:
+    found = {}
+    for each in filter(None, text.split(",")):
+        signal, separator, value = each.partition("<")
+        if not separator:
+            raise argparse.ArgumentTypeError(f"{each!r} is not signal<quantity")
+        found[signal.strip()] = value.strip()
+    return found
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in text.split(",") if each.strip())
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The flags, named as upstream's."""
+    """The flags, named as upstream's; what they do not say may be in the files of --config and --config-dir."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    args.configuration = {}
+    if args.config or args.config_dir:
+        from kubeling.kubelet import configfile
+
+        try:
+            configuration = configfile.read(args.config, args.config_dir)
+            parser.set_defaults(**configfile.defaults(configuration))
+        except (configfile.ConfigProblem, AttributeError, KeyError, TypeError) as error:
+            parser.error(f"the configuration cannot be used: {error}")
+        args = parser.parse_args(argv)
+        args.configuration = configuration
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = daemon.parser("kubelet", "The node agent: runs the pods that the API assigns to this node.")
     parser.add_argument("--kubeconfig", required=True, help="how to reach the apiserver, and who we are")
     parser.add_argument("--container-runtime-endpoint", default="unix:///run/kubeling/crilite.sock", help="the CRI socket")
@@ -70,17 +98,34 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--pod-manifest-path", default="", help="a folder of manifests of static pods, which run without the API too"
     )
     parser.add_argument("--resolv-conf", default="/etc/resolv.conf")
-    return parser.parse_args(argv)
+    parser.add_argument("--config", default="", help="a KubeletConfiguration; flags win over it")
+    parser.add_argument("--config-dir", default="", help="a folder of *.conf files that are merged into it")
+    _add_resources(parser)
+    return parser
+
+
+def _add_resources(parser: argparse.ArgumentParser) -> None:
+    """The flags about what the node has, keeps and gives back."""
+    add = parser.add_argument
+    hard = ",".join(f"{signal}<{value}" for signal, value in DEFAULT_HARD.items())
+    add("--eviction-hard", type=_signals, default=hard, help="signal<quantity,… at which pods are evicted at once")
+    add("--eviction-soft", type=_signals, default={}, help="signal<quantity,… at which pods are evicted after a grace period")
+    add("--eviction-soft-grace-period", type=_pairs, default={}, help="signal=duration,…")
+    add("--eviction-minimum-reclaim", type=_pairs, default={}, help="signal=quantity,… that must be free beyond the threshold")
+    add("--eviction-pressure-transition-period", default="5m0s", help="how long a condition of pressure stays at least")
+    add("--eviction-max-pod-grace-period", type=int, default=0, help="seconds, of pods that a soft threshold evicts")
+    add("--housekeeping-interval", default="10s", help="how often the node's resources are looked at")
+    add("--image-gc-high-threshold", type=int, default=85, help="percent of the image file system; 100 never removes images")
+    add("--image-gc-low-threshold", type=int, default=80, help="percent down to which images are removed")
+    add("--minimum-image-ttl-duration", default="2m0s", help="an unused image stays at least so long")
+    add("--maximum-image-ttl-duration", default="0s", help="an unused image goes after that; 0s for never")
+    add("--system-reserved", type=_pairs, default={}, help="cpu=200m,memory=500Mi,…: not for pods")
+    add("--kube-reserved", type=_pairs, default={}, help="the same, for the node's own agents")
 
 
 def config_of(args: argparse.Namespace) -> Config:
     """UsageError where a value makes no sense."""
-    from kubeling.api.times import parse_duration
-
-    try:
-        frequency = parse_duration(args.node_status_update_frequency).total_seconds()
-    except ValueError as error:
-        raise daemon.UsageError(f"--node-status-update-frequency: {error}; try 10s") from error
+    frequency = _seconds(args.node_status_update_frequency, "--node-status-update-frequency")
     if bool(args.tls_cert_file) != bool(args.tls_private_key_file):
         raise daemon.UsageError("--tls-cert-file and --tls-private-key-file go together")
     return Config(
@@ -104,8 +149,52 @@ def config_of(args: argparse.Namespace) -> Config:
         status_frequency=max(0.1, frequency),
         resolv_conf=args.resolv_conf,
         mount_volumes=args.mount_volumes,
+        configuration=args.configuration,
+        **_resources(args),
         static_pods=Path(args.pod_manifest_path).absolute() if args.pod_manifest_path else None,
     )
+
+
+def _resources(args: argparse.Namespace) -> dict[str, Any]:
+    from kubeling.api import quantity
+    from kubeling.kubelet.imagegc import ImagePolicy
+    from kubeling.kubelet.thresholds import parse as parse_thresholds
+
+    graces = {
+        signal: _seconds(value, "--eviction-soft-grace-period") for signal, value in args.eviction_soft_grace_period.items()
+    }
+    try:
+        thresholds = parse_thresholds(args.eviction_hard, args.eviction_soft, graces, args.eviction_minimum_reclaim)
+        for value in [*args.system_reserved.values(), *args.kube_reserved.values()]:
+            quantity.parse(value)
+    except ValueError as error:
+        raise daemon.UsageError(f"eviction thresholds and reservations: {error}") from error
+    images = ImagePolicy(
+        args.image_gc_high_threshold,
+        args.image_gc_low_threshold,
+        _seconds(args.minimum_image_ttl_duration, "--minimum-image-ttl-duration"),
+        _seconds(args.maximum_image_ttl_duration, "--maximum-image-ttl-duration"),
+    )
+    if images.problem():
+        raise daemon.UsageError(images.problem())
+    return {
+        "thresholds": thresholds,
+        "pressure_transition": _seconds(args.eviction_pressure_transition_period, "--eviction-pressure-transition-period"),
+        "eviction_max_grace": args.eviction_max_pod_grace_period,
+        "housekeeping": max(0.1, _seconds(args.housekeeping_interval, "--housekeeping-interval")),
+        "image_policy": images,
+        "system_reserved": args.system_reserved,
+        "kube_reserved": args.kube_reserved,
+    }
+
+
+def _seconds(text: str, flag: str) -> float:
+    from kubeling.api.times import parse_duration
+
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise daemon.UsageError(f"{flag}: {error}; try 10s") from error
 
 
 async def _run(args: argparse.Namespace) -> None:

@@ -79,6 +79,15 @@ class PodCgroups:
         if (at / "memory.max").exists() and limits.memory:
             (at / "memory.max").write_text(str(limits.memory))
 
+    def pids(self, pod: Object) -> int:
+        """How many tasks the pod has; 0 where that is not counted."""
+        path = pod_cgroup(self.root, pod).strip("/")
+        folder = self._mount / path if self._unified else self._mount / "pids" / path
+        try:
+            return int((folder / "pids.current").read_text())
+        except (OSError, ValueError):
+            return 0
+
     def remove(self, pod: Object) -> None:
         """Remove the pod's cgroup, with what the runtime left in it."""
         self.remove_path(pod_cgroup(self.root, pod))

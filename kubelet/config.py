@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kubeling.kubelet.imagegc import ImagePolicy
+from kubeling.kubelet.thresholds import DEFAULT_HARD, Threshold, parse
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -30,6 +33,19 @@ class Config:
     cgroup_root: str = ""
     status_frequency: float = 10.0
     resolv_conf: str = "/etc/resolv.conf"
+    thresholds: tuple[Threshold, ...] = parse(DEFAULT_HARD, {}, {}, {})
+    #: Seconds that a condition of pressure stays after it was seen last.
+    pressure_transition: float = 300.0
+    #: The longest grace period, in seconds, of a pod that a soft threshold evicts.
+    eviction_max_grace: int = 0
+    #: Seconds between two looks at the node's resources.
+    housekeeping: float = 10.0
+    image_policy: ImagePolicy = field(default_factory=ImagePolicy)
+    #: What pods may not have: of the system's daemons, and of Kubernetes' own.
+    system_reserved: dict[str, str] = field(default_factory=dict)
+    kube_reserved: dict[str, str] = field(default_factory=dict)
+    #: The merged KubeletConfiguration of the files, for /configz.
+    configuration: dict[str, Any] = field(default_factory=dict)
     #: The folder of manifests of static pods; None for none.
     static_pods: Path | None = None
     #: Whether volumes may be mounts of our own: tmpfs, and pinned folders for subPath.

@@ -35,6 +35,8 @@ class NodeState:
     #: Set while the runtime can make pods with networks of their own.
     network_ready: asyncio.Event
     network_problem: str = ""
+    #: The conditions of pressure that hold.
+    pressure: Callable[[], frozenset[str]] = frozenset
 
 
 @dataclass(slots=True)

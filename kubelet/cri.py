@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubeling.kubelet.podstate import POD_UID, ContainerRecord, PodRuntime, SandboxRecord, container_record, sandbox_record
@@ -254,3 +255,12 @@ class Runtime:
 
     async def images(self) -> list[cri_pb2.Image]:
         return list((await self._call(self._images.ListImages, self.pb.ListImagesRequest())).images)
+
+    async def remove_image(self, image: str) -> None:
+        await self._call(self._images.RemoveImage, self.pb.RemoveImageRequest(image=self.pb.ImageSpec(image=image)))
+
+    async def image_root(self) -> Path | None:
+        """The folder in which the runtime keeps its images, None where it does not say."""
+        answer = await self._call(self._images.ImageFsInfo, self.pb.ImageFsInfoRequest())
+        found = [each.fs_id.mountpoint for each in answer.image_filesystems if each.fs_id.mountpoint]
+        return Path(found[0]) if found else None

@@ -20,6 +20,8 @@ from kubeling.kubelet.config import Config
 from kubeling.kubelet.context import Context, NodeState
 from kubeling.kubelet.cri import Runtime
 from kubeling.kubelet.dnsconfig import DNS, NodeDNS, parse_resolv_conf
+from kubeling.kubelet.evictor import Evictor
+from kubeling.kubelet.imagegc import ImageCollector
 from kubeling.kubelet.images import ImageManager
 from kubeling.kubelet.logrotate import LogRotator
 from kubeling.kubelet.machine import read_machine
@@ -87,6 +89,9 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
         node.add_handler(mirrors.node_changed)
         manager = PodManager(context, pods, agent.node, mirrors)
         agent.on_change(manager.wake_all)
+        images = ImageCollector(runtime, clock, config.image_policy, lambda: evictor.image_filesystem(), agent.tell)  # noqa: PLW0108
+        evictor = Evictor(context, images, manager.workers, agent.check, agent.tell)
+        state.pressure = lambda: evictor.conditions
         pleg = EventGenerator(runtime, clock, manager.busy, manager.wake, manager.wake_all)
         server = KubeletServer(context, manager)
         try:
@@ -104,6 +109,8 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
                 manager.set_statics({})
             parts.start("runtime events", pleg.run)
             parts.start("log rotation", LogRotator(context).run)
+            parts.start("eviction", evictor.run)
+            parts.start("image collection", images.run)
             if config.port > 0:
                 parts.start("server", server.run)
             if config.healthz_port > 0:

@@ -64,8 +64,13 @@ def read_pressure(root_dir: Path) -> Pressure:
         disk_available=disk.f_bavail * disk.f_frsize,
         # File systems without a fixed number of inodes report none at all.
         inodes_available=disk.f_favail if disk.f_files else 1 << 40,
-        pids_available=int(_line("/proc/sys/kernel/pid_max") or 32768) - _processes(),
+        pids_available=pid_limit() - _processes(),
     )
+
+
+def pid_limit() -> int:
+    """How many tasks the kernel can number."""
+    return int(_line("/proc/sys/kernel/pid_max") or 32768)
 
 
 def _processes() -> int:

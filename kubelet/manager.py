@@ -26,6 +26,7 @@ from kubeling.kubelet.manifests import is_static
 from kubeling.kubelet.mirrors import Mirrors
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import POD_NAME, POD_NAMESPACE, POD_UID, PodRuntime
+from kubeling.kubelet.ranking import pressure_refusal
 from kubeling.kubelet.stopping import Stopper, remove_everything
 from kubeling.kubelet.worker import PodWorker
 
@@ -64,6 +65,9 @@ class PodManager:
             status = self._context.statuses.get(worker.uid)
             found.append({"apiVersion": "v1", "kind": "Pod", **worker.pod, **({"status": status} if status else {})})
         return found
+
+    def workers(self) -> list[PodWorker]:
+        return list(self._workers.values())
 
     def pod(self, namespace: str, name: str) -> Object | None:
         """The pod of that name; of namesakes the one that is not on its way out."""
@@ -222,6 +226,9 @@ class PodManager:
             return None  # A static pod was put on this node by whoever owns it.
         if uid_of(pod) in self._inherited or status_of(pod).get("phase") == "Running":
             return None  # It was let in before.
+        refusal = pressure_refusal(pod, self._context.node.pressure())
+        if refusal is not None:
+            return refusal
         others = [each.pod for each in self._workers.values() if not each.over and not is_terminal(each.pod)]
         return admit(pod, others, node)
 

@@ -24,7 +24,7 @@ from kubeling.kubelet import nodestatus
 from kubeling.kubelet.config import Config
 from kubeling.kubelet.context import NodeState
 from kubeling.kubelet.cri import Runtime, RuntimeFailure
-from kubeling.kubelet.machine import Machine, read_pressure
+from kubeling.kubelet.machine import Machine
 
 log = get_logger("kubelet.node")
 
@@ -81,6 +81,12 @@ class NodeAgent:
             self._check.set()
         elif spec_of(change.obj).get("podCIDR", "") != self._pod_cidr:
             self._check.set()
+
+    def tell(self, reason: str, message: str) -> None:
+        """Record a warning about the node."""
+        node = self.node()
+        if node is not None:
+            self._recorder.event(_named(node), "Warning", reason, message)
 
     async def run(self) -> None:
         """Register, then keep the status current until cancelled."""
@@ -179,7 +185,7 @@ class NodeAgent:
             node,
             self._config,
             self._machine,
-            read_pressure(self._config.root_dir),
+            self._state.pressure(),
             conditions,
             runtime_version=f"{self._runtime.name}://{self._runtime.version}",
             host_ip=self._state.host_ip,

@@ -6,21 +6,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from kubeling.api import quantity
 from kubeling.api.conditions import find_condition, set_condition
 from kubeling.api.meta import Object, status_of
 from kubeling.api.taints import NO_SCHEDULE, NOT_READY
 from kubeling.api.times import format_time
 from kubeling.kubelet.config import Config
-from kubeling.kubelet.machine import Machine, Pressure
+from kubeling.kubelet.machine import Machine
+from kubeling.kubelet.thresholds import MEMORY, NODE_BYTES
 
 KUBELET_VERSION = "v1.33.0"
 MAX_IMAGES = 50
 MAX_IMAGE_NAMES = 5
-#: Under these the node says that it is short of something.
-MEMORY_LOW = 100 * 1024 * 1024
-DISK_LOW = 256 * 1024 * 1024
-INODES_LOW = 1000
-PIDS_LOW = 500
 
 Conditions = Mapping[str, tuple[bool, str, str]]
 
@@ -50,8 +47,23 @@ def capacity(config: Config, machine: Machine) -> dict[str, str]:
 
 
 def allocatable(config: Config, machine: Machine) -> dict[str, str]:
-    """What pods may have: nothing is reserved."""
-    return {**capacity(config, machine), "ephemeral-storage": str(machine.disk)}
+    """What pods may have: the capacity without what is reserved, and without what an eviction would take back at once."""
+    whole = {"cpu": machine.cpus * 1000, "memory": machine.memory, "ephemeral-storage": machine.disk}
+    for reserved in (config.system_reserved, config.kube_reserved):
+        for name, value in reserved.items():
+            if name in whole:
+                whole[name] -= quantity.milli(value) if name == "cpu" else quantity.units(value)
+    for each in config.thresholds:
+        kept = {MEMORY: "memory", NODE_BYTES: "ephemeral-storage"}.get(each.signal, "")
+        if kept and not each.grace:
+            whole[kept] -= each.below.of(machine.memory if kept == "memory" else machine.disk)
+    cpu = max(0, whole["cpu"])
+    return {
+        **capacity(config, machine),
+        "cpu": f"{cpu}m" if cpu % 1000 else str(cpu // 1000),
+        "memory": f"{max(0, whole['memory']) // 1024}Ki",
+        "ephemeral-storage": str(max(0, whole["ephemeral-storage"])),
+    }
 
 
 def new_node(config: Config, machine: Machine) -> Object:
@@ -81,7 +93,7 @@ def node_status(
     node: Object,
     config: Config,
     machine: Machine,
-    pressure: Pressure,
+    pressure: frozenset[str],
     runtime: Conditions | None,
     *,
     runtime_version: str,
@@ -95,18 +107,18 @@ def node_status(
     beat = {"lastHeartbeatTime": format_time(now)}
     short = {
         "MemoryPressure": (
-            pressure.memory_available < MEMORY_LOW,
+            "MemoryPressure" in pressure,
             "Memory",
             "sufficient memory available",
             "insufficient memory available",
         ),
         "DiskPressure": (
-            pressure.disk_available < DISK_LOW or pressure.inodes_available < INODES_LOW,
+            "DiskPressure" in pressure,
             "Disk",
             "no disk pressure",
             "disk pressure",
         ),
-        "PIDPressure": (pressure.pids_available < PIDS_LOW, "PID", "sufficient PID available", "insufficient PID available"),
+        "PIDPressure": ("PIDPressure" in pressure, "PID", "sufficient PID available", "insufficient PID available"),
     }
     for kind, (is_short, name, good, bad) in short.items():
         reason = f"KubeletHasInsufficient{name}" if is_short else f"KubeletHasSufficient{name}"

@@ -22,6 +22,8 @@ Status = dict[str, Any]
 Reasons = Mapping[str, tuple[str, str]]
 
 OWNED_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+#: Why the node ends a pod that has done nothing wrong.
+DISRUPTIONS = ("Evicted", "Terminated")
 LOST = "The container could not be located when the pod was terminated"
 
 
@@ -322,7 +324,12 @@ def _conditions(pod: Object, status: Status, init: list[Status], regular: list[S
         ready, reason, message = _gates(pod)
     _set(made, "Ready", ready, reason, message, view.now, more)
     order = {kind: index for index, kind in enumerate(OWNED_CONDITIONS)}
-    return sorted(made, key=lambda each: order[each["type"]])
+    made.sort(key=lambda each: order[each["type"]])
+    if view.verdict is not None and view.verdict[0] in DISRUPTIONS:
+        target = find_condition(before, "DisruptionTarget")
+        made += [dict(target)] if target else []
+        _set(made, "DisruptionTarget", True, "TerminationByKubelet", view.verdict[1], view.now, more)
+    return made
 
 
 def _set(

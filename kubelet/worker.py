@@ -114,6 +114,12 @@ class PodWorker:
             self._interrupt.set()
             self.wake()
 
+    @property
+    def active(self) -> bool:
+        """It uses the node's resources, and nothing has been decided about its end."""
+        ending = self._ending is not None or self._removed or self._rejection is not None
+        return not (self.over or ending or is_deleting(self.pod) or is_terminal(self.pod))
+
     def wake(self) -> None:
         """Something may have changed."""
         self._awake.set()

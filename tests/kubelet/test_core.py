@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from kubeling.kubelet import admission, atomic, dnsconfig, fieldpath, imagename,
 from kubeling.kubelet.atomic import File
 from kubeling.kubelet.config import Config
 from kubeling.kubelet.env import ConfigError, Sources, expand, make_environment, service_variables
-from kubeling.kubelet.machine import Machine, Pressure
+from kubeling.kubelet.machine import Machine
 from kubeling.kubelet.probing import ContainerProbes, ProbeState, probe_spec
 from kubeling.kubelet.statuses import status_patch
+from kubeling.kubelet.thresholds import parse as thresholds
 
 from .builders import NOW, container, pod
 
@@ -488,10 +490,9 @@ def test_a_new_address_replaces_the_old() -> None:
 
 CONFIGURED = Config("n1", "unix:///x", Path("/r"), node_labels={"mine": "1"})
 MACHINE = Machine(2, 2**30, 2**34, 1000, "m", "s", "b", "6.1", "Debian", "amd64")
-PLENTY = Pressure(2**30, 2**33, 10**6, 10**5)
 
 
-def node_status(conditions: nodestatus.Conditions | None, pressure: Pressure = PLENTY) -> dict[str, Any]:
+def node_status(conditions: nodestatus.Conditions | None, pressure: frozenset[str] = frozenset()) -> dict[str, Any]:
     made = nodestatus.new_node(CONFIGURED, MACHINE)
     return nodestatus.node_status(
         made, CONFIGURED, MACHINE, pressure, conditions, runtime_version="crilite://1", host_ip="1.2.3.4", images=[], now=NOW
@@ -521,11 +522,24 @@ def test_node_readiness(conditions: nodestatus.Conditions | None, ready: str, wo
 def test_node_pressure_and_what_counts_as_a_change() -> None:
     fine = node_status(UP)
     assert not nodestatus.differs(fine, node_status(UP))
-    low = node_status(UP, Pressure(1, 1, 1, 1))
+    low = node_status(UP, frozenset({"MemoryPressure", "DiskPressure"}))
     assert nodestatus.differs(fine, low)
     kinds = {each["type"]: (each["status"], each["reason"]) for each in low["conditions"]}
     assert kinds["MemoryPressure"] == ("True", "KubeletHasInsufficientMemory")
     assert kinds["DiskPressure"] == ("True", "KubeletHasDiskPressure")
+
+
+def test_what_is_reserved_is_not_for_pods() -> None:
+    config = replace(
+        CONFIGURED,
+        system_reserved={"cpu": "250m", "memory": "100Mi"},
+        kube_reserved={"cpu": "250m", "ephemeral-storage": "1Gi"},
+        thresholds=thresholds({"memory.available": "24Mi", "nodefs.available": "50%"}, {}, {}, {}),
+    )
+    found = nodestatus.allocatable(config, MACHINE)
+    assert (found["cpu"], found["memory"], found["pods"]) == ("1500m", f"{900 * 1024}Ki", "110")
+    assert found["ephemeral-storage"] == str(2**33 - 2**30)
+    assert nodestatus.capacity(config, MACHINE)["cpu"] == "2"
 
 
 def test_the_node_that_is_registered() -> None:

@@ -1,0 +1,112 @@
+"""The kubelet's configuration from files: `--config`, and the `*.conf` files of `--config-dir` on top of it in the order of their names.
+
+The files are KubeletConfigurations (kubelet.config.k8s.io/v1beta1) in YAML or JSON. A field becomes the default of the flag that means the same, so that flags
+win over files. Fields that this kubelet has no use for are named in the log and otherwise left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kubeling.daemon.log import get_logger
+
+log = get_logger("kubelet.config")
+
+API_VERSION, KIND = "kubelet.config.k8s.io/v1beta1", "KubeletConfiguration"
+_PLAIN = {
+    "staticPodPath": "pod_manifest_path",
+    "address": "address",
+    "port": "port",
+    "tlsCertFile": "tls_cert_file",
+    "tlsPrivateKeyFile": "tls_private_key_file",
+    "healthzPort": "healthz_port",
+    "healthzBindAddress": "healthz_bind_address",
+    "clusterDomain": "cluster_domain",
+    "nodeStatusUpdateFrequency": "node_status_update_frequency",
+    "imageMinimumGCAge": "minimum_image_ttl_duration",
+    "imageMaximumGCAge": "maximum_image_ttl_duration",
+    "imageGCHighThresholdPercent": "image_gc_high_threshold",
+    "imageGCLowThresholdPercent": "image_gc_low_threshold",
+    "cgroupRoot": "cgroup_root",
+    "cpuManagerPolicy": "cpu_manager_policy",
+    "reservedSystemCPUs": "reserved_cpus",
+    "maxPods": "max_pods",
+    "resolvConf": "resolv_conf",
+    "evictionPressureTransitionPeriod": "eviction_pressure_transition_period",
+    "evictionMaxPodGracePeriod": "eviction_max_pod_grace_period",
+    "containerRuntimeEndpoint": "container_runtime_endpoint",
+    "shutdownGracePeriod": "shutdown_grace_period",
+    "shutdownGracePeriodCriticalPods": "shutdown_grace_period_critical_pods",
+}
+_MAPS = {
+    "evictionHard": ("eviction_hard", "<"),
+    "evictionSoft": ("eviction_soft", "<"),
+    "evictionSoftGracePeriod": ("eviction_soft_grace_period", "="),
+    "evictionMinimumReclaim": ("eviction_minimum_reclaim", "="),
+    "systemReserved": ("system_reserved", "="),
+    "kubeReserved": ("kube_reserved", "="),
+}
+
+
+class ConfigProblem(Exception):
+    """A configuration file that cannot be used; says which and why."""
+
+
+def read(file: str, folder: str) -> dict[str, Any]:
+    """The merged KubeletConfiguration. A folder that is not there holds no files. ConfigProblem where one makes no sense."""
+    merged: dict[str, Any] = {}
+    paths = [Path(file)] if file else []
+    if folder and Path(folder).is_dir():
+        paths += sorted(each for each in Path(folder).iterdir() if each.suffix == ".conf")
+    for path in paths:
+        _merge(merged, _one(path))
+    return merged
+
+
+def _one(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        text = path.read_text()
+        found = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigProblem(f"{path}: {error}") from error
+    if not isinstance(found, dict) or (found.get("apiVersion"), found.get("kind")) != (API_VERSION, KIND):
+        raise ConfigProblem(f"{path} is not a {KIND} of {API_VERSION}")
+    return {key: value for key, value in found.items() if key not in ("apiVersion", "kind")}
+
+
+def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Maps are merged, everything else is replaced."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def defaults(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of flags (by their argparse names, as text) that the configuration stands for."""
+    found: dict[str, Any] = {}
+    for key, value in configuration.items():
+        if key in _PLAIN:
+            found[_PLAIN[key]] = str(value)
+        elif key in _MAPS:
+            name, separator = _MAPS[key]
+            found[name] = ",".join(f"{signal}{separator}{amount}" for signal, amount in (value or {}).items())
+        elif key == "clusterDNS":
+            found["cluster_dns"] = ",".join(value or ())
+        elif key == "registerWithTaints":
+            found["register_with_taints"] = ",".join(
+                f"{each['key']}{'=' + each['value'] if each.get('value') else ''}:{each['effect']}" for each in value or ()
+            )
+        elif key == "authentication":
+            x509 = ((value or {}).get("x509") or {}).get("clientCAFile")
+            if x509:
+                found["client_ca_file"] = x509
+        else:
+            log.warning("a field of the configuration is of no use to this kubelet", field=key)
+    return found
