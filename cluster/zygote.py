@@ -65,7 +65,7 @@ _API = (*_HTTP, "orjson", "h11", "prometheus_client", "kubeling.client", "kubeli
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "etcdlite": ("asyncio", "ssl", "hpack", "h11", "kubeling.daemon"),
     "apiserver": (
-        "grpc.aio",
+        "hpack",
         "orjson",
         "pydantic",
         "starlette.applications",

@@ -19,10 +19,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import grpc
-import grpc.aio
-
 from kubeling.apiserver.storage.kv import KV
+from kubeling.apiserver.storage.rpc import Messages, RpcError
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
@@ -66,7 +64,7 @@ class Hub:
         self._recent_bytes = 0
         self._recent_start = 0
         self.connected = asyncio.Event()
-        self._stream: Any = None
+        self._stream: Messages | None = None
         self._suspected = False
 
     @property
@@ -124,12 +122,11 @@ class Hub:
                     # A store begins, empty, with revision 1.
                     self._revision = self._recent_start = max(1, self.target - HISTORY_REVISIONS)
                 await self._follow(endpoint, backoff)
-            except asyncio.CancelledError:
-                if not self._suspected:
-                    raise
-                log.warning("the watch on the store lags behind, resuming at another member", member=endpoint.target)
-            except grpc.aio.AioRpcError as error:
-                log.warning("the watch on the store broke, resuming", member=endpoint.target, error=error.details())
+            except RpcError as error:
+                if self._suspected:
+                    log.warning("the watch on the store lags behind, resuming at another member", member=endpoint.target)
+                else:
+                    log.warning("the watch on the store broke, resuming", member=endpoint.target, error=error.details)
             except Exception:
                 log.exception("the watch on the store failed, resuming", member=endpoint.target)
             finally:
@@ -139,12 +136,12 @@ class Hub:
             await self._clock.sleep(backoff.next())
 
     async def _follow(self, endpoint: Any, backoff: Backoff) -> None:
-        # A member that has lost its leader shall end the stream rather than keep silent.
-        stream = self._stream = endpoint.watch(metadata=(("hasleader", "true"),))
+        stream = self._stream = await endpoint.watch()
         try:
             create = pb.WatchCreateRequest(key=_EVERYTHING, range_end=_EVERYTHING, start_revision=self._revision + 1)
-            await stream.write(pb.WatchRequest(create_request=create))
-            while (answer := await stream.read()) is not grpc.aio.EOF:
+            stream.send(pb.WatchRequest(create_request=create).SerializeToString())
+            while (message := await stream.read()) is not None:
+                answer = pb.WatchResponse.FromString(message)
                 if answer.canceled:
                     if not answer.compact_revision:
                         log.warning("the store ended the watch", reason=answer.cancel_reason)

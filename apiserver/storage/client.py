@@ -1,4 +1,4 @@
-"""gRPC channels to the store's members: failover, deadlines, and the meaning of each failure.
+"""Calls to the store's members over gRPC: failover, deadlines, and the meaning of each failure.
 
 One channel a member. A call goes to the member that answered last; when that fails in a way that is sure to have done nothing, the next is asked, with
 a short back-off, until the deadline. A call that may have been executed is repeated only where the caller says that it is a read.
@@ -7,13 +7,10 @@ a short back-off, until the deadline. A call that may have been executed is repe
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
-
-import grpc
-import grpc.aio
 
 from kubeling.apiserver import metrics
 from kubeling.apiserver.storage.errors import (
@@ -25,44 +22,30 @@ from kubeling.apiserver.storage.errors import (
     TooLarge,
     Unavailable,
 )
+from kubeling.apiserver.storage.rpc import Channel, Code, Messages, RpcError
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
-from kubeling.proto import etcd_pb2_grpc
+from kubeling.proto import etcd_pb2 as pb
 
 log = get_logger("store")
 
 Method = Literal["Range", "Txn", "Compact", "Status", "LeaseGrant"]
 
-_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A member that vanished without a word is noticed within seconds, also by an idle watch.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.enable_retries", 0),
-    # Sub-channels must not be shared with a dead sibling's back-off.
-    ("grpc.use_local_subchannel_pool", 1),
-]
+#: Of each method: its path, and the answer's type.
+_METHODS: dict[str, tuple[str, Any]] = {
+    "Range": ("/etcdserverpb.KV/Range", pb.RangeResponse),
+    "Txn": ("/etcdserverpb.KV/Txn", pb.TxnResponse),
+    "Compact": ("/etcdserverpb.KV/Compact", pb.CompactionResponse),
+    "Status": ("/etcdserverpb.Maintenance/Status", pb.StatusResponse),
+    "LeaseGrant": ("/etcdserverpb.Lease/LeaseGrant", pb.LeaseGrantResponse),
+}
 #: How long one member may take to answer before the next is tried (reads) or the outcome is called unknown (writes).
 ATTEMPT_SECONDS = 3.0
 DEADLINE_SECONDS = 10.0
 
 #: Texts of UNAVAILABLE with which the request is known not to have been executed.
-_NOT_DONE = (
-    "failed to connect",
-    "connections to all backends failing",
-    "no leader",
-    "Connection refused",
-    "DNS resolution failed",
-    "server is not ready",
-    "not leader",
-)
+_NOT_DONE = ("no leader", "server is not ready", "not leader")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +58,15 @@ class TlsFiles:
 
 
 class Endpoint:
-    """One member: its channel and stubs."""
+    """One member."""
 
-    def __init__(self, url: str, credentials: grpc.ChannelCredentials | None) -> None:
-        scheme, _, rest = url.rpartition("://")
-        self.target = rest.rstrip("/")
-        if scheme == "https" and credentials is not None:
-            self.channel = grpc.aio.secure_channel(self.target, credentials, options=_OPTIONS)
-        else:
-            self.channel = grpc.aio.insecure_channel(self.target, options=_OPTIONS)
-        kv = etcd_pb2_grpc.KVStub(self.channel)  # type: ignore[no-untyped-call]
-        maintenance = etcd_pb2_grpc.MaintenanceStub(self.channel)  # type: ignore[no-untyped-call]
-        lease = etcd_pb2_grpc.LeaseStub(self.channel)  # type: ignore[no-untyped-call]
-        self.methods: dict[str, Any] = {
-            "Range": kv.Range,
-            "Txn": kv.Txn,
-            "Compact": kv.Compact,
-            "Status": maintenance.Status,
-            "LeaseGrant": lease.LeaseGrant,
-        }
-        self.watch: Any = etcd_pb2_grpc.WatchStub(self.channel).Watch  # type: ignore[no-untyped-call]
+    def __init__(self, url: str, tls: ssl.SSLContext | None) -> None:
+        self.target = url.rpartition("://")[2].rstrip("/")
+        self.channel = Channel(url, tls)
+
+    async def watch(self) -> Messages:
+        """A stream of watches. A member that has lost its leader ends it rather than keep silent."""
+        return await self.channel.stream("/etcdserverpb.Watch/Watch", ATTEMPT_SECONDS, ("hasleader", "true"))
 
 
 class EtcdClient:
@@ -102,8 +74,8 @@ class EtcdClient:
 
     def __init__(self, urls: Sequence[str], tls: TlsFiles | None = None, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
-        credentials = _credentials(tls) if tls is not None and tls.ca else None
-        self.endpoints = [Endpoint(url, credentials) for url in urls]
+        context = _context(tls) if tls is not None and tls.ca else None
+        self.endpoints = [Endpoint(url, context) for url in urls]
         self._current = 0
 
     async def close(self) -> None:
@@ -123,22 +95,25 @@ class EtcdClient:
     async def call(self, method: Method, request: Any, *, read: bool, deadline: float = DEADLINE_SECONDS) -> Any:
         """One unary call. Raises a :class:`StoreError`; :class:`OutcomeUnknown` only where `read` is false."""
         until = self.clock.monotonic() + deadline
-        backoff = Backoff(base=0.02, limit=0.5)
+        backoff: Backoff | None = None
+        path, kind = _METHODS[method]
+        sent = request.SerializeToString()
         while True:
             endpoint = self.endpoint
             left = until - self.clock.monotonic()
             began = self.clock.monotonic()
             try:
-                return await endpoint.methods[method](request, timeout=max(0.05, min(ATTEMPT_SECONDS, left)))
-            except grpc.aio.AioRpcError as error:
+                return kind.FromString(await endpoint.channel.unary(path, sent, max(0.05, min(ATTEMPT_SECONDS, left))))
+            except RpcError as error:
                 failed = _meaning(error)
                 if failed is None:
-                    raise StoreError(f"{method}: {error.code().name}: {error.details()}") from error
+                    raise StoreError(f"{method}: {error}") from error
                 if not isinstance(failed, Unavailable | OutcomeUnknown):
                     raise failed from error
                 self.rotate(endpoint)
                 if isinstance(failed, OutcomeUnknown) and not read:
                     raise failed from error
+                backoff = backoff or Backoff(base=0.02, limit=0.5)
                 delay = backoff.next()
                 if self.clock.monotonic() + delay >= until:
                     raise Unavailable(str(failed)) from error
@@ -149,32 +124,29 @@ class EtcdClient:
             await self.clock.sleep(delay)
 
 
-def _meaning(error: grpc.aio.AioRpcError) -> StoreError | None:
+def _meaning(error: RpcError) -> StoreError | None:
     """None for what should not happen."""
-    code, details = error.code(), error.details() or ""
-    if code is grpc.StatusCode.OUT_OF_RANGE:
+    code, details = error.code, error.details
+    if not error.sent:
+        return Unavailable(details)
+    if code is Code.OUT_OF_RANGE:
         return FutureRevision(details) if "future" in details else Compacted(details)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+    if code is Code.RESOURCE_EXHAUSTED:
         if "space exceeded" in details:
             return NoSpace(details)
         return TooLarge(details) if "larger than max" in details else Unavailable(details)
-    if code is grpc.StatusCode.INVALID_ARGUMENT and "too large" in details:
+    if code is Code.INVALID_ARGUMENT and "too large" in details:
         return TooLarge(details)
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if code is Code.UNAVAILABLE:
         return Unavailable(details) if any(text in details for text in _NOT_DONE) else OutcomeUnknown(details)
-    if code in (
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.ABORTED,
-    ):
+    if code in (Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.INTERNAL, Code.UNKNOWN, Code.ABORTED):
         return OutcomeUnknown(details)
     return None
 
 
-def _credentials(tls: TlsFiles) -> grpc.ChannelCredentials:
-    def read(path: str) -> bytes | None:
-        return Path(path).read_bytes() if path else None
-
-    return grpc.ssl_channel_credentials(read(tls.ca), read(tls.key), read(tls.cert))
+def _context(tls: TlsFiles) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=tls.ca)
+    if tls.cert:
+        context.load_cert_chain(tls.cert, tls.key or None)
+    context.set_alpn_protocols(["h2"])
+    return context
