@@ -128,6 +128,8 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
             f"--service-cluster-ip-range={spec.service_cidr}",
             f"--root-ca-file={pki / 'ca.crt'}",
             f"--service-account-private-key-file={pki / 'sa.key'}",
+            f"--cluster-signing-cert-file={pki / 'ca.crt'}",
+            f"--cluster-signing-key-file={pki / 'ca.key'}",
             needs=("apiserver",),
         ),
         leader_elected("scheduler", needs=_LATER),

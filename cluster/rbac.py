@@ -61,6 +61,14 @@ def objects() -> list[dict[str, Any]]:
         _binding(f"kubeling:kube-controller-manager:{each}", f"system:controller:{each}", "system:kube-controller-manager")
         for each in _CONTROLLERS
     ]
+    found += [
+        _binding(f"kubeling:kube-controller-manager:{each}", f"system:controller:{each}", "system:kube-controller-manager", where)
+        for each, where in (
+            ("bootstrap-signer", "kube-system"),
+            ("bootstrap-signer", "kube-public"),
+            ("token-cleaner", "kube-system"),
+        )
+    ]
     # Upstream's apiserver keeps the Service `kubernetes` itself.
     found += _role(
         "kubeling:kubernetes-service",

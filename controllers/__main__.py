@@ -33,6 +33,9 @@ def flags() -> argparse.ArgumentParser:
     add("--service-cluster-ip-range", default=default.service_cluster_ip_range, metavar="CIDR")
     add("--root-ca-file", metavar="FILE", help="the CA bundle that is published to all namespaces")
     add("--service-account-private-key-file", metavar="FILE", help="the key that signs tokens in Secrets")
+    add("--cluster-signing-cert-file", metavar="FILE", help="the CA that signs CertificateSigningRequests")
+    add("--cluster-signing-key-file", metavar="FILE", help="its key")
+    add("--cluster-signing-duration", type=seconds, default=default.signing_duration, metavar="DURATION")
     add("--apiserver-endpoints", default="", metavar="IP:PORT,…", help="the apiservers, where they keep no Leases that say so")
     add("--node-monitor-grace-period", type=seconds, default=default.node_monitor_grace_period, metavar="DURATION")
     add("--node-startup-grace-period", type=seconds, default=default.node_startup_grace_period, metavar="DURATION")
@@ -71,6 +74,8 @@ def configure(args: argparse.Namespace) -> manager.Config:
         names = registry.chosen(controllers)
         root_ca = _read("--root-ca-file", args.root_ca_file)
         key = _read("--service-account-private-key-file", args.service_account_private_key_file)
+        signer = _read("--cluster-signing-cert-file", args.cluster_signing_cert_file)
+        signing_key = _read("--cluster-signing-key-file", args.cluster_signing_key_file)
         client = load(args.kubeconfig)
     except (ValueError, KubeconfigError) as error:
         raise daemon.UsageError(str(error)) from error
@@ -80,6 +85,7 @@ def configure(args: argparse.Namespace) -> manager.Config:
             ("root-ca-certificate-publisher", root_ca),
             ("serviceaccount-token", key),
             ("nodeipam", args.allocate_node_cidrs),
+            ("csrsigning", signer and signing_key),
         )
         if not needed
     }
@@ -92,6 +98,9 @@ def configure(args: argparse.Namespace) -> manager.Config:
             service_cluster_ip_range=args.service_cluster_ip_range,
             root_ca=root_ca,
             service_account_private_key=key,
+            signing_certificate=signer,
+            signing_key=signing_key,
+            signing_duration=args.cluster_signing_duration,
             apiserver_endpoints=endpoints,
             node_monitor_grace_period=args.node_monitor_grace_period,
             node_startup_grace_period=args.node_startup_grace_period,

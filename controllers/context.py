@@ -27,6 +27,9 @@ class Options:
     service_cluster_ip_range: str = "10.96.0.0/16"
     root_ca: str = ""
     service_account_private_key: str = ""
+    signing_certificate: str = ""
+    signing_key: str = ""
+    signing_duration: float = 365 * 86400.0
     apiserver_endpoints: tuple[str, ...] = ()
     node_monitor_grace_period: float = 40.0
     node_startup_grace_period: float = 60.0

@@ -62,7 +62,7 @@ def make_certificates(folder: Path) -> str:
     pem = serialization.Encoding.PEM
     (folder / "ca.crt").write_bytes(ca.public_bytes(pem))
     (folder / "server.crt").write_bytes(cert.public_bytes(pem))
-    for file, each in (("server.key", key), ("sa.key", ec.generate_private_key(ec.SECP256R1()))):
+    for file, each in (("server.key", key), ("ca.key", ca_key), ("sa.key", ec.generate_private_key(ec.SECP256R1()))):
         (folder / file).write_bytes(
             each.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
         )
