@@ -95,7 +95,8 @@ class ImageStore:
         self._registries = registries
         self._policy = Policy(policy)
         self._pulls: dict[str, asyncio.Task[Image]] = {}
-        self._usage: tuple[float, int, int] = (0.0, 0, 0)
+        nothing = cri_pb2.FilesystemUsage()
+        self._usage: tuple[float, cri_pb2.FilesystemUsage, cri_pb2.FilesystemUsage] = (-_USAGE_SECONDS * 2, nothing, nothing)
         #: Set by the daemon once it has tried: whether overlayfs can be used here.
         self.overlay = True
 
@@ -197,23 +198,27 @@ class ImageStore:
             self.content.collect(used)
 
     async def filesystem(self) -> cri_pb2.ImageFsInfoResponse:
+        """What images and writable layers take up."""
+        if time.monotonic() - self._usage[0] > _USAGE_SECONDS:
+            self._usage = (time.monotonic(), *await asyncio.to_thread(self._measure))
+        _, images, containers = self._usage
+        return cri_pb2.ImageFsInfoResponse(image_filesystems=[images], container_filesystems=[containers])
+
+    def _measure(self) -> tuple[cri_pb2.FilesystemUsage, cri_pb2.FilesystemUsage]:
         from kubeling.crilite.stats import disk_usage
 
-        if time.monotonic() - self._usage[0] > _USAGE_SECONDS:
-            self._usage = (time.monotonic(), *await asyncio.to_thread(disk_usage, str(self.content.root)))
-        usage = cri_pb2.FilesystemUsage(
-            timestamp=time.time_ns(),
-            fs_id=cri_pb2.FilesystemIdentifier(mountpoint=str(self.content.root)),
-            used_bytes=cri_pb2.UInt64Value(value=self._usage[1]),
-            inodes_used=cri_pb2.UInt64Value(value=self._usage[2]),
-        )
-        containers = cri_pb2.FilesystemUsage(
-            timestamp=usage.timestamp,
-            fs_id=cri_pb2.FilesystemIdentifier(mountpoint=str(self.content.root.parent / "containers")),
-            used_bytes=cri_pb2.UInt64Value(),
-            inodes_used=cri_pb2.UInt64Value(),
-        )
-        return cri_pb2.ImageFsInfoResponse(image_filesystems=[usage], container_filesystems=[containers])
+        found = []
+        for folder in (self.content.root, self.content.root.parent / "containers"):
+            size, inodes = disk_usage(str(folder))
+            found.append(
+                cri_pb2.FilesystemUsage(
+                    timestamp=time.time_ns(),
+                    fs_id=cri_pb2.FilesystemIdentifier(mountpoint=str(folder)),
+                    used_bytes=cri_pb2.UInt64Value(value=size),
+                    inodes_used=cri_pb2.UInt64Value(value=inodes),
+                )
+            )
+        return found[0], found[1]
 
     def rootfs(self, image: Image, folder: str, hide: list[str]) -> dict[str, Any]:
         """How the launcher makes the container's root; `folder` is the container's own directory."""

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import grpc
 
 from kubeling import __version__
-from kubeling.crilite import views
+from kubeling.crilite import metrics, views
 from kubeling.crilite.containers import Containers
 from kubeling.crilite.core import Core
-from kubeling.crilite.errors import CriError, InvalidArgument
+from kubeling.crilite.errors import CriError, InvalidArgument, Unimplemented
 from kubeling.crilite.execs import Execs
 from kubeling.crilite.keeper_client import KeeperError
 from kubeling.crilite.sandboxes import Sandboxes
@@ -250,11 +250,13 @@ class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
 
     @_answers
     async def Exec(self, request: cri_pb2.ExecRequest) -> cri_pb2.ExecResponse:
+        _check_streams(request)
         self._execs.check(request.container_id)
         return cri_pb2.ExecResponse(url=self._streaming.url("exec", request))
 
     @_answers
     async def Attach(self, request: cri_pb2.AttachRequest) -> cri_pb2.AttachResponse:
+        _check_streams(request)
         self._execs.check(request.container_id)
         return cri_pb2.AttachResponse(url=self._streaming.url("attach", request))
 
@@ -293,6 +295,41 @@ class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
     ) -> AsyncIterator[cri_pb2.StreamPodSandboxStatsResponse]:
         for part in _chunks(await self._stats.sandboxes(request.filter)):
             yield cri_pb2.StreamPodSandboxStatsResponse(pod_sandbox_stats=part)
+
+    @_answers
+    async def ListMetricDescriptors(self, request: cri_pb2.ListMetricDescriptorsRequest) -> cri_pb2.ListMetricDescriptorsResponse:
+        return cri_pb2.ListMetricDescriptorsResponse(descriptors=metrics.descriptors())
+
+    @_answers
+    async def ListPodSandboxMetrics(self, request: cri_pb2.ListPodSandboxMetricsRequest) -> cri_pb2.ListPodSandboxMetricsResponse:
+        return cri_pb2.ListPodSandboxMetricsResponse(pod_metrics=await self._pod_metrics())
+
+    async def StreamPodSandboxMetrics(
+        self, request: cri_pb2.StreamPodSandboxMetricsRequest, context: Context
+    ) -> AsyncIterator[cri_pb2.StreamPodSandboxMetricsResponse]:
+        for part in _chunks(await self._pod_metrics()):
+            yield cri_pb2.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=part)
+
+    async def _pod_metrics(self) -> list[cri_pb2.PodSandboxMetrics]:
+        return metrics.of_pods(self._core, await self._stats.sandboxes(cri_pb2.PodSandboxStatsFilter()))
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------------------------------
+
+    @_answers
+    async def CheckpointContainer(self, request: cri_pb2.CheckpointContainerRequest) -> cri_pb2.CheckpointContainerResponse:
+        self._execs.check(request.container_id)
+        raise Unimplemented(
+            "containers of the handler `native` cannot be checkpointed: that takes criu and a runtime that drives it"
+        )
+
+    @_answers
+    async def CheckpointPod(self, request: cri_pb2.CheckpointPodRequest) -> cri_pb2.CheckpointPodResponse:
+        self._sandboxes.ready(request.pod_sandbox_id)
+        raise Unimplemented("pods cannot be checkpointed")
+
+    @_answers
+    async def RestorePod(self, request: cri_pb2.RestorePodRequest) -> cri_pb2.RestorePodResponse:
+        raise Unimplemented("pods cannot be restored from checkpoints")
 
 
 class ImageService(cri_pb2_grpc.ImageServiceServicer):
@@ -342,6 +379,13 @@ class ImageService(cri_pb2_grpc.ImageServiceServicer):
     @_answers
     async def ImageFsInfo(self, request: cri_pb2.ImageFsInfoRequest) -> cri_pb2.ImageFsInfoResponse:
         return await self._core.images.filesystem()
+
+
+def _check_streams(request: cri_pb2.ExecRequest | cri_pb2.AttachRequest) -> None:
+    if request.tty and request.stderr:
+        raise InvalidArgument("a terminal has no standard error of its own: tty and stderr cannot both be asked for")
+    if not (request.stdin or request.stdout or request.stderr):
+        raise InvalidArgument("one of stdin, stdout and stderr must be asked for")
 
 
 def _chunks(items: list[Answer]) -> Iterator[list[Answer]]:
