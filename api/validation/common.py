@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -141,6 +142,23 @@ def positive_amount(path: str, value: Any) -> Errors:
         yield invalid_value(path, str(quantity.parse(value)), "must be greater than zero")
     else:
         yield from amount(path, value)
+
+
+_PATH = re.compile(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+")
+
+
+def domain_prefixed_path(path: str, value: str) -> Errors:
+    """`acme.io/foo`."""
+    domain, slash, rest = value.partition("/")
+    if not value:
+        yield required_value(path)
+    elif not slash or not domain or not rest:
+        yield invalid_value(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')
+    else:
+        for message in names.dns1123_subdomain(domain):
+            yield invalid_value(path, domain, message)
+        if not _PATH.fullmatch(rest):
+            yield invalid_value(path, rest, names.pattern_message("Invalid path", _PATH.pattern))
 
 
 def unique(path: str, values: Iterable[tuple[str, Any]]) -> Errors:

@@ -26,8 +26,8 @@ _CREATE: dict[Resource, str] = {
     r.REPLICA_SETS: "workloads.replica_set",
     r.DAEMON_SETS: "workloads.daemon_set",
     r.STATEFUL_SETS: "workloads.stateful_set",
-    r.JOBS: "workloads.job",
-    r.CRON_JOBS: "workloads.cron_job",
+    r.JOBS: "jobs.job",
+    r.CRON_JOBS: "jobs.cron_job",
     r.HORIZONTAL_POD_AUTOSCALERS: "autoscaling.autoscaler",
     r.HORIZONTAL_POD_AUTOSCALERS_V1: "autoscaling.autoscaler",
     r.POD_DISRUPTION_BUDGETS: "workloads.disruption_budget",
@@ -79,7 +79,8 @@ _UPDATE: dict[Resource, str] = {
     r.REPLICA_SETS: "workloads.selector_update",
     r.DAEMON_SETS: "workloads.selector_update",
     r.STATEFUL_SETS: "workloads.stateful_set_update",
-    r.JOBS: "workloads.job_update",
+    r.JOBS: "jobs.job_update",
+    r.CRON_JOBS: "jobs.cron_job_update",
     r.SERVICES: "services.service_update",
     r.ENDPOINT_SLICES: "services.endpoint_slice_update",
     r.CONFIG_MAPS: "cluster.config_map_update",
@@ -111,9 +112,10 @@ _STATUS: dict[Resource, str] = {
     r.CUSTOM_RESOURCE_DEFINITIONS: "definitions.stored_versions",
     r.CERTIFICATE_SIGNING_REQUESTS: "certificates.signing_request_status",
     r.VOLUME_ATTACHMENTS: "csi.volume_attachment_status",
+    r.JOBS: "jobs.job_status",
 }
 #: An update of these says everything itself: what an older server let in may stay.
-_ALONE = frozenset({r.PODS, r.NAMESPACES})
+_ALONE = frozenset({r.PODS, r.NAMESPACES, r.JOBS, r.CRON_JOBS})
 
 
 @cache
