@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Type = Literal["object", "map", "list", "string", "integer", "number", "boolean", "any"]
 #: Refines `type`: how the value is spelled in JSON and on the protobuf wire.
@@ -52,6 +52,20 @@ class Schema:
     preserve_unknown: bool = False
     #: Of an object: the nested messages that JSON shows flat, by their name. Their fields stand in `fields` with `inline_of` set to that name.
     inlines: Mapping[str, Field] = field(default_factory=dict)
+    #: What :mod:`kubeling.api.apply` has found out about the members of an object, by their names.
+    members: dict[str, Member] | None = field(default=None, repr=False, compare=False)
+
+
+class Member(NamedTuple):
+    """A member of an object, as ownership sees it."""
+
+    #: The element of a field path that stands for it.
+    element: str
+    #: Its schema and what its value is then; None where it is owned as a whole.
+    schema: Schema | None
+    kind: type
+    #: Whether it is not there until somebody puts it there.
+    optional: bool
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from kubeling.api.apply.fieldset import EMPTY, SELF, FieldSet
-from kubeling.api.schema import Schema
+from kubeling.api.schema import Member, Schema
 
 #: Members of metadata that nobody owns: the server sets them, or they say which object it is.
 UNOWNED_METADATA = frozenset(
@@ -81,26 +81,51 @@ def fields_of(obj: Any, schema: Schema | None, containers: bool = False) -> Fiel
     """
     if schema is None or not divisible(obj, schema):
         return EMPTY
-    node: FieldSet = {}
-    if isinstance(obj, dict):
-        for name, value in obj.items():
-            if value is None:
-                continue
-            inner = member_schema(schema, name)
-            if not value or not divisible(value, inner):
-                node["f:" + name] = EMPTY
-                continue
-            child = fields_of(value, inner, containers)
-            if child and containers and _optional(schema, name, inner):
-                child = {SELF: EMPTY, **child}
-            node["f:" + name] = child
-    elif isinstance(obj, list):
+    return _fields(obj, schema, containers, False)
+
+
+def _fields(obj: Any, schema: Schema, containers: bool, itself: bool) -> FieldSet:
+    """As :func:`fields_of`, of what is known to be divisible. `itself`: with the way to it, if there is anything in it.
+
+    This is what every create and much of every update goes through, so what the schema says of a member is looked up once.
+    """
+    node: FieldSet = {SELF: EMPTY} if itself else {}
+    if schema.type == "list":
         for item in obj:
             key = element_key(schema, item)
             if key is not None:
-                child = fields_of(item, schema.element, containers)
-                node[key] = {SELF: EMPTY, **child} if child else EMPTY
-    return node
+                inside = schema.element
+                node[key] = _fields(item, inside, containers, True) if inside is not None and divisible(item, inside) else EMPTY
+    elif schema.type == "map":
+        element = schema.element
+        for name, value in obj.items():
+            if value and element is not None and divisible(value, element):
+                node["f:" + name] = _fields(value, element, containers, containers)
+            elif value is not None:
+                node["f:" + name] = EMPTY
+    else:
+        members = schema.members if schema.members is not None else {}
+        for name, value in obj.items():
+            if value is None:
+                continue
+            element_, inner, kind, optional = members.get(name) or _member(schema, name)
+            if value and inner is not None and isinstance(value, kind):
+                node[element_] = _fields(value, inner, containers, containers and optional)
+            else:
+                node[element_] = EMPTY
+    return EMPTY if itself and len(node) == 1 else node
+
+
+def _member(schema: Schema, name: str) -> Member:
+    """What there is to know of a member of an object. Of those that the schema names, it is remembered."""
+    inner = member_schema(schema, name)
+    kind = list if inner is not None and inner.type == "list" else dict
+    found = Member("f:" + name, inner if granular(inner) else None, kind, _optional(schema, name, inner))
+    if name in schema.fields:
+        if schema.members is None:
+            schema.members = {}
+        schema.members[name] = found
+    return found
 
 
 def _optional(schema: Schema, name: str, inner: Schema | None) -> bool:
