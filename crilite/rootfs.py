@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from typing import Any
 
 from kubeling.linux import mounts, syscalls
@@ -27,7 +28,10 @@ _LINKS = {
     "ptmx": "pts/ptmx",
 }
 #: Not part of what `kubeling.local/host` shows: made anew for each container, or empty.
-_NOT_SHOWN = frozenset({"proc", "sys", "dev", "run", "tmp", "lost+found"})
+_NOT_SHOWN = frozenset({"proc", "sys", "dev", "run", "tmp", "root", "home", "lost+found"})
+#: Of these a container has empty ones of its own to write to: whose the node is keeps keys and kubeconfigs in the real ones.
+_OWN = {"run": "mode=755", "tmp": "mode=1777", "root": "mode=700", "home": "mode=755"}
+_PRIVATE = ("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssh")
 _SCRATCH = "size=512m,mode=755"
 _PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": 0}
 
@@ -46,7 +50,8 @@ def clone_sources(spec: dict[str, Any]) -> list[Source]:
         source = entry["source"]
         directory = stat.S_ISDIR(os.stat(source).st_mode)
         fd = mounts.clone(source)
-        keep_devices = spec["privileged"] or source == "/dev" or source.startswith("/dev/")
+        # A hostPath below /dev is no device: what may be used as one is said in `devices`, as with runtimes that have a device cgroup.
+        keep_devices = spec["privileged"] or entry.get("device")
         attributes = (mounts.ATTR_RDONLY if entry.get("readonly") else 0) | (0 if keep_devices else mounts.ATTR_NODEV)
         recursive = bool(entry.get("recursive_readonly"))
         if attributes:
@@ -98,7 +103,8 @@ def _overlay(lower: list[str], upper: str, work: str, target: str, base: str, *,
 def _host_root(scratch: str, hide: list[str], *, userxattr: bool) -> str:
     """The node's own root, with what the container writes kept in memory. An upper directory on disk would lie inside its own lower one, which
     overlayfs refuses."""
-    outside = {entry: os.stat(entry) for entry in hide if os.path.lexists(entry)}
+    interpreter = [(path, mounts.clone(path)) for path in _interpreter()]
+    outside = {entry: os.stat(entry) for entry in (*hide, *_PRIVATE) if os.path.exists(entry)}
     syscalls.mount("tmpfs", scratch, "tmpfs", MS_NOSUID | MS_NODEV, _SCRATCH)
     upper, work, root = (os.path.join(scratch, name) for name in ("upper", "work", "root"))
     for path in (upper, work, root):
@@ -115,11 +121,22 @@ def _host_root(scratch: str, hide: list[str], *, userxattr: bool) -> str:
     for name in _NOT_SHOWN - {"lost+found"}:
         path = os.path.join(root, name)
         os.makedirs(path, exist_ok=True)
-        if name in ("run", "tmp"):
-            syscalls.mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777" if name == "tmp" else "mode=755")
+        if name in _OWN:
+            syscalls.mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, _OWN[name])
+    for path, fd in interpreter:
+        os.makedirs(root + path, exist_ok=True)
+        mounts.set_attributes(fd, mounts.ATTR_RDONLY | mounts.ATTR_NODEV, recursive=True)
+        mounts.attach(fd, root + path)
+        os.close(fd)
     for path, info in outside.items():
         _hide(root + os.path.realpath(path), directory=stat.S_ISDIR(info.st_mode))
     return root
+
+
+def _interpreter() -> list[str]:
+    """Where this Python lies, as far as containers would not see it: it is their `python3`."""
+    found = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix)}
+    return sorted(path for path in found if path.split("/")[1] in _OWN)
 
 
 def _host_entry(scratch: str, root: str, name: str, *, userxattr: bool) -> None:

@@ -201,6 +201,18 @@ async def test_hidden_paths_of_the_node_are_empty(client: Cri, node: Node) -> No
     assert text.endswith("end\n")
 
 
+async def test_what_the_owner_of_the_node_keeps_at_home_is_not_shown(client: Cri) -> None:
+    _, container = await client.pod("sleep", "60")
+    script = (
+        "import os, sys; kept = [each for top in ('/root', '/home') for at, _, files in os.walk(top)"
+        " for each in files if not at.startswith((sys.prefix, sys.base_prefix))];"
+        " secret = [each for each in ('/etc/shadow', '/etc/gshadow') if os.path.exists(each) and open(each).read()];"
+        " print(kept, secret, os.path.isdir('/etc/ssh') and os.listdir('/etc/ssh') or [])"
+    )
+    code, said, problem = await client.exec(container, "python3", "-c", script)
+    assert (code, said) == (0, "[] [] []\n"), problem
+
+
 @pytest.mark.parametrize("network", [cri.POD, cri.NODE])
 async def test_namespaces_are_shared_as_asked(client: Cri, node: Node, network: int) -> None:
     options = cri.NamespaceOption(pid=cri.POD, network=network)  # type: ignore[arg-type]
