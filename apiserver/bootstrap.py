@@ -15,6 +15,7 @@ from kubeling.apiserver.authz import reconcile
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.registry import pipeline
 from kubeling.apiserver.registry.pipeline import Options
+from kubeling.apiserver.registry.planting import plant
 from kubeling.apiserver.storage.errors import StoreError
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
@@ -55,7 +56,7 @@ async def run(context: Context, more_roles: Sequence[dict[str, Any]] = ()) -> No
         ),
     ]
     backoff = Backoff(base=0.1, limit=5)
-    for resource, obj in wanted:
+    for resource, obj in [] if await _planted(context, wanted) else wanted:
         while not await _ensured(context, resource, obj):
             await context.clock.sleep(backoff.next())
     while not await _published(context):
@@ -63,6 +64,16 @@ async def run(context: Context, more_roles: Sequence[dict[str, Any]] = ()) -> No
     if context.authorization.rbac is not None:
         await reconcile.run(context, context.authorization.rbac, more_roles)
     context.bootstrapped = True
+
+
+async def _planted(context: Context, wanted: Sequence[tuple[resources.Resource, dict[str, Any]]]) -> bool:
+    """Whether all of it could be written at once, as in a new cluster."""
+    every = [{"apiVersion": resource.group_version, "kind": resource.kind, **obj} for resource, obj in wanted]
+    try:
+        return await context.kinds.store(wanted[0][0]).live("", NAMESPACES[0]) is None and await plant(context, every) is not None
+    except StoreError as error:
+        log.warning("the store is not there yet", error=str(error))
+        return False
 
 
 async def _published(context: Context) -> bool:

@@ -14,6 +14,7 @@ from kubeling.api.meta import Object
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.registry import pipeline
 from kubeling.apiserver.registry.pipeline import Options
+from kubeling.apiserver.registry.planting import plant
 from kubeling.apiserver.registry.store import Change
 from kubeling.apiserver.storage.errors import StoreError
 from kubeling.daemon.backoff import Backoff
@@ -91,7 +92,9 @@ class Local:
         builtin = {(each.group, each.version) for each in resources.BUILTIN if each.group != _OWN}
         served = {(each.resource.group, each.resource.version) for each in context.kinds if not each.is_builtin}
         present = {each.name: each.object() for each in context.aggregated.cache.entries()}
-        if not started:
+        if not started and not (
+            not present and await plant(context, [_local(group, version, _ON_START) for group, version in sorted(builtin)])
+        ):
             for group, version in sorted(builtin):
                 if f"{version}.{group}" not in present:
                     await self._create(group, version, _ON_START)
@@ -106,16 +109,7 @@ class Local:
     async def _create(self, group: str, version: str, managed: str) -> None:
         from kubeling.apiserver.bootstrap import SELF
 
-        context = self._context
-        priorities = (
-            _CUSTOM if managed == _ALWAYS else (_GROUPS.get(group, 1000), _VERSIONS.get(f"{group}/{version}".strip("/"), 15))
-        )
-        made = {
-            "apiVersion": "apiregistration.k8s.io/v1",
-            "kind": "APIService",
-            "metadata": {"name": f"{version}.{group}", "labels": {_MANAGED: managed}},
-            "spec": {"group": group, "version": version, "groupPriorityMinimum": priorities[0], "versionPriority": priorities[1]},
-        }
+        context, made = self._context, _local(group, version, managed)
         served = context.kinds.find(_OWN, "v1", "apiservices")
         assert served is not None
         try:
@@ -136,3 +130,14 @@ class Local:
         except ApiError as error:
             if not errors.is_not_found(error):
                 raise
+
+
+def _local(group: str, version: str, managed: str) -> Object:
+    """The APIService of a version that this server serves itself."""
+    priorities = _CUSTOM if managed == _ALWAYS else (_GROUPS.get(group, 1000), _VERSIONS.get(f"{group}/{version}".strip("/"), 15))
+    return {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": f"{version}.{group}", "labels": {_MANAGED: managed}},
+        "spec": {"group": group, "version": version, "groupPriorityMinimum": priorities[0], "versionPriority": priorities[1]},
+    }

@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from kubeling.api import errors, resources
 from kubeling.api.meta import Object, copy_json
-from kubeling.api.times import format_time
-from kubeling.apiserver.authn.user import MASTERS, User
 from kubeling.apiserver.authz import policy
 from kubeling.apiserver.authz.rbac import Rbac
 from kubeling.apiserver.authz.rules import Rule, uncovered
-from kubeling.apiserver.cache.entry import encode
 from kubeling.apiserver.context import Context
-from kubeling.apiserver.registry import managed, pipeline
+from kubeling.apiserver.registry import pipeline, planting
 from kubeling.apiserver.registry.kinds import Served
-from kubeling.apiserver.registry.pipeline import Options
 from kubeling.apiserver.registry.store import Change, Store
 from kubeling.apiserver.storage.errors import StoreError
-from kubeling.apiserver.storage.kv import Write
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
@@ -36,9 +29,6 @@ from kubeling.daemon.main import UsageError
 log = get_logger("rbac")
 
 _AT_ONCE = 32
-#: etcd takes 128 operations in a Txn.
-_OPERATIONS = 100
-_OPTIONS = Options(User("system:apiserver", (MASTERS,)), "kube-apiserver")
 _KINDS = {
     "ClusterRole": resources.CLUSTER_ROLES,
     "ClusterRoleBinding": resources.CLUSTER_ROLE_BINDINGS,
@@ -86,23 +76,16 @@ async def run(context: Context, rbac: Rbac, more: Sequence[Object] = ()) -> None
 
 async def _begin(context: Context, every: Sequence[Object]) -> bool:
     """Write all of it in a few Txns, where nothing of it is there yet: a new cluster, which shall not wait for 150 writes. Whether that was so."""
-    writes = []
-    now = context.clock.now()
     for obj in every:
-        served, store, namespace, name = _place(context, obj)
+        _, store, namespace, name = _place(context, obj)
         await store.cache.ready()
         if store.cache.get(store.key(namespace, name)) is not None:
             return False
-        writes.append(Write(store.key(namespace, name), encode(_made(served, copy_json(obj), now)), 0))
-    for at in range(0, len(writes), _OPERATIONS):
-        try:
-            if not (await context.kv.commit(writes[at : at + _OPERATIONS])).done:
-                break
-        except StoreError as error:
-            log.warning("the bootstrap policy could not be written at once", error=str(error))
-            break
-    else:
-        return True
+    try:
+        if await planting.plant(context, every) is not None:
+            return True
+    except StoreError as error:
+        log.warning("the bootstrap policy could not be written at once", error=str(error))
     # Another server is doing the same: what it has written is not to be written once more.
     try:
         await context.kinds.store(resources.ROLES).cache.fresh()
@@ -111,25 +94,10 @@ async def _begin(context: Context, every: Sequence[Object]) -> bool:
     return False
 
 
-def _made(served: Served, obj: Object, now: datetime) -> Object:
-    """As :mod:`kubeling.apiserver.registry.pipeline` makes it, but for admission, which has nothing to say about this."""
-    obj["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": format_time(now)}
-    served.rules.default(obj)
-    served.rules.strategy.prepare_for_create(obj, now)
-    managed.on_write(served, None, obj, _OPTIONS, now)
-    wrong = served.rules.validate_create(obj)
-    if wrong:
-        raise errors.invalid(obj["kind"], served.resource.group, obj["metadata"]["name"], wrong)
-    return obj
-
-
 def _place(context: Context, obj: Object) -> tuple[Served, Store, str, str]:
     """Where an object belongs."""
-    resource = _KINDS[obj["kind"]]
-    served = context.kinds.find(resource.group, resource.version, resource.plural)
-    assert served is not None
-    assert served.store is not None
-    return served, served.store, obj["metadata"].get("namespace") or "", obj["metadata"]["name"]
+    served, store = planting.place(context, obj)
+    return served, store, obj["metadata"].get("namespace") or "", obj["metadata"]["name"]
 
 
 async def _ensure(context: Context, wanted: Object) -> None:
@@ -138,7 +106,7 @@ async def _ensure(context: Context, wanted: Object) -> None:
     entry = store.cache.get(store.key(namespace, name))
     if entry is None:
         try:
-            await pipeline.create(context, served, store, namespace, copy_json(wanted), _OPTIONS)
+            await pipeline.create(context, served, store, namespace, copy_json(wanted), planting.OPTIONS)
         except errors.ApiError as error:
             if not errors.is_already_exists(error):
                 raise
@@ -153,7 +121,7 @@ async def _ensure(context: Context, wanted: Object) -> None:
 
     async def mutate(old: Object) -> Change:
         new = merged(old, wanted) or copy_json(old)
-        return await pipeline.prepare_update(context, served, namespace, name, new, old, _OPTIONS)
+        return await pipeline.prepare_update(context, served, namespace, name, new, old, planting.OPTIONS)
 
     await store.change(namespace, name, mutate)
 
@@ -173,7 +141,7 @@ async def _replace(context: Context, served: Served, store: Store, wanted: Objec
 
     result = await store.change(namespace, name, remove)
     if result.now is None:
-        await pipeline.create(context, served, store, namespace, copy_json(wanted), _OPTIONS)
+        await pipeline.create(context, served, store, namespace, copy_json(wanted), planting.OPTIONS)
 
 
 def _is_managed(found: Object) -> bool:

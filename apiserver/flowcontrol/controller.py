@@ -22,6 +22,7 @@ from kubeling.apiserver.flowcontrol.gate import Gate
 from kubeling.apiserver.flowcontrol.matching import Schema
 from kubeling.apiserver.registry import pipeline
 from kubeling.apiserver.registry.pipeline import Options
+from kubeling.apiserver.registry.planting import plant
 from kubeling.apiserver.registry.store import Change, Mutate
 from kubeling.apiserver.storage.errors import StoreError
 from kubeling.daemon.backoff import Backoff
@@ -63,16 +64,35 @@ class Controller:
             for each in self._followers:
                 parts.start("flow control", each.run)
                 await each.loaded.wait()
+            begun = False
             while True:
                 await self._awake.wait()
                 self._awake.clear()
                 try:
+                    if not begun:
+                        await self._begin()
+                        begun = True
                     await self._reconcile()
                     backoff.reset()
                 except (ApiError, StoreError) as error:
                     log.warning("the configuration of flow control could not be written", error=str(error))
                     await self._context.clock.sleep(backoff.next())
                     self._awake.set()
+
+    async def _begin(self) -> None:
+        """Write all of it at once where nothing of it is there, as in a new cluster; :meth:`_reconcile` sees to the rest."""
+        levels, schemas = objects.priority_levels(), objects.flow_schemas()
+        if any(self._entries(each) for each in self._caches):
+            return
+        made = await plant(self._context, [*levels, *schemas], self._finish)
+        if made is not None:
+            self._gate.configure([Schema(each) for each in made[len(levels) :]], made[: len(levels)])
+        for cache in self._caches.values():
+            await cache.fresh()
+
+    def _finish(self, obj: Object) -> None:
+        if obj["kind"] == "FlowSchema":
+            self._say_dangling(obj, True)
 
     async def _reconcile(self) -> None:
         levels = await self._ensure(resources.PRIORITY_LEVEL_CONFIGURATIONS, objects.priority_levels())
@@ -124,20 +144,27 @@ class Controller:
         await self._change(resource, wanted["metadata"]["name"], mutate)
 
     async def _tell(self, schema: Object, exists: bool) -> None:
-        name, level = schema["metadata"]["name"], spec_of(schema)["priorityLevelConfiguration"]["name"]
+        if not self._say_dangling(copy_json(schema), exists):
+            return
+
+        async def mutate(obj: Object) -> Change:
+            self._say_dangling(obj, exists)
+            return Change(obj)
+
+        await self._change(resources.FLOW_SCHEMAS, schema["metadata"]["name"], mutate)
+
+    def _say_dangling(self, schema: Object, exists: bool) -> bool:
+        """Put the condition into the object; False where it is there."""
+        level = spec_of(schema)["priorityLevelConfiguration"]["name"]
         status, reason = ("False", "Found") if exists else ("True", "NotFound")
         message = f'This FlowSchema references the PriorityLevelConfiguration object named "{level}" '
         message += "and it exists" if exists else "but there is no such object"
         current = get_condition(schema, "Dangling")
         if current is not None and current.get("status") == status and current.get("message") == message:
-            return
-
-        async def mutate(obj: Object) -> Change:
-            conditions = obj.setdefault("status", {}).setdefault("conditions", [])
-            set_condition(conditions, "Dangling", status, self._context.clock.now(), reason=reason, message=message)
-            return Change(obj)
-
-        await self._change(resources.FLOW_SCHEMAS, name, mutate)
+            return False
+        conditions = schema.setdefault("status", {}).setdefault("conditions", [])
+        set_condition(conditions, "Dangling", status, self._context.clock.now(), reason=reason, message=message)
+        return True
 
     async def _change(self, resource: Resource, name: str, mutate: Mutate) -> None:
         try:
