@@ -1,4 +1,4 @@
-"""``python -m kubeling.crilite``: flags, and the keeper, which is forked before anything heavy is imported."""
+"""``python -m kubeling.crilite``: flags, and the keeper, which comes up beside the daemon."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from kubeling.crilite import registry_flags
+from kubeling.crilite import keeper_process, registry_flags
 from kubeling.crilite.config import DEFAULT_ADDRESS, Config
 from kubeling.daemon import main as daemon
 
@@ -79,24 +79,26 @@ def main(argv: list[str] | None = None) -> int:
         image_policy=args.image_policy.absolute() if args.image_policy else None,
         registries=registry_flags.registries(args),
     )
-    _ensure_keeper(config.state)
+    keeper = _start_keeper(config.state)
 
+    # It comes up while this process is busy with its imports.
     from kubeling.crilite.server import run
 
+    if keeper is not None:
+        keeper.wait()
     return daemon.run(args, run(config))
 
 
-def _ensure_keeper(state: Path) -> None:
-    """Fork the keeper off while this process is small and has no threads. One that outlived the last daemon is kept."""
-    from kubeling.crilite import keeper_process
+def _start_keeper(state: Path) -> keeper_process.Start | None:
+    """Start the keeper, if the last one is not there any more."""
     from kubeling.crilite.keeper_client import try_connect
 
     state.mkdir(parents=True, exist_ok=True, mode=0o711)
     there = try_connect(str(state))
     if there is not None:
         there.close()
-        return
-    keeper_process.fork_off(str(state), str(state / "keeper.log"))
+        return None
+    return keeper_process.Start(str(state))
 
 
 if __name__ == "__main__":

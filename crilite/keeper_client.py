@@ -7,11 +7,10 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kubeling.crilite import keeper_process
 from kubeling.crilite.held import short_path
 from kubeling.crilite.keeper import MAX_MESSAGE
 from kubeling.daemon.backoff import Backoff
@@ -47,17 +46,6 @@ def try_connect(state: str) -> socket.socket | None:
     return sock
 
 
-def start_by_exec(state: str) -> None:
-    """Start a keeper as a program of its own, and return when it listens. Safe in a process with threads."""
-    read, write = os.pipe()
-    with open(os.path.join(state, "keeper.log"), "ab") as out:
-        command = [sys.executable, "-m", "kubeling.crilite.keeper_process", state, str(write)]
-        subprocess.run(command, pass_fds=(write,), stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False)
-    os.close(write)
-    os.read(read, 1)
-    os.close(read)
-
-
 class KeeperClient:
     """Call :meth:`connect` first; then :meth:`run` keeps the connection alive until it is cancelled.
 
@@ -85,7 +73,7 @@ class KeeperClient:
         sock = try_connect(self._state)
         if sock is None:
             async with asyncio.timeout(_START_SECONDS):
-                await asyncio.to_thread(start_by_exec, self._state)
+                await asyncio.to_thread(lambda: keeper_process.Start(self._state).wait())
             sock = try_connect(self._state)
             if sock is None:
                 raise KeeperError(f"the keeper does not come up; see {self._state}/keeper.log")

@@ -18,11 +18,12 @@ import os
 import resource
 import signal
 import socket
+import sys
 import termios
 import threading
 from typing import Any, NoReturn
 
-from kubeling.crilite import rootfs, users
+from kubeling.crilite import pausing, rootfs, users
 from kubeling.linux import capabilities, syscalls
 
 _STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -39,7 +40,9 @@ class LaunchError(Exception):
 def container(spec: dict[str, Any], status: socket.socket, *, scratch: str, fifos: tuple[str, str, str]) -> NoReturn:
     """Become the first process of the container that `spec` describes. `fifos`: paths for stdin (empty for none), stdout, stderr."""
     with _failures_to(status):
-        _fresh_start()
+        _fresh_start({status.fileno()})
+        if spec["rootfs"]["kind"] != "none":
+            _hide_from_neighbours()
         stdio = [] if spec["tty"] else _open_fifos(fifos)
         joining = _Joining(spec["cgroup_procs"])
         _adjust_oom(spec.get("oom_score_adj"))
@@ -62,9 +65,10 @@ def container(spec: dict[str, Any], status: socket.socket, *, scratch: str, fifo
 def execute_in(spec: dict[str, Any], status: socket.socket, *, pid: int, pidfd: int, stdio: list[int]) -> NoReturn:
     """Run ``spec["args"]`` beside the container's first process, which `pid` and `pidfd` stand for (-1: it has no namespaces of its own)."""
     with _failures_to(status):
-        _fresh_start()
+        _fresh_start({status.fileno(), pidfd, *stdio})
         _join_cgroups(spec["cgroup_procs"])
         if pidfd >= 0:
+            _hide_from_neighbours()
             syscalls.setns(pidfd, _foreign_namespaces(pid))
             os.chdir("/")
         me = users.resolve(spec["user"])
@@ -81,25 +85,21 @@ def execute_in(spec: dict[str, Any], status: socket.socket, *, pid: int, pidfd: 
 
 
 def pause(status: socket.socket, cgroup_procs: list[str]) -> NoReturn:
-    """Be the init of a pid namespace that containers share: reap, and end when told to. Nothing else runs here."""
+    """Become the init of a pid namespace that containers share, see :mod:`kubeling.crilite.pausing`."""
     with _failures_to(status):
-        _fresh_start()
+        _fresh_start({status.fileno()})
         _join_cgroups(cgroup_procs)
         null = os.open("/dev/null", os.O_RDWR)
         for fd in range(3):
             os.dup2(null, fd)
+        # From before the exec, so that none is lost on the way.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
         _tell(status, {"ready": True})
         if status.recv(1) != b"g":
             os._exit(1)
-        status.close()
         os.chdir("/")
-        while True:
-            if signal.sigwait({signal.SIGCHLD, signal.SIGTERM}) == signal.SIGTERM:
-                os._exit(0)
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
+        # The name must be the interpreter's own: by it Python finds its library.
+        os.execve("/proc/self/exe", [sys.executable, "-I", "-S", pausing.__file__], {})
 
 
 def probe_overlay(status: socket.socket, folder: str, *, userxattr: bool) -> NoReturn:
@@ -130,8 +130,14 @@ def _tell(status: socket.socket, message: dict[str, Any]) -> None:
     status.send(json.dumps(message).encode()[:60000])
 
 
-def _fresh_start() -> None:
-    """Undo what Python and the keeper have done to this process's signals, and lead a session."""
+def _fresh_start(keep: set[int]) -> None:
+    """Let go of everything of the keeper's but the descriptors in `keep`, undo what Python and the keeper have done to this process's signals, and
+    lead a session."""
+    before = 3
+    for fd in sorted(fd for fd in keep if fd >= before):
+        os.closerange(before, fd)
+        before = fd + 1
+    os.closerange(before, max((int(name) for name in os.listdir("/proc/self/fd")), default=before) + 1)
     os.setsid()
     signal.set_wakeup_fd(-1)
     for number in range(1, signal.NSIG):
@@ -139,6 +145,13 @@ def _fresh_start() -> None:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     os.umask(0o022)
+
+
+def _hide_from_neighbours() -> None:
+    """Until the exec this process is a part of the node in a container's pid namespace: nobody there may look into its memory, take its descriptors or
+    reach its root and its program by /proc (CVE-2016-9962, CVE-2019-5736), nor find the keys of other containers in its session's keyring."""
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    syscalls.new_session_keyring()
 
 
 def _open_fifos(fifos: tuple[str, str, str]) -> list[int]:
@@ -251,6 +264,11 @@ def _change_directory(path: str, *, create: bool, me: users.Identity) -> None:
         os.makedirs(path, exist_ok=True)
         os.chown(path, me.uid, me.gid)
         os.chdir(path)
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        # A path like /proc/self/fd/7 may lead to a directory of the node that is open here (CVE-2024-21626).
+        raise LaunchError(f"the working directory {path} is not inside the container") from None
 
 
 def _find_program(args: list[str], environment: dict[str, str]) -> str:
