@@ -39,32 +39,45 @@ class PodCgroups:
         inner = at / self.root.strip("/")
         return os.access(inner if inner.is_dir() else at, os.W_OK)
 
-    def ensure(self, pod: Object) -> None:
-        """Make the pod's cgroup and set its limits, as far as the machine allows."""
+    def ensure(self, pod: Object, *, anew: bool = False) -> None:
+        """Make the pod's cgroup and set its limits, as far as the machine allows. `anew` takes limits away that it has no more."""
+        self._set(pod, pod_limits(pod), anew=anew)
+
+    def resize(self, before: Object, after: Object) -> None:
+        """Before a pod's containers change: make room for both what they have and what they will have."""
+        old, new = pod_limits(before), pod_limits(after)
+
+        def larger(left: int, right: int) -> int:
+            return max(left, right) if left and right else 0
+
+        wide = Limits(max(old.shares, new.shares), larger(old.quota, new.quota), new.period, larger(old.memory, new.memory))
+        self._set(after, wide, anew=True)
+
+    def _set(self, pod: Object, limits: Limits, *, anew: bool) -> None:
         if not self.enabled:
             return
-        path, limits = pod_cgroup(self.root, pod), pod_limits(pod)
+        path = pod_cgroup(self.root, pod)
         try:
             if self._unified:
-                self._ensure_v2(path, limits)
+                self._ensure_v2(path, limits, anew)
             else:
-                self._ensure_v1(path, limits)
+                self._ensure_v1(path, limits, anew)
         except OSError as error:
             log.debug("a pod's cgroup could not be set up", cgroup=path, error=str(error))
 
-    def _ensure_v1(self, path: str, limits: Limits) -> None:
+    def _ensure_v1(self, path: str, limits: Limits, anew: bool) -> None:
         cpu = self._mount / "cpu" / path.strip("/")
         cpu.mkdir(parents=True, exist_ok=True)
         (cpu / "cpu.shares").write_text(str(limits.shares))
-        if limits.quota:
+        if limits.quota or anew:
             (cpu / "cpu.cfs_period_us").write_text(str(limits.period))
-            (cpu / "cpu.cfs_quota_us").write_text(str(limits.quota))
-        if limits.memory:
+            (cpu / "cpu.cfs_quota_us").write_text(str(limits.quota or -1))
+        if limits.memory or anew:
             memory = self._mount / "memory" / path.strip("/")
             memory.mkdir(parents=True, exist_ok=True)
-            (memory / "memory.limit_in_bytes").write_text(str(limits.memory))
+            (memory / "memory.limit_in_bytes").write_text(str(limits.memory or -1))
 
-    def _ensure_v2(self, path: str, limits: Limits) -> None:
+    def _ensure_v2(self, path: str, limits: Limits, anew: bool) -> None:
         at = self._mount
         for part in Path(path.strip("/")).parts:
             offered = set((at / "cgroup.controllers").read_text().split())
@@ -76,8 +89,8 @@ class PodCgroups:
         if (at / "cpu.weight").exists():
             (at / "cpu.weight").write_text(str(weight(limits.shares)))
             (at / "cpu.max").write_text(f"{limits.quota or 'max'} {limits.period}")
-        if (at / "memory.max").exists() and limits.memory:
-            (at / "memory.max").write_text(str(limits.memory))
+        if (at / "memory.max").exists() and (limits.memory or anew):
+            (at / "memory.max").write_text(str(limits.memory or "max"))
 
     def pids(self, pod: Object) -> int:
         """How many tasks the pod has; 0 where that is not counted."""

@@ -12,6 +12,7 @@ from kubeling.client.events import EventRecorder
 from kubeling.client.informer import Informer
 from kubeling.client.rest import Client
 from kubeling.daemon.clock import Clock
+from kubeling.kubelet.allocation import Allocations
 from kubeling.kubelet.backoff import KeyedBackoff
 from kubeling.kubelet.cgroups import PodCgroups
 from kubeling.kubelet.config import Config
@@ -58,6 +59,13 @@ class Context:
     machine: Machine
     node: NodeState
     node_dns: NodeDNS
+    allocations: Allocations
+    #: The pods that use the node's resources, but for the one with that uid.
+    others: Callable[[str], list[Object]]
+    #: The Node as the API shows it.
+    node_object: Callable[[], Object | None]
+    #: Called by a worker when its pod uses the node's resources no more.
+    worker_over: Callable[[], None]
     #: Called by a worker of which nothing is left.
     worker_ended: Callable[[str], None]
 

@@ -191,6 +191,18 @@ def container_config(
     return config
 
 
+def linux_resources(limits: Limits) -> pb.LinuxContainerResources:
+    """For a container that is to be given other limits while it runs."""
+    return pb.LinuxContainerResources(
+        cpu_shares=limits.shares,
+        cpu_period=limits.period,
+        # 0 would leave it as it is.
+        cpu_quota=limits.quota or -1,
+        memory_limit_in_bytes=limits.memory,
+        oom_score_adj=limits.oom_score_adj,
+    )
+
+
 def _annotations(pod: Object, container: Mapping[str, Any], attempt: int) -> dict[str, str]:
     lifecycle = container.get("lifecycle") or {}
     found = {
@@ -202,6 +214,8 @@ def _annotations(pod: Object, container: Mapping[str, Any], attempt: int) -> dic
     }
     if lifecycle.get("preStop"):
         found[podstate.PRE_STOP] = json.dumps(lifecycle["preStop"])
+    if container.get("resources"):
+        found[podstate.RESOURCES] = json.dumps(container["resources"], sort_keys=True)
     if container.get("ports"):
         found[podstate.PORTS] = json.dumps(container["ports"])
     return found

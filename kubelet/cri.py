@@ -197,6 +197,11 @@ class Runtime:
     async def start_container(self, container_id: str) -> None:
         await self._call(self._runtime.StartContainer, self.pb.StartContainerRequest(container_id=container_id))
 
+    async def update_container(self, container_id: str, resources: cri_pb2.LinuxContainerResources) -> None:
+        """Give a running container other limits."""
+        request = self.pb.UpdateContainerResourcesRequest(container_id=container_id, linux=resources)
+        await self._call(self._runtime.UpdateContainerResources, request)
+
     async def stop_container(self, container_id: str, grace: int) -> None:
         """SIGTERM, then SIGKILL after `grace` seconds. One that is gone is stopped."""
         request = self.pb.StopContainerRequest(container_id=container_id, timeout=grace)

@@ -14,6 +14,7 @@ from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.serving import StatusServer, health_pages
 from kubeling.daemon.tasks import Supervisor
+from kubeling.kubelet.allocation import Allocations
 from kubeling.kubelet.backoff import KeyedBackoff
 from kubeling.kubelet.cgroups import PodCgroups
 from kubeling.kubelet.config import Config
@@ -83,6 +84,10 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             machine=machine,
             node=state,
             node_dns=_node_dns(config),
+            allocations=Allocations(config.root_dir / "allocated_pods_state"),
+            others=lambda uid: manager.others(uid),  # noqa: PLW0108
+            node_object=agent.node,
+            worker_over=lambda: manager.worker_over(),  # noqa: PLW0108
             worker_ended=lambda uid: manager.worker_ended(uid),  # noqa: PLW0108 - the manager is made below
         )
         mirrors = Mirrors(client, clock, statuses, agent.node)

@@ -229,14 +229,24 @@ class PodManager:
         refusal = pressure_refusal(pod, self._context.node.pressure())
         if refusal is not None:
             return refusal
-        others = [each.pod for each in self._workers.values() if not each.over and not is_terminal(each.pod)]
+        others = [self._context.allocations.effective(each) for each in self.others(uid_of(pod))]
         return admit(pod, others, node)
+
+    def others(self, uid: str) -> list[Object]:
+        """The pods that use the node's resources, but for that one."""
+        return [each.pod for each in self._workers.values() if each.uid != uid and not each.over and not is_terminal(each.pod)]
+
+    def worker_over(self) -> None:
+        """There is room now that was not there before: pods that wait to be resized look again."""
+        for uid in self._context.allocations.deferred:
+            self.wake(uid)
 
     def worker_ended(self, uid: str) -> None:
         """Called by a worker of which nothing is left."""
         worker = self._workers.pop(uid, None)
         self._tasks.pop(uid, None)
         self._inherited.pop(uid, None)
+        self._context.allocations.forget(uid)
         if worker is not None and is_static(worker.pod):
             self._mirrors.hide(worker.pod)
             self._start_statics()

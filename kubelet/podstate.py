@@ -23,6 +23,8 @@ TERMINATION_PATH = "io.kubernetes.container.terminationMessagePath"
 TERMINATION_POLICY = "io.kubernetes.container.terminationMessagePolicy"
 GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
 PRE_STOP = "io.kubernetes.container.preStopHandler"
+#: The resources of the container's spec, as JSON: ours alone.
+RESOURCES = "kubeling.dev/container.resources"
 PORTS = "io.kubernetes.container.ports"
 
 State = Literal["created", "running", "exited", "unknown"]
@@ -49,6 +51,7 @@ class ContainerRecord:
     hash: str = ""
     grace_period: int | None = None
     pre_stop: str = ""
+    resources: str = ""
     user: tuple[int, int, tuple[int, ...]] | None = None
 
     @property
@@ -141,6 +144,7 @@ def container_record(status: cri_pb2.ContainerStatus, sandbox_id: str) -> Contai
         hash=notes.get(HASH, ""),
         grace_period=_number(notes.get(GRACE_PERIOD)),
         pre_stop=notes.get(PRE_STOP, ""),
+        resources=notes.get(RESOURCES, ""),
         user=(linux.uid, linux.gid, tuple(linux.supplemental_groups)) if linux is not None else None,
     )
 

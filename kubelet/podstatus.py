@@ -15,6 +15,7 @@ from kubeling.api.meta import Object, copy_json, generation_of, spec_of, status_
 from kubeling.api.pods import containers_of, init_containers_of, is_sidecar, qos_class
 from kubeling.api.times import format_time
 from kubeling.kubelet.actions import ProbeView, restart_policy, should_restart
+from kubeling.kubelet.allocation import Resize
 from kubeling.kubelet.podstate import ContainerRecord, PodRuntime, moment
 
 Status = dict[str, Any]
@@ -22,6 +23,8 @@ Status = dict[str, Any]
 Reasons = Mapping[str, tuple[str, str]]
 
 OWNED_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady")
+#: Conditions that we take away again when they do not hold.
+RESIZE_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
 #: Why the node ends a pod that has done nothing wrong.
 DISRUPTIONS = ("Evicted", "Terminated")
 LOST = "The container could not be located when the pod was terminated"
@@ -43,6 +46,7 @@ class View:
     message_of: Callable[[ContainerRecord], str] = lambda record: ""
     #: Set where the kubelet itself ends the pod: ("DeadlineExceeded", "Pod was active …").
     verdict: tuple[str, str] | None = None
+    resize: Resize = field(default_factory=Resize)
 
 
 def generate_status(pod: Object, view: View) -> Status:
@@ -134,7 +138,7 @@ def _container_status(pod: Object, container: dict[str, Any], view: View, before
             status["lastState"] = copy_json(old["lastState"])
     _waiting(pod, container, status, record, view)
     _readiness(container, status, record, view, init=init)
-    _extras(container, status, record)
+    _extras(container, status, record, view)
     return status
 
 
@@ -216,7 +220,7 @@ def _readiness(container: dict[str, Any], status: Status, record: ContainerRecor
         status["ready"] = bool(ended and ended["exitCode"] == 0)
 
 
-def _extras(container: dict[str, Any], status: Status, record: ContainerRecord | None) -> None:
+def _extras(container: dict[str, Any], status: Status, record: ContainerRecord | None, view: View) -> None:
     mounts = container.get("volumeMounts")
     if mounts:
         status["volumeMounts"] = [
@@ -231,6 +235,8 @@ def _extras(container: dict[str, Any], status: Status, record: ContainerRecord |
     if record is not None:
         if resources.get("requests"):
             status["allocatedResources"] = copy_json(resources["requests"])
+        if record.running:
+            resources = view.resize.actuated.get(record.name, resources)
         status["resources"] = copy_json({key: resources[key] for key in ("limits", "requests") if resources.get(key)})
         if record.user is not None and record.state == "running":
             uid, gid, groups = record.user
@@ -325,6 +331,14 @@ def _conditions(pod: Object, status: Status, init: list[Status], regular: list[S
     _set(made, "Ready", ready, reason, message, view.now, more)
     order = {kind: index for index, kind in enumerate(OWNED_CONDITIONS)}
     made.sort(key=lambda each: order[each["type"]])
+    for kind, holds, reason, message in (
+        ("PodResizePending", view.resize.pending is not None, *(view.resize.pending or ("", ""))),
+        ("PodResizeInProgress", view.resize.in_progress, "Error" if view.resize.error else "", view.resize.error),
+    ):
+        if holds and not view.terminal:
+            known = find_condition(before, kind)
+            made += [dict(known)] if known else []
+            _set(made, kind, True, reason, message, view.now, more)
     if view.verdict is not None and view.verdict[0] in DISRUPTIONS:
         target = find_condition(before, "DisruptionTarget")
         made += [dict(target)] if target else []

@@ -21,7 +21,7 @@ from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
 from kubeling.kubelet.manifests import is_static
-from kubeling.kubelet.podstatus import OWNED_CONDITIONS
+from kubeling.kubelet.podstatus import OWNED_CONDITIONS, RESIZE_CONDITIONS
 
 log = get_logger("kubelet.status")
 
@@ -62,6 +62,9 @@ def status_patch(before: dict[str, Any], wanted: dict[str, Any], uid: str) -> di
             for key in ("reason", "message"):
                 if key in old_condition and key not in each:
                     each[key] = None
+    gone = [each for each in RESIZE_CONDITIONS if find_condition(before.get("conditions"), each)]
+    conditions += [{"$patch": "delete", "type": each} for each in gone if not find_condition(wanted.get("conditions"), each)]
+    if conditions:
         changes["conditions"] = conditions
     return {"metadata": {"uid": uid}, "status": changes} if changes else None
 

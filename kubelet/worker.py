@@ -25,8 +25,16 @@ from kubeling.kubelet.convert import sandbox_config
 from kubeling.kubelet.cri import RuntimeFailure
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import ContainerRecord, PodRuntime
-from kubeling.kubelet.podstatus import OWNED_CONDITIONS, View, generate_status, is_gone_quiet, pod_ips, rejected_status
+from kubeling.kubelet.podstatus import (
+    View,
+    generate_status,
+    is_gone_quiet,
+    pod_ips,
+    rejected_status,
+)
+from kubeling.kubelet.podview import concerns_us, container_spec, every_container
 from kubeling.kubelet.probers import PodProbes, Running
+from kubeling.kubelet.resizing import Resizer
 from kubeling.kubelet.starting import Image, Place, Starter, StartProblem, pod_label
 from kubeling.kubelet.stopping import Stopper, grace_of, remove_everything
 from kubeling.kubelet.volumes import VolumeProblem, references_of
@@ -78,6 +86,7 @@ class PodWorker:
         self._mounting = Backoff(base=0.5, limit=122.0)
         self._messages: dict[str, str] = {}
         self._last_status: dict[str, Any] = {}
+        self._resizer = Resizer(context)
         self._log = log.bind(pod=f"{metadata_of(pod).get('namespace')}/{metadata_of(pod).get('name')}")
 
     # -- what others tell ------------------------------------------------------------------------------------------------------------
@@ -91,7 +100,7 @@ class PodWorker:
             self._interrupt.set()
         elif self._ending is None and (is_deleting(pod) or is_terminal(pod)):
             self._interrupt.set()
-        if _concerns_us(before, pod):
+        if concerns_us(before, pod):
             self.wake()
 
     def remove(self, pod: Object) -> None:
@@ -198,6 +207,7 @@ class PodWorker:
         context.objects.hold(self.uid, references_of(pod))
         new, self._new = self._new, False
         runtime = PodRuntime(self.uid) if new else await context.runtime.pod(self.uid)
+        pod = self._resizer.allocate(pod, runtime)
         self._follow(pod, runtime)
         left = self._deadline_left(pod)
         if left is not None and left <= 0:
@@ -210,8 +220,13 @@ class PodWorker:
             return 0
         self._retry_in = None
         actions = compute_pod_actions(pod, runtime, self._probes)
+        if await self._resizer.follow(pod, runtime, actions):
+            self._publish(pod, runtime)
+            if self._resizer.state.error:
+                self._retry(self._mounting.next())
         if not actions.nothing and await self._act(pod, runtime, actions):
             runtime = await context.runtime.pod(self.uid)
+            pod = self._resizer.allocate(self.pod, runtime)
             self._follow(pod, runtime)
             if self._publish(pod, runtime):
                 self._ending = Ending(grace_of(pod))
@@ -254,6 +269,7 @@ class PodWorker:
             reasons=self._reasons,
             terminal=terminal,
             message_of=lambda record: self._message(pod, record),
+            resize=self._resizer.state,
             verdict=self._ending.verdict if self._ending is not None else None,
         )
         status = generate_status(merged, view)
@@ -272,14 +288,14 @@ class PodWorker:
 
     def _message(self, pod: Object, record: ContainerRecord) -> str:
         if record.id not in self._messages:
-            container = next((each for each in _every_container(pod) if each["name"] == record.name), {"name": record.name})
+            container = next((each for each in every_container(pod) if each["name"] == record.name), {"name": record.name})
             self._messages[record.id] = self._files.termination_message(pod, container, record)
         return self._messages[record.id]
 
     def _follow(self, pod: Object, runtime: PodRuntime) -> None:
         """Probe what runs."""
         ips = pod_ips(pod, runtime, self._context.node.host_ip)
-        specs = {each["name"]: each for each in _every_container(pod)}
+        specs = {each["name"]: each for each in every_container(pod)}
         status = status_of(pod)
         known = {
             each["name"]: each
@@ -317,7 +333,7 @@ class PodWorker:
             if not actions.create_sandbox:
                 return True
         for kill in actions.kill:
-            grace = self._probes.grace(_container_spec(pod, kill.record.name), kill.probe)
+            grace = self._probes.grace(container_spec(pod, kill.record.name), kill.probe)
             await self._race(
                 self._stopper.stop(pod, kill.record, grace if grace is not None else grace_of(pod), runtime, kill.message)
             )
@@ -452,6 +468,7 @@ class PodWorker:
         context.cgroups.remove(pod)
         context.objects.hold(self.uid, ())
         self.over = True
+        context.worker_over()
         self._log.debug("all of the pod has ended")
         return 0
 
@@ -473,23 +490,3 @@ class PodWorker:
         self._context.images.forget(self.uid)
         self._finished = self._removed
         return None
-
-
-def _concerns_us(before: Object, pod: Object) -> bool:
-    """Whether anything but our own part of the status has changed."""
-
-    def rest(obj: Object) -> tuple[Any, ...]:
-        metadata = {key: value for key, value in metadata_of(obj).items() if key not in ("resourceVersion", "managedFields")}
-        others = [each for each in status_of(obj).get("conditions") or () if each["type"] not in OWNED_CONDITIONS]
-        return spec_of(obj), metadata, others, is_terminal(obj)
-
-    return rest(before) != rest(pod)
-
-
-def _every_container(pod: Object) -> list[dict[str, Any]]:
-    spec = spec_of(pod)
-    return [each for field in ("initContainers", "containers", "ephemeralContainers") for each in spec.get(field) or ()]
-
-
-def _container_spec(pod: Object, name: str) -> dict[str, Any]:
-    return next((each for each in _every_container(pod) if each["name"] == name), {"name": name})
