@@ -46,6 +46,8 @@ CONTROLLERS: dict[str, str] = {
     "pv-protection": "storage_protection:pvprotection",
     "persistentvolume-binder": "volume_binder:persistentvolumebinder",
     "local-volume-provisioner": "local_provisioner:localvolumeprovisioner",
+    "attachdetach": "attach_detach:attachdetach",
+    "volume-expand": "volume_expand:volumeexpand",
     "ephemeral-volume": "ephemeral_volume:ephemeralvolume",
     "garbagecollector": "gc:garbagecollector",
 }

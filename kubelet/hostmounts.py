@@ -119,10 +119,15 @@ def mounts_under(prefix: str) -> list[str]:
     return sorted(found, key=len, reverse=True)
 
 
-def remove_tree(folder: Path) -> None:
-    """Unmount all below `folder` and delete it. What is mounted from elsewhere is never deleted: a mount that stays is an OSError."""
+def unmount_under(folder: Path) -> None:
+    """Unmount all below `folder`, the innermost first."""
     for each in mounts_under(str(folder)):
         syscalls.umount(each, syscalls.MNT_DETACH)
+
+
+def remove_tree(folder: Path) -> None:
+    """Unmount all below `folder` and delete it. What is mounted from elsewhere is never deleted: a mount that stays is an OSError."""
+    unmount_under(folder)
     left = mounts_under(str(folder))
     if left:
         raise OSError(errno.EBUSY, f"still mounted: {', '.join(left)}")

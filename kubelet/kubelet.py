@@ -35,6 +35,7 @@ from kubeling.kubelet.pleg import EventGenerator
 from kubeling.kubelet.server import KubeletServer
 from kubeling.kubelet.staticpods import ManifestFolder
 from kubeling.kubelet.statuses import StatusManager
+from kubeling.kubelet.storage import Storage
 from kubeling.kubelet.tokens import TokenSource
 from kubeling.kubelet.volumes import VolumeManager
 
@@ -59,6 +60,8 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
     async with Supervisor(clock) as parts:
         objects = ObjectCache(client, parts, lambda uid: manager.wake(uid), clock)  # noqa: PLW0108 - made below
         statuses = StatusManager(client, clock, lambda uid: manager.gone(uid))  # noqa: PLW0108
+        tokens = TokenSource(client, clock)
+        storage = Storage(config, client, node, tokens, recorder, clock)
         context = Context(
             config=config,
             clock=clock,
@@ -69,10 +72,12 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
                 config.pods_dir,
                 client,
                 objects,
-                TokenSource(client, clock),
+                tokens,
                 node_name=config.node_name,
                 host_ip=lambda: state.host_ip,
                 allocatable=lambda: state.allocatable,
+                claims=storage.claims,
+                csi=storage.csi,
                 mounting=config.mount_volumes,
             ),
             objects=objects,
@@ -107,6 +112,8 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             parts.start("node", agent.run)
             parts.start("lease", agent.keep_lease)
             parts.start("pods", manager.run)
+            agent.volumes_in_use = storage.claims.in_use
+            storage.start(parts, wake_all=manager.wake_all, report=agent.check)
             parts.start("mirror pods", mirrors.run)
             if config.static_pods is not None:
                 parts.start("static pods", ManifestFolder(config.static_pods, config.node_name, clock, manager.set_statics).run)
@@ -128,6 +135,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
         finally:
             await manager.close()
             await statuses.close()
+            await storage.drivers.close()
             await runtime.close()
 
 

@@ -61,6 +61,8 @@ class NodeAgent:
         self._images: list[dict[str, Any]] = []
         self._runtime_up = False
         self._registered = False
+        #: The names of attached volumes that pods here still have.
+        self.volumes_in_use: Callable[[], list[str]] = list
         informer.add_handler(self._node_changed)
 
     def on_change(self, wake: Callable[[], None]) -> None:
@@ -193,6 +195,9 @@ class NodeAgent:
             now=self._clock.now(),
         )
         before = status_of(node)
+        used = self.volumes_in_use()
+        if used or before.get("volumesInUse"):
+            wanted["volumesInUse"] = used
         if not due and not nodestatus.differs(before, wanted):
             return
         body = nodestatus.status_patch(before, wanted)

@@ -193,7 +193,7 @@ def image_list(images: Sequence[tuple[Sequence[str], int]]) -> list[dict[str, An
 
 def differs(before: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether anything but heartbeats has changed, and so must be told at once."""
-    for key in ("capacity", "allocatable", "addresses", "daemonEndpoints", "nodeInfo", "images"):
+    for key in ("capacity", "allocatable", "addresses", "daemonEndpoints", "nodeInfo", "images", "volumesInUse"):
         if (before.get(key) or []) != (wanted.get(key) or []) and (before.get(key) or wanted.get(key)):
             return True
     for each in wanted["conditions"]:

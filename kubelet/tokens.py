@@ -21,10 +21,11 @@ _USED = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`refresh_at` is when to ask for the next one."""
+    """`refresh_at` is when to ask for the next one; `expires` is as the apiserver wrote it."""
 
     text: str
     refresh_at: datetime
+    expires: str = ""
 
 
 class TokenSource:
@@ -73,4 +74,4 @@ class TokenSource:
         life = max(0.0, (parse_time(status["expirationTimestamp"]) - now).total_seconds())
         # Spread, so that the tokens of pods that started together are not replaced together.
         after = min(life * _USED, _MAX_AGE) * (1 - 0.1 * self._rand())
-        return Token(status["token"], datetime.fromtimestamp(now.timestamp() + after, now.tzinfo))
+        return Token(status["token"], datetime.fromtimestamp(now.timestamp() + after, now.tzinfo), status["expirationTimestamp"])

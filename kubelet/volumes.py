@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +15,19 @@ from typing import Any
 
 from kubeling.api import quantity
 from kubeling.api.errors import ApiError
-from kubeling.api.meta import Object, annotations_of, metadata_of, namespace_of, spec_of, uid_of
-from kubeling.api.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS, Resource
+from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of, uid_of
+from kubeling.api.resources import CONFIG_MAPS, SECRETS
 from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.kubelet import atomic, hostmounts, projection
+from kubeling.kubelet.claims import Claims, Held, fs_group
 from kubeling.kubelet.convert import BindMount
+from kubeling.kubelet.csi_volumes import CSIVolumes
 from kubeling.kubelet.env import ConfigError, expand
+from kubeling.kubelet.hostpaths import VolumeProblem, host_path
 from kubeling.kubelet.objects import NotSynced, ObjectCache, Reference
 from kubeling.kubelet.tokens import TokenSource
+
+__all__ = ["KINDS", "VolumeManager", "VolumeProblem", "host_path", "is_held", "references_of"]
 
 KINDS = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
 _PLUGINS = {
@@ -34,13 +38,7 @@ _PLUGINS = {
     "projected": "projected",
 }
 #: Volumes whose files hold secrets, or that are small: never on disk.
-_PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
-_OUR_PROVISIONER = "kubeling.dev/local"
 _IN_MEMORY = ("secret", "projected", "downwardAPI")
-
-
-class VolumeProblem(Exception):
-    """A volume cannot be had; the text is that of the FailedMount event."""
 
 
 class VolumeManager:
@@ -56,6 +54,8 @@ class VolumeManager:
         node_name: str,
         host_ip: Callable[[], str],
         allocatable: Callable[[], Mapping[str, str]],
+        claims: Claims,
+        csi: CSIVolumes,
         mounting: bool = True,
     ) -> None:
         self._pods_dir = pods_dir
@@ -65,9 +65,13 @@ class VolumeManager:
         self._node_name = node_name
         self._host_ip = host_ip
         self._allocatable = allocatable
+        self._claims = claims
+        self._csi = csi
         self._mounting = mounting
         #: uid → volume → where it lies.
         self._paths: dict[str, dict[str, Path]] = {}
+        #: uid → volume → what drivers have of it.
+        self._held: dict[str, dict[str, Held]] = {}
         #: uid → when the first of its tokens has to be replaced.
         self._refresh: dict[str, datetime] = {}
 
@@ -91,8 +95,10 @@ class VolumeManager:
                     path, wrote = await self._projection(pod, volume, pod_ips)
                     changed = changed or wrote
                     paths[name] = path
+                elif is_held(volume):
+                    paths[name] = await self._hold(pod, volume)
                 elif name not in paths:
-                    paths[name] = await self._other(pod, volume)
+                    paths[name] = self._other(pod, volume)
             except (ConfigError, NotSynced, ApiError, ConnectionFailed, OSError, ValueError, VolumeProblem) as error:
                 raise VolumeProblem(f'MountVolume.SetUp failed for volume "{name}" : {_words(error)}') from error
         return changed
@@ -141,9 +147,14 @@ class VolumeManager:
         """Unmount and delete everything of the pod on disk. OSError where something holds on."""
         self._paths.pop(uid, None)
         self._refresh.pop(uid, None)
+        self._held.pop(uid, None)
         self._tokens.forget(uid)
         folder = self.pod_dir(uid)
         if folder.exists():
+            # What is pinned of a volume goes before the volume.
+            await asyncio.to_thread(hostmounts.unmount_under, folder / "volume-subpaths")
+            await self._csi.take_back(uid)
+            self._claims.use_changed()
             # A volume may hold a million files.
             await asyncio.to_thread(hostmounts.remove_tree, folder)
 
@@ -170,8 +181,7 @@ class VolumeManager:
         async def request(audience: str, seconds: int) -> None:
             token = await self._tokens.get(pod, audience, seconds)
             tokens[audience, seconds] = token.text
-            known = self._refresh.get(uid)
-            self._refresh[uid] = token.refresh_at if known is None else min(known, token.refresh_at)
+            self._look_at(uid, token.refresh_at)
 
         await _all(
             *(fetch(*each) for each in projection.references(volume)), *(request(*each) for each in projection.tokens(volume))
@@ -188,7 +198,7 @@ class VolumeManager:
         files = projection.payload(volume, inputs)
         field = next(each for each in _PLUGINS if volume.get(each) is not None)
         path = self._place(pod, volume, field)
-        group = _fs_group(pod)
+        group = fs_group(pod)
         if not path.exists():
             path.mkdir(parents=True)
         if field in _IN_MEMORY and self._mounting:
@@ -199,16 +209,33 @@ class VolumeManager:
             path.chmod(0o777 if group is None else 0o2777)
         return path, atomic.write(path, files, group)
 
-    async def _other(self, pod: Object, volume: Mapping[str, Any]) -> Path:
+    async def _hold(self, pod: Object, volume: Mapping[str, Any]) -> Path:
+        """A claim, or an inline volume of a CSI driver."""
+        uid, name = uid_of(pod), volume["name"]
+        held = self._held.setdefault(uid, {})
+        if name in held:
+            await self._claims.look_again(pod, held[name])
+        elif volume.get("csi") is not None:
+            held[name] = await self._claims.inline(pod, volume)
+        elif volume.get("persistentVolumeClaim") is not None:
+            source = volume["persistentVolumeClaim"]
+            held[name] = await self._claims.claim(pod, source["claimName"], read_only=bool(source.get("readOnly")))
+        else:
+            held[name] = await self._claims.claim(pod, f"{metadata_of(pod)['name']}-{name}")
+        self._look_at(uid, held[name].again)
+        return held[name].path
+
+    def _look_at(self, uid: str, when: datetime | None) -> None:
+        known = self._refresh.get(uid)
+        if when is not None:
+            self._refresh[uid] = when if known is None else min(known, when)
+
+    def _other(self, pod: Object, volume: Mapping[str, Any]) -> Path:
         if volume.get("emptyDir") is not None:
             return self._empty_dir(pod, volume)
         if volume.get("hostPath") is not None:
             source = volume["hostPath"]
             return host_path(source["path"], source.get("type") or "")
-        if volume.get("persistentVolumeClaim") is not None:
-            return await self._claim(pod, volume["persistentVolumeClaim"]["claimName"])
-        if volume.get("ephemeral") is not None:
-            return await self._claim(pod, f"{metadata_of(pod)['name']}-{volume['name']}")
         kind = next((key for key, value in volume.items() if key != "name" and value is not None), "none")
         raise VolumeProblem(f"no volume plugin matched: this node has no support for {kind} volumes")
 
@@ -219,7 +246,7 @@ class VolumeManager:
         if fresh:
             path.mkdir(parents=True)
         medium = source.get("medium") or ""
-        group = _fs_group(pod)
+        group = fs_group(pod)
         if medium == "Memory":
             size = quantity.units(source.get("sizeLimit"))
             if self._mounting:
@@ -234,72 +261,10 @@ class VolumeManager:
                 path.chmod(0o2777)
         return path
 
-    async def _read(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        """An object that a node may get but not watch. What it says is settled once, so it is not read again."""
-        try:
-            return await self._client.get(resource, name, namespace or None)
-        except ApiError as error:
-            if error.code == 404:
-                return None
-            raise
 
-    async def _claim(self, pod: Object, name: str) -> Path:
-        claim = await self._read(PERSISTENT_VOLUME_CLAIMS, namespace_of(pod), name)
-        if claim is None:
-            raise VolumeProblem(f'persistentvolumeclaim "{name}" not found')
-        bound = spec_of(claim).get("volumeName")
-        if not bound or (claim.get("status") or {}).get("phase") != "Bound":
-            raise VolumeProblem(f'persistentvolumeclaim "{name}" is not bound')
-        persistent = await self._read(PERSISTENT_VOLUMES, "", bound)
-        if persistent is None:
-            raise VolumeProblem(f'persistentvolume "{bound}" not found')
-        spec = spec_of(persistent)
-        if spec.get("hostPath"):
-            path = host_path(spec["hostPath"]["path"], spec["hostPath"].get("type") or "DirectoryOrCreate")
-        elif spec.get("local"):
-            path = _local(persistent)
-        else:
-            raise VolumeProblem("no volume plugin matched: only hostPath and local persistent volumes are supported by this node")
-        group = _fs_group(pod)
-        if group is not None and spec.get("local") and os.stat(path).st_gid != group:
-            await asyncio.to_thread(hostmounts.give_to_group, path, group)
-        return path
-
-
-def _local(persistent: Object) -> Path:
-    """The directory (or device) of a local volume. Our own provisioner leaves it to the node to make its directories."""
-    path = Path(spec_of(persistent)["local"]["path"])
-    if annotations_of(persistent).get(_PROVISIONED_BY) == _OUR_PROVISIONER and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        path.mkdir(exist_ok=True)
-        path.chmod(0o777)
-    return host_path(str(path), "Directory")
-
-
-def host_path(path: str, kind: str) -> Path:
-    """Check (or make) what a hostPath volume names. VolumeProblem where it is not of its type."""
-    target = Path(path)
-    if kind == "DirectoryOrCreate" and not target.exists():
-        target.mkdir(parents=True, mode=0o755)
-    elif kind == "FileOrCreate" and not target.exists():
-        target.touch(0o644)
-    wanted = {
-        "Directory": (stat.S_ISDIR, "directory"),
-        "DirectoryOrCreate": (stat.S_ISDIR, "directory"),
-        "File": (stat.S_ISREG, "file"),
-        "FileOrCreate": (stat.S_ISREG, "file"),
-        "Socket": (stat.S_ISSOCK, "socket file"),
-        "CharDevice": (stat.S_ISCHR, "character device"),
-        "BlockDevice": (stat.S_ISBLK, "block device"),
-    }.get(kind)
-    if wanted is not None:
-        check, called = wanted
-        if not target.exists() or not check(target.stat().st_mode):
-            raise VolumeProblem(f"hostPath type check failed: {path} is not a {called}")
-    elif not target.exists():
-        # Without a type upstream leaves this to the runtime, which makes a folder.
-        target.mkdir(parents=True, mode=0o755)
-    return target
+def is_held(volume: Mapping[str, Any]) -> bool:
+    """Whether a volume is somebody else's, and is asked for by its claim or of its driver."""
+    return any(volume.get(each) is not None for each in ("persistentVolumeClaim", "ephemeral", "csi"))
 
 
 def references_of(pod: Object) -> set[Reference]:
@@ -324,11 +289,6 @@ def references_of(pod: Object) -> set[Reference]:
         if each.get("name"):
             found.add(Reference(SECRETS, namespace, each["name"]))
     return found
-
-
-def _fs_group(pod: Object) -> int | None:
-    group = (spec_of(pod).get("securityContext") or {}).get("fsGroup")
-    return None if group is None else int(group)
 
 
 async def _all(*work: Any) -> None:
