@@ -50,6 +50,9 @@ def service(obj: Map) -> None:
         _set(spec, internalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
         _set(spec, allocateLoadBalancerNodePorts=True)
+        for each in ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
+            if each.get("ip"):
+                _set(each, ipMode="VIP")
 
 
 def endpoints(obj: Map) -> None:

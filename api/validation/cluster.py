@@ -1,10 +1,14 @@
-"""Configuration and cluster-wide policy: ConfigMaps, Secrets, Namespaces, Nodes, quotas, classes, events, requests."""
+"""Configuration and cluster-wide policy: ConfigMaps, Secrets, Namespaces, Nodes, classes, revisions."""
 
 from __future__ import annotations
 
-from kubeling.api import names
+import base64
+import json
+from typing import Any
+
+from kubeling.api import names, quantity
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, too_long_value
-from kubeling.api.meta import Object, annotations_of, name_of, namespace_of, spec_of
+from kubeling.api.meta import Object, annotations_of, name_of, spec_of, status_of
 from kubeling.api.validation.common import Errors, amount, checked, label_map, one_of, required_name, unchanged
 from kubeling.api.validation.scheduling import taints, tolerations
 
@@ -43,12 +47,8 @@ def config_map_update(new: Object, old: Object) -> Errors:
     yield from _frozen(new, old, "data", "binaryData")
 
 
-_SECRET_KEYS = {
-    "kubernetes.io/dockercfg": (".dockercfg",),
-    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
-    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
-    "kubernetes.io/tls": ("tls.crt", "tls.key"),
-}
+_SECRET_KEYS = {"kubernetes.io/dockercfg": ".dockercfg", "kubernetes.io/dockerconfigjson": ".dockerconfigjson"}
+_ACCOUNT = "kubernetes.io/service-account.name"
 
 
 def secret(obj: Object) -> Errors:
@@ -58,17 +58,47 @@ def secret(obj: Object) -> Errors:
         yield from checked(f"data[{key}]", key, names.config_key)
     if sum(len(value) * 3 // 4 for value in data.values()) > MAX_DATA:
         yield too_long_value("data", MAX_DATA)
-    kind = obj.get("type")
-    for key in _SECRET_KEYS.get(kind or "", ()):
-        if key not in data:
-            yield required_value(f"data[{key}]")
-    if kind == "kubernetes.io/service-account-token":
-        account = "kubernetes.io/service-account.name"
-        if not annotations_of(obj).get(account):
-            yield required_value(f"metadata.annotations[{account}]")
-    if kind == "kubernetes.io/basic-auth" and "username" not in data and "password" not in data:
+    kind = obj.get("type") or ""
+    if kind == "kubernetes.io/service-account-token" and not annotations_of(obj).get(_ACCOUNT):
+        yield required_value(f"metadata.annotations[{_ACCOUNT}]")
+    elif kind in _SECRET_KEYS:
+        yield from _docker_config(_SECRET_KEYS[kind], data)
+    elif kind == "kubernetes.io/basic-auth" and "username" not in data and "password" not in data:
         yield required_value("data[username]")
         yield required_value("data[password]")
+    elif kind == "kubernetes.io/ssh-auth" and not data.get("ssh-privatekey"):
+        yield required_value("data[ssh-privatekey]")
+    elif kind == "kubernetes.io/tls":
+        for key in ("tls.crt", "tls.key"):
+            if key not in data:
+                yield required_value(f"data[{key}]")
+
+
+def _docker_config(key: str, data: dict[str, str]) -> Errors:
+    if key not in data:
+        yield required_value(f"data[{key}]")
+        return
+    text = base64.b64decode(data[key])
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        shown = (
+            "unexpected end of JSON input"
+            if not text.strip()
+            else f"invalid character {_first(text)} looking for beginning of value"
+        )
+        yield invalid_value(f"data[{key}]", "<secret contents redacted>", shown)
+        return
+    if not isinstance(found, dict) and found is not None:
+        kind = {str: "string", bool: "bool", list: "array"}.get(type(found), "number")
+        detail = f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+        yield invalid_value(f"data[{key}]", "<secret contents redacted>", detail)
+
+
+def _first(text: bytes) -> str:
+    """The first character as Go quotes it."""
+    found = text.lstrip()[:1]
+    return repr(found.decode("latin-1"))
 
 
 def secret_update(new: Object, old: Object) -> Errors:
@@ -80,24 +110,74 @@ def secret_update(new: Object, old: Object) -> Errors:
 def namespace(obj: Object) -> Errors:
     """Namespace."""
     for each in spec_of(obj).get("finalizers") or ():
-        yield from checked("spec.finalizers", each, names.qualified_name)
+        yield from finalizer("spec.finalizers", each)
+
+
+def finalizer(path: str, name: str) -> Errors:
+    """Of a namespace's own: with a domain, or one of the old ones."""
+    faults = list(checked(path, name, names.qualified_name))
+    yield from faults
+    if not faults and "/" not in name and name not in ("kubernetes", "orphan", "foregroundDeletion"):
+        yield invalid_value(path, name, "name is neither a standard finalizer name nor is it fully qualified")
 
 
 def node(obj: Object) -> Errors:
-    """Node."""
-    spec = spec_of(obj)
+    """Node, new or changed, through whichever door."""
+    spec, status = spec_of(obj), status_of(obj)
     yield from taints("metadata.taints", spec.get("taints") or ())
-    for at, each in enumerate(spec.get("podCIDRs") or ()):
+    for field in ("capacity", "allocatable"):
+        for name, value in (status.get(field) or {}).items():
+            path = f"status.{field}.{name}"
+            yield from amount(path, value)
+            if is_whole(name) and quantity.is_quantity(value) and quantity.parse(value).milli % 1000:
+                yield invalid_value(path, value, "must be an integer")
+    ranges = spec.get("podCIDRs") or []
+    for at, each in enumerate(ranges):
         yield from checked(f"spec.podCIDRs[{at}]", each, names.cidr)
+        if each in ranges[:at]:
+            yield duplicate_value(f"spec.podCIDRs[{at}]", each)
+    if len(ranges) > 2 or (len(ranges) == 2 and (":" in ranges[0]) == (":" in ranges[1])):
+        yield invalid_value("spec.podCIDRs", ranges, "may specify no more than one CIDR for each IP family")
+
+
+def is_whole(name: str) -> bool:
+    """Resources of which there are no fractions: pods, devices, what quotas count."""
+    return name in _WHOLE or not ("/" not in name or "kubernetes.io/" in name)
+
+
+_WHOLE = frozenset(
+    {
+        "pods",
+        "services",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+    }
+)
 
 
 def node_update(new: Object, old: Object) -> Errors:
     """A node's pod addresses and provider stay once they are given."""
     after, before = spec_of(new), spec_of(old)
+    seen: list[Any] = []
+    for at, each in enumerate(status_of(new).get("addresses") or ()):
+        if each in seen:
+            yield duplicate_value(f"status.addresses[{at}]", each)
+        seen.append(each)
     if before.get("podCIDRs") and after.get("podCIDRs") != before["podCIDRs"]:
         yield forbidden_value("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid')
     if before.get("providerID") and after.get("providerID") != before["providerID"]:
         yield forbidden_value("spec.providerID", 'node updates may not change providerID except from "" to valid')
+
+
+def node_status(new: Object, old: Object) -> Errors:
+    """What the kubelet reports."""
+    yield from node(new)
+    yield from node_update(new, old)
 
 
 def priority_class(obj: Object) -> Errors:
@@ -118,51 +198,6 @@ def priority_class_update(new: Object, old: Object) -> Errors:
     if (new.get("value") or 0) != (old.get("value") or 0):
         yield forbidden_value("value", "may not be changed in an update.")
     yield from unchanged("preemptionPolicy", new.get("preemptionPolicy"), old.get("preemptionPolicy"))
-
-
-def event(obj: Object) -> Errors:
-    """An event lives beside what it is about; one about a cluster-scoped object in `default` or kube-system."""
-    about = (obj.get("involvedObject") or obj.get("regarding") or {}).get("namespace") or ""
-    allowed = (about,) if about else ("default", "kube-system", "")
-    if namespace_of(obj) not in allowed:
-        yield invalid_value("involvedObject.namespace", about, "does not match event.namespace")
-
-
-def ingress_class(obj: Object) -> Errors:
-    """IngressClass."""
-    spec = spec_of(obj)
-    controller = spec.get("controller") or ""
-    if len(controller) > 250:
-        yield too_long_value("spec.controller", 250)
-    domain, slash, path = controller.partition("/")
-    if not controller:
-        yield required_value("spec.controller")
-    elif not slash or not path:
-        yield invalid_value("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")')
-    else:
-        yield from checked("spec.controller", domain, names.dns1123_subdomain)
-    found = spec.get("parameters")
-    if found is None:
-        return
-    path = "spec.parameters"
-    if found.get("apiGroup"):
-        yield from checked(f"{path}.apiGroup", found["apiGroup"], names.dns1123_subdomain)
-    for field in ("kind", "name"):
-        if not found.get(field):
-            yield required_value(f"{path}.{field}", f"{field} is required")
-        else:
-            yield from checked(f"{path}.{field}", found[field], names.path_segment)
-    scope, own = found.get("scope"), found.get("namespace")
-    yield from one_of(f"{path}.scope", scope, ("Cluster", "Namespace"))
-    if scope == "Namespace" and not own:
-        yield required_value(f"{path}.namespace", "`parameters.scope` is set to 'Namespace'")
-    elif scope == "Cluster" and own is not None:
-        yield forbidden_value(f"{path}.namespace", "`parameters.scope` is set to 'Cluster'")
-
-
-def ingress_class_update(new: Object, old: Object) -> Errors:
-    """Its controller stays."""
-    yield from unchanged("spec.controller", spec_of(new).get("controller"), spec_of(old).get("controller"))
 
 
 def runtime_class(obj: Object) -> Errors:
@@ -197,43 +232,3 @@ def controller_revision(obj: Object) -> Errors:
 def controller_revision_update(new: Object, old: Object) -> Errors:
     """What a revision is stays."""
     yield from unchanged("data", new.get("data"), old.get("data"))
-
-
-def service_cidr(obj: Object) -> Errors:
-    """ServiceCIDR: one range, or one of each family."""
-    found = spec_of(obj).get("cidrs") or []
-    if not found:
-        yield required_value("spec.cidrs", "at least one CIDR required")
-    if len(found) > 2:
-        yield invalid_value("spec.cidrs", found, "may only hold up to 2 values")
-    for at, each in enumerate(found):
-        yield from checked(f"spec.cidrs[{at}]", each, names.cidr)
-    if len(found) == 2 and (":" in found[0]) == (":" in found[1]):
-        yield invalid_value(
-            "spec.cidrs", found, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
-        )
-
-
-def service_cidr_update(new: Object, old: Object) -> Errors:
-    """What addresses have been given out of stays."""
-    after, before = spec_of(new).get("cidrs") or [], spec_of(old).get("cidrs") or []
-    if after[: len(before)] != before:
-        yield from unchanged("spec.cidrs", after, before)
-
-
-def ip_address(obj: Object) -> Errors:
-    """IPAddress: an address is somebody's."""
-    parent = spec_of(obj).get("parentRef")
-    if parent is None:
-        yield required_value("spec.parentRef")
-        return
-    for field in ("resource", "name"):
-        if not parent.get(field):
-            yield required_value(f"spec.parentRef.{field}")
-        else:
-            yield from checked(f"spec.parentRef.{field}", parent[field], names.path_segment)
-
-
-def ip_address_update(new: Object, old: Object) -> Errors:
-    """Whose it is stays."""
-    yield from unchanged("spec.parentRef", spec_of(new).get("parentRef"), spec_of(old).get("parentRef"))

@@ -46,7 +46,7 @@ _SCOPES = {
 }
 _OPPOSITES = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
 _EXIST = (
-    "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+    "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
     "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"
 )
 
@@ -56,19 +56,26 @@ def resource_quota(obj: Object) -> Errors:
     spec = spec_of(obj)
     hard = spec.get("hard") or {}
     for name, value in hard.items():
-        path = f"spec.hard[{name}]"
-        yield from checked(path, name, names.qualified_name)
-        if "/" not in name and name not in _STANDARD and not name.startswith(_HUGE):
-            yield invalid_value(path, name, "must be a standard resource for quota")
-        yield from amount(path, value)
-        if (name in _COUNTS or name.startswith("count/")) and quantity.is_quantity(value) and quantity.parse(value).nanos % 10**9:
-            yield invalid_value(path, value, "must be an integer")
+        yield from counted(f"spec.hard[{name}]", name, value)
     scopes = spec.get("scopes") or []
     yield from _scopes("spec.scopes", scopes, hard)
     expressions = (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
-    for at, each in enumerate(expressions):
-        yield from _expression(f"spec.scopeSelector.matchExpressions[{at}]", each)
+    for each in expressions:
+        yield from _expression("spec.scopeSelector.matchExpressions", each)
     yield from _scopes("spec.scopeSelector.matchExpressions", [each.get("scopeName") or "" for each in expressions], hard)
+
+
+def counted(path: str, name: str, value: str) -> Errors:
+    """One thing that is counted, and how much of it."""
+    faults = list(checked(path, name, names.qualified_name))
+    yield from faults
+    if "/" not in name and name not in _STANDARD and not name.startswith(_HUGE):
+        if not faults and name not in ("storage",):
+            yield invalid_value(path, name, "must be a standard resource type or fully qualified")
+        yield invalid_value(path, name, "must be a standard resource for quota")
+    yield from amount(path, value)
+    if (name in _COUNTS or name.startswith("count/")) and quantity.is_quantity(value) and quantity.parse(value).nanos % 10**9:
+        yield invalid_value(path, value, "must be an integer")
 
 
 def _scopes(path: str, scopes: list[str], hard: Map) -> Errors:
@@ -101,5 +108,6 @@ def _expression(path: str, each: Map) -> Errors:
 
 def resource_quota_update(new: Object, old: Object) -> Errors:
     """What it counts stays."""
-    yield from unchanged("spec.scopes", spec_of(new).get("scopes"), spec_of(old).get("scopes"))
-    yield from unchanged("spec.scopeSelector", spec_of(new).get("scopeSelector"), spec_of(old).get("scopeSelector"))
+    after, before = spec_of(new).get("scopes") or [], spec_of(old).get("scopes") or []
+    if set(after) != set(before):
+        yield from unchanged("spec.scopes", after, before)

@@ -32,11 +32,11 @@ _CREATE: dict[Resource, str] = {
     r.HORIZONTAL_POD_AUTOSCALERS_V1: "autoscaling.autoscaler",
     r.POD_DISRUPTION_BUDGETS: "workloads.disruption_budget",
     r.SERVICES: "services.service",
-    r.ENDPOINTS: "services.endpoints",
-    r.ENDPOINT_SLICES: "services.endpoint_slice",
-    r.INGRESSES: "services.ingress",
-    r.NETWORK_POLICIES: "services.network_policy",
-    r.LEASES: "services.lease",
+    r.ENDPOINTS: "endpoints.endpoints",
+    r.ENDPOINT_SLICES: "endpoints.endpoint_slice",
+    r.INGRESSES: "networking.ingress",
+    r.NETWORK_POLICIES: "networking.network_policy",
+    r.LEASES: "endpoints.lease",
     r.CONFIG_MAPS: "cluster.config_map",
     r.SECRETS: "cluster.secret",
     r.NAMESPACES: "cluster.namespace",
@@ -51,10 +51,10 @@ _CREATE: dict[Resource, str] = {
     r.STORAGE_CLASSES: "storage.storage_class",
     r.PERSISTENT_VOLUMES: "storage.persistent_volume",
     r.PERSISTENT_VOLUME_CLAIMS: "storage.persistent_volume_claim",
-    r.EVENTS: "cluster.event",
-    r.EVENTS_V1: "cluster.event",
+    r.EVENTS: "events.event",
+    r.EVENTS_V1: "events.event",
     r.CERTIFICATE_SIGNING_REQUESTS: "certificates.signing_request",
-    r.INGRESS_CLASSES: "cluster.ingress_class",
+    r.INGRESS_CLASSES: "networking.ingress_class",
     r.RUNTIME_CLASSES: "cluster.runtime_class",
     r.VALIDATING_ADMISSION_POLICIES: "policies.policy",
     r.VALIDATING_ADMISSION_POLICY_BINDINGS: "policies.binding",
@@ -69,8 +69,8 @@ _CREATE: dict[Resource, str] = {
     r.CSI_STORAGE_CAPACITIES: "csi.csi_storage_capacity",
     r.VOLUME_ATTACHMENTS: "csi.volume_attachment",
     r.CONTROLLER_REVISIONS: "cluster.controller_revision",
-    r.SERVICE_CIDRS: "cluster.service_cidr",
-    r.IP_ADDRESSES: "cluster.ip_address",
+    r.SERVICE_CIDRS: "networking.service_cidr",
+    r.IP_ADDRESSES: "networking.ip_address",
 }
 #: Kinds whose updates are held against the old object as well; all but those of `_ALONE` are validated as on creation first.
 _UPDATE: dict[Resource, str] = {
@@ -81,8 +81,9 @@ _UPDATE: dict[Resource, str] = {
     r.STATEFUL_SETS: "workloads.stateful_set_update",
     r.JOBS: "jobs.job_update",
     r.CRON_JOBS: "jobs.cron_job_update",
+    r.INGRESSES: "networking.ingress_update",
     r.SERVICES: "services.service_update",
-    r.ENDPOINT_SLICES: "services.endpoint_slice_update",
+    r.ENDPOINT_SLICES: "endpoints.endpoint_slice_update",
     r.CONFIG_MAPS: "cluster.config_map_update",
     r.SECRETS: "cluster.secret_update",
     r.NODES: "cluster.node_update",
@@ -96,14 +97,14 @@ _UPDATE: dict[Resource, str] = {
     r.CERTIFICATE_SIGNING_REQUESTS: "certificates.signing_request_update",
     r.RUNTIME_CLASSES: "cluster.runtime_class_update",
     r.CUSTOM_RESOURCE_DEFINITIONS: "definitions.definition_update",
-    r.INGRESS_CLASSES: "cluster.ingress_class_update",
+    r.INGRESS_CLASSES: "networking.ingress_class_update",
     r.CSI_DRIVERS: "csi.csi_driver_update",
     r.CSI_NODES: "csi.csi_node_update",
     r.CSI_STORAGE_CAPACITIES: "csi.csi_storage_capacity_update",
     r.VOLUME_ATTACHMENTS: "csi.volume_attachment_update",
     r.CONTROLLER_REVISIONS: "cluster.controller_revision_update",
-    r.SERVICE_CIDRS: "cluster.service_cidr_update",
-    r.IP_ADDRESSES: "cluster.ip_address_update",
+    r.SERVICE_CIDRS: "networking.service_cidr_update",
+    r.IP_ADDRESSES: "networking.ip_address_update",
 }
 
 #: What comes through /status or another door.
@@ -113,9 +114,23 @@ _STATUS: dict[Resource, str] = {
     r.CERTIFICATE_SIGNING_REQUESTS: "certificates.signing_request_status",
     r.VOLUME_ATTACHMENTS: "csi.volume_attachment_status",
     r.JOBS: "jobs.job_status",
+    r.DEPLOYMENTS: "statuses.replicas",
+    r.REPLICA_SETS: "statuses.replicas",
+    r.REPLICATION_CONTROLLERS: "statuses.replicas",
+    r.STATEFUL_SETS: "statuses.stateful_set",
+    r.DAEMON_SETS: "statuses.daemon_set",
+    r.HORIZONTAL_POD_AUTOSCALERS: "statuses.autoscaler",
+    r.HORIZONTAL_POD_AUTOSCALERS_V1: "statuses.autoscaler",
+    r.POD_DISRUPTION_BUDGETS: "statuses.disruption_budget",
+    r.NAMESPACES: "statuses.namespace",
+    r.NODES: "cluster.node_status",
+    r.RESOURCE_QUOTAS: "statuses.resource_quota",
+    r.PERSISTENT_VOLUME_CLAIMS: "statuses.volume_claim",
+    r.SERVICES: "statuses.service",
+    r.INGRESSES: "statuses.ingress",
 }
 #: An update of these says everything itself: what an older server let in may stay.
-_ALONE = frozenset({r.PODS, r.NAMESPACES, r.JOBS, r.CRON_JOBS})
+_ALONE = frozenset({r.PODS, r.NAMESPACES, r.JOBS, r.CRON_JOBS, r.INGRESSES, r.ENDPOINT_SLICES})
 
 
 @cache
