@@ -113,9 +113,12 @@ class V1:
         wanted = ("memory", "cpu", "cpuacct", "pids")
         self._mounts = {name: mounts[name] for name in wanted if name in mounts}
         self._cpuset = mounts.get("cpuset", "")
+        # Of the others nothing is asked. But a process sees a hierarchy from its own cgroup down, with a new cgroup namespace: were that the top, root of a
+        # container could freeze its neighbours, or take the node's devices away.
+        self._others = sorted(set(mounts.values()) - set(self._mounts.values()) - {self._cpuset})
 
     def _folders(self, path: str) -> list[str]:
-        return list(dict.fromkeys(mount + path for mount in [*self._mounts.values(), self._cpuset] if mount))
+        return list(dict.fromkeys(mount + path for mount in [*self._mounts.values(), self._cpuset, *self._others] if mount))
 
     def exists(self, path: str) -> bool:
         return os.path.isdir(self._mounts["memory"] + path)
@@ -123,6 +126,13 @@ class V1:
     def create(self, path: str, resources: Resources | None, pids: int = 0) -> None:
         for mount in dict.fromkeys(self._mounts.values()):
             os.makedirs(mount + path, exist_ok=True)
+        for mount in self._others:
+            # What was not delegated to us cannot be changed by what we start either.
+            with contextlib.suppress(OSError):
+                os.makedirs(mount + path, exist_ok=True)
+        if self._cpuset:
+            with contextlib.suppress(OSError):
+                self._make_cpuset(path)
         if resources is not None:
             self.update(path, resources, pids)
 
@@ -147,8 +157,7 @@ class V1:
         pids = int(resources.unified.get("pids.max", "0").replace("max", "0")) or pids
         if pids and "pids" in mounts:
             _write(f"{mounts['pids']}{path}/pids.max", pids)
-        if self._cpuset and (resources.cpuset_cpus or resources.cpuset_mems):
-            self._make_cpuset(path)
+        if self._cpuset:
             for name, text in (("cpuset.cpus", resources.cpuset_cpus), ("cpuset.mems", resources.cpuset_mems)):
                 if text:
                     _write(f"{self._cpuset}{path}/{name}", text)
@@ -342,7 +351,8 @@ def detect(root: str, mountinfo: str = "/proc/self/mountinfo") -> tuple[Cgroups,
                 unified = unified or point
     backend: Cgroups
     if "memory" in controllers:
-        backend = V1(controllers)
+        # In a hybrid the unified hierarchy is one more, without the controllers that matter.
+        backend = V1(controllers | ({"unified": unified} if unified else {}))
     elif unified:
         backend = V2(unified)
     else:

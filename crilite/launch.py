@@ -304,9 +304,6 @@ def _lose_privileges(spec: dict[str, Any], me: users.Identity) -> None:
     if os.getuid() != 0:
         _finish_privileges(spec)
         return
-    if spec["seccomp"]:
-        # Now, while it is still allowed without no_new_privs; what follows is among the calls that every profile permits.
-        syscalls.seccomp_filter(bytes.fromhex(spec["seccomp"]))
     current = capabilities.bounding()
     caps = spec["capabilities"]
     keep = current if caps is None else caps["bounding"] & current
@@ -321,7 +318,9 @@ def _lose_privileges(spec: dict[str, Any], me: users.Identity) -> None:
     os.setresgid(me.gid, me.gid, me.gid)
     capabilities.keep_over_setuid()
     os.setresuid(me.uid, me.uid, me.uid)
-    capabilities.apply(keep, ambient, ambient)
+    # The seccomp filter comes last, so that a profile need permit nothing that only we do; without no_new_privs it takes this capability. It is out of
+    # the bounding set already, and so the exec takes it away.
+    capabilities.apply(keep | (capabilities.mask(["SYS_ADMIN"]) if spec["seccomp"] else 0), ambient, ambient)
     _finish_privileges(spec)
 
 
@@ -346,6 +345,8 @@ def _execute(spec: dict[str, Any], program: str, environment: dict[str, str], st
     for number in (32, 33):
         with contextlib.suppress(OSError):
             syscalls.default_signal(number)
+    if spec["seccomp"]:
+        syscalls.seccomp_filter(bytes.fromhex(spec["seccomp"]))
     try:
         os.execve(program, spec["args"], environment)
     except OSError as error:

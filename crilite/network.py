@@ -107,8 +107,10 @@ class PtpNetwork:
             with netlink.Netlink() as link:
                 link.send(netlink.veth(name, _HOST_MAC, POD_LINK, mac, fd))
                 index = socket.if_nametoindex(name)
-                with contextlib.suppress(OSError), open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w") as file:
-                    file.write("1")
+                # What comes out of a pod with another's address as its source is dropped: the way back would not be this one.
+                for setting in ("ipv6/conf/{}/disable_ipv6", "ipv4/conf/{}/rp_filter"):
+                    with contextlib.suppress(OSError), open(f"/proc/sys/net/{setting.format(name)}", "w") as file:
+                        file.write("1")
                 link.send(netlink.neighbour(index, one.ip, mac), netlink.route(index, one.ip, 32))
         finally:
             os.close(fd)

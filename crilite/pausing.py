@@ -1,8 +1,8 @@
 """The init of a pid namespace that containers share: it reaps, and ends when told to.
 
 Executed as a program, with the standard library only, and not a mere fork of the keeper: containers of the pod see this process, and one with
-CAP_SYS_PTRACE could read the keeper's memory in a fork, or reach the node's files by its root. So nothing of the keeper is left in it, its root is an
-empty directory, and it is nobody without capabilities.
+CAP_SYS_PTRACE could read the keeper's memory in a fork, or reach the node's files by its root and the node's network by its namespaces. So nothing of the
+keeper is left in it, its root is an empty directory, its namespaces are empty, and it is nobody without capabilities.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import ctypes
 import os
 import signal
 
-_NEWNS, _MS_REC, _MS_PRIVATE, _MS_RDONLY, _MNT_DETACH = 0x00020000, 0x4000, 0x40000, 1, 2
+#: Mounts, cgroup, UTS, IPC and network.
+_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x40000000
+_MS_REC, _MS_PRIVATE, _MS_RDONLY, _MNT_DETACH = 0x4000, 0x40000, 1, 2
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _CAPABILITY_VERSION = 4, 38, 0x20080522
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _NOBODY = 65534
@@ -21,7 +23,7 @@ _NOBODY = 65534
 def _leave() -> None:
     """Into an empty root of our own, then be nobody. What the kernel does not allow is left out: then there was less to give up."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_NEWNS) == 0:
+    if libc.unshare(_NAMESPACES) == 0:
         libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
         if libc.mount(b"tmpfs", b"/proc", b"tmpfs", _MS_RDONLY, b"size=4k,mode=555") == 0:
             os.chdir("/proc")

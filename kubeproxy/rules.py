@@ -229,6 +229,8 @@ def _skeleton(node_ips: Iterable[str]) -> str:
         "  chain silent { drop; }",
         *("  chain dispatch {", *dispatch, "  }"),
         *("  chain check {", *check, "  }"),
+        # route_localnet, which node ports on 127.0.0.1 need, would let pods and neighbours in to what listens on the node's loopback (CVE-2020-8558).
+        '  chain martians { type filter hook prerouting priority raw; policy accept; iifname != "lo" ip daddr 127.0.0.0/8 drop; }',
         "  chain prerouting { type nat hook prerouting priority dstnat; policy accept; jump dispatch; }",
         "  chain output { type nat hook output priority -100; policy accept; jump dispatch; }",
         "  chain postrouting {",

@@ -346,11 +346,11 @@ class TestCgroups:
         assert not backend.exists("/a")
         backend.create("/a", self.RESOURCES, pids=7)
         assert backend.exists("/a")
-        assert not (tmp_path / "blkio").exists()
+        assert (tmp_path / "blkio/a").is_dir()
         assert (tmp_path / "cpu/a/cpu.shares").read_text() == "1024"
         assert (tmp_path / "cpu/a/cpu.cfs_quota_us").read_text() == "50000"
         assert (tmp_path / "pids/a/pids.max").read_text() == "7"
-        assert len(backend.procs("/a")) == 4
+        assert len(backend.procs("/a")) == 5
 
     @pytest.mark.parametrize(
         ("table", "name"),
