@@ -13,7 +13,7 @@ import functools
 import os
 import struct
 
-from kubeling.crilite.errors import InvalidArgument
+from kubeling.crilite import seccomp_profile
 from kubeling.linux.capabilities import NUMBER
 from kubeling.proto import cri_pb2
 
@@ -148,5 +148,6 @@ def program(context: cri_pb2.LinuxContainerSecurityContext, capabilities: int | 
     elif path.startswith("localhost/"):
         kind = cri_pb2.SecurityProfile.Localhost
     if kind == cri_pb2.SecurityProfile.Localhost:
-        raise InvalidArgument("seccomp profiles of the node (Localhost) are not supported: use RuntimeDefault or Unconfined")
+        where = context.seccomp.localhost_ref if context.HasField("seccomp") else path.removeprefix("localhost/")
+        return seccomp_profile.compile_profile(seccomp_profile.read(where), capabilities, where)
     return default_program(capabilities) if kind == cri_pb2.SecurityProfile.RuntimeDefault else b""
