@@ -3,89 +3,56 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubeling.tests.e2e.kubectl import Kubectl, every_kubectl
 from kubeling.tests.e2e.support import EXAMPLES, Bench
 
 pytestmark = pytest.mark.live
 
 
-def kubectls() -> list[str]:
-    """kubectl, and the versions beside it (kubectl.1.29 …) where it is one of a collection."""
-    found = shutil.which("kubectl")
-    if found is None:
-        return []
-    beside = sorted(Path(os.path.realpath(found)).parent.glob("kubectl.1.*"))
-    return [str(path) for path in beside] or [found]
-
-
-def _spread(paths: list[str]) -> set[str]:
-    return {path for path in paths if path in (paths[0], paths[-1]) or path.endswith("1.29")}
-
-
-@pytest.fixture(
-    params=[*kubectls()] or [pytest.param("", marks=pytest.mark.skip(reason="kubectl is not installed"))],
-    ids=lambda path: Path(path).name or "kubectl",
-)
-def kubectl(request: pytest.FixtureRequest, bench: Bench) -> Any:
-    def run(*args: str, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
-        command = [request.param, "-n", bench.namespace, *args]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=bench.cluster.env, check=False, **more)
-        if check:
-            assert done.returncode == 0, f"{args}: {done.stdout}{done.stderr}"
-        return done
-
-    return run
-
-
-def test_kubectl_works_the_example(kubectl: Any, bench: Bench, request: pytest.FixtureRequest) -> None:
-    if request.node.callspec.params["kubectl"] not in _spread(kubectls()):
-        pytest.skip("the oldest, 1.29 and the newest stand for those between")
-    first = kubectl("apply", "-f", str(EXAMPLES / "web.yaml"))
-    assert "deployment.apps/web created" in first.stdout
+@every_kubectl()
+def test_kubectl_works_the_example(kubectl: Kubectl) -> None:
+    first = kubectl.run("apply", "-f", str(EXAMPLES / "web.yaml"))
+    assert "deployment.apps/web created" in first.stdout, first.stderr
     assert first.stderr == ""
-    assert "successfully rolled out" in kubectl("rollout", "status", "deployment/web", "--timeout=90s").stdout
-    assert "unchanged" in kubectl("apply", "-f", str(EXAMPLES / "web.yaml")).stdout
-    table = kubectl("get", "pods", "-o", "wide").stdout.splitlines()
+    assert "successfully rolled out" in kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+    assert "unchanged" in kubectl("apply", "-f", str(EXAMPLES / "web.yaml"))
+    table = kubectl("get", "pods", "-o", "wide").splitlines()
     assert table[0].split()[:5] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
     assert len(table) == 4
     assert all(line.split()[1:3] == ["1/1", "Running"] for line in table[1:])
-    assert "LoadBalancer" in kubectl("get", "service", "web").stdout
+    assert "LoadBalancer" in kubectl("get", "service", "web")
     kubectl("set", "env", "deployment/web", "VERSION=2")
     kubectl("rollout", "status", "deployment/web", "--timeout=90s")
-    assert "2" in kubectl("rollout", "history", "deployment/web").stdout
+    assert "2" in kubectl("rollout", "history", "deployment/web")
     kubectl("rollout", "undo", "deployment/web")
     kubectl("rollout", "status", "deployment/web", "--timeout=90s")
     assert (
-        json.loads(kubectl("get", "deployment", "web", "-o", "json").stdout)["spec"]["template"]["spec"]["containers"][0]["env"][
-            0
-        ]["value"]
+        json.loads(kubectl("get", "deployment", "web", "-o", "json"))["spec"]["template"]["spec"]["containers"][0]["env"][0][
+            "value"
+        ]
         == "1"
     )
-    assert "hello" in kubectl("get", "configmap", "web", "-o", "jsonpath={.data.serve\\.py}").stdout
-    assert "Normal" in kubectl("describe", "deployment", "web").stdout
-    pod = kubectl("get", "pods", "-o", "name").stdout.split()[0]
-    assert "kubeling.local/host" in kubectl("describe", pod).stdout
+    assert "hello" in kubectl("get", "configmap", "web", "-o", "jsonpath={.data.serve\\.py}")
+    assert "Normal" in kubectl("describe", "deployment", "web")
+    pod = kubectl("get", "pods", "-o", "name").split()[0]
+    assert "kubeling.local/host" in kubectl("describe", pod)
     kubectl("scale", "deployment/web", "--replicas=1")
     kubectl("wait", "--for=jsonpath={.status.replicas}=1", "deployment/web", "--timeout=60s")
     kubectl("label", "deployment", "web", "tier=front")
     kubectl("create", "deployment", "other", "--image=kubeling.local/host", "--", "sleep", "1000")
     kubectl("wait", "--for=condition=Available", "deployment/other", "--timeout=60s")
     kubectl("delete", "-f", str(EXAMPLES / "web.yaml"))
-    assert "NotFound" in kubectl("get", "deployment", "web", check=False).stderr
+    assert "NotFound" in kubectl.refused("get", "deployment", "web")
 
 
-def test_kubectl_shows_the_errors_that_upstream_shows(kubectl: Any, bench: Bench) -> None:
+@every_kubectl()
+def test_kubectl_shows_the_errors_that_upstream_shows(kubectl: Kubectl) -> None:
     def refused(text: str, *args: str) -> str:
-        done = kubectl(*(args or ("create", "-f", "-")), input=text, check=False)
-        assert done.returncode == 1, done.stdout
-        return str(done.stderr)
+        return kubectl.refused(*(args or ("create", "-f", "-")), stdin=text)
 
     def config_map(**more: Any) -> str:
         return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, **more})
@@ -99,11 +66,11 @@ def test_kubectl_shows_the_errors_that_upstream_shows(kubectl: Any, bench: Bench
     assert 'no matches for kind "Nothing"' in refused(
         json.dumps({"apiVersion": "v1", "kind": "Nothing", "metadata": {"name": "n"}})
     )
-    kubectl("create", "-f", "-", input=config_map())
+    kubectl("create", "-f", "-", stdin=config_map())
     assert 'Error from server (AlreadyExists): error when creating "STDIN": configmaps "m" already exists' in refused(
         config_map()
     )
-    stale = json.loads(kubectl("get", "configmap", "m", "-o", "json").stdout)
+    stale = json.loads(kubectl("get", "configmap", "m", "-o", "json"))
     kubectl("annotate", "configmap", "m", "a=b")
     stale["data"] = {"x": "y"}
     assert "the object has been modified; please apply your changes to the latest version and try again" in refused(
