@@ -164,13 +164,11 @@ class Request:
             pieces = (body[at : at + _PIECE] for at in range(0, len(body), _PIECE))
             await self._send_pieces(pieces, len(body), status, content_type, headers)
             return
-        connection = self.scope["state"]["connection"]
-        connection.cork()
-        try:
-            await self._start(len(body), status, content_type, headers)
+        all_headers = self._headers(content_type, headers)
+        if not self.scope["state"]["connection"].reply(self.send, status, all_headers, body):
+            all_headers.append((b"content-length", b"%d" % len(body)))
+            await self.send({"type": "http.response.start", "status": status, "headers": all_headers})
             await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
-        finally:
-            connection.uncork()
 
     async def respond_pieces(self, pieces: Iterable[bytes], length: int) -> None:
         """Answer with JSON of `length` bytes that is made while it is sent. Each piece should have some 64 KB.
@@ -184,14 +182,18 @@ class Request:
         await self._send_pieces(pieces, length, 200, _JSON, ())
 
     async def _start(self, length: int | None, status: int, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        all_headers = [(b"content-type", content_type), *headers, *self.headers]
+        all_headers = self._headers(content_type, headers)
         if length is not None:
             all_headers.append((b"content-length", b"%d" % length))
+        await self.send({"type": "http.response.start", "status": status, "headers": all_headers})
+
+    def _headers(self, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        all_headers = [(b"content-type", content_type), *headers, *self.headers]
         for text in self.warnings:
             all_headers.append((b"warning", warning_header(text)))
         if self.audit is not None:
             all_headers += self.audit.headers
-        await self.send({"type": "http.response.start", "status": status, "headers": all_headers})
+        return all_headers
 
     async def _send_pieces(
         self, pieces: Iterable[bytes], length: int, status: int, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]

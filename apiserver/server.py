@@ -19,7 +19,7 @@ from typing import Any
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from kubeling.apiserver.authn.frontproxy import FrontProxy
 from kubeling.apiserver.authn.user import User
@@ -45,10 +45,9 @@ SSLProtocol.max_size = 32 * 1024
 class Connection:
     """A client's connection, as handlers see it in ``scope["state"]["connection"]``."""
 
-    __slots__ = ("_on_close", "_peer", "_protocol", "closed", "cork", "uncork")
+    __slots__ = ("_on_close", "_peer", "_protocol", "closed")
 
-    def __init__(self, protocol: KubeProtocol, peer: Peer | None, transport: Corked) -> None:
-        self.cork, self.uncork = transport.cork, transport.uncork
+    def __init__(self, protocol: KubeProtocol, peer: Peer | None) -> None:
         self._protocol = protocol
         self._peer = peer
         self.closed = False
@@ -70,6 +69,13 @@ class Connection:
         self.closed = True
         if self._on_close is not None:
             self._on_close()
+
+    def reply(self, send: Any, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Give a whole answer at once and past ASGI; False where nothing was sent, since the client is slow or gone. `send` is that of the request.
+
+        Through ASGI it takes two messages, whose headers are looked at one by one, and is two records of TLS.
+        """
+        return self._protocol.reply(send.__self__, status, headers, body)
 
     def write_chunk(self, data: bytes) -> bool:
         """Send some of the chunked answer that is under way, at once and past ASGI; False where the client is slow, and nothing is sent.
@@ -117,39 +123,6 @@ class Hijacked:
         self._transport.close()
 
 
-class Corked:
-    """A transport that can hold back what is written, so that the head and the body of a small answer leave as one TLS record."""
-
-    __slots__ = ("_held", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._held: list[bytes] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if self._held is None:
-            self._transport.write(data)
-        else:
-            self._held.append(data)
-
-    def cork(self) -> None:
-        """Hold back what is written from now on."""
-        self._held = []
-
-    def uncork(self) -> None:
-        """Send what was held back."""
-        held, self._held = self._held, None
-        if held:
-            self._transport.write(b"".join(held))
-
-    def close(self) -> None:
-        self.uncork()
-        self._transport.close()
-
-
 class KubeProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -159,20 +132,19 @@ class KubeProtocol(HttpToolsProtocol):
     drained: asyncio.Future[None] | None = None
     _used = 0.0
     _connection: Connection
+    _idle_timer: asyncio.TimerHandle
     _hijacked: Hijacked | None = None
     _upgrading = False
     _early = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        corked: Any = Corked(transport)
-        super().connection_made(corked)
+        super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         peer = self.certificates.peer_of(peer_chain(tls)) if tls is not None and self.certificates is not None else None
-        self._connection = Connection(self, peer, corked)
+        self._connection = Connection(self, peer)
         self.app_state = {**self.app_state, "connection": self._connection}
-        # uvicorn's own timer starts with the first answer.
-        self.timeout_keep_alive_task = self.loop.call_later(_FIRST_REQUEST_SECONDS, self.timeout_keep_alive_handler)
         self._used = self.loop.time()
+        self._idle_timer = self.loop.call_later(_FIRST_REQUEST_SECONDS, self._look_for_use, _FIRST_REQUEST_SECONDS)
         if self.drained is not None:
             self.shutdown()
 
@@ -188,7 +160,6 @@ class KubeProtocol(HttpToolsProtocol):
             if len(self._early) > _HIGH_WATER:
                 self.transport.close()
             return
-        self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -207,6 +178,32 @@ class KubeProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(head % len(body) + body)
             self.transport.close()
+
+    def reply(self, cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """See :meth:`Connection.reply`."""
+        if cycle.response_started or cycle.disconnected or self.flow.write_paused:
+            return False
+        lines = [STATUS_LINE[status]]
+        keep = cycle.keep_alive
+        for name, value in headers:
+            if name == b"connection":
+                keep = False
+            else:
+                lines.append(b"%b: %b\r\n" % (name, value))
+        lines.append(
+            b"content-length: %d\r\n\r\n" % len(body) if keep else b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        )
+        head = b"".join(lines)
+        if head.count(b"\n") != len(lines) + 1 + (not keep):
+            raise RuntimeError("a header has a line break")
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        self.transport.write(head if cycle.scope["method"] == "HEAD" else head + body)
+        cycle.message_event.set()
+        if not keep:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def write_chunk(self, data: bytes) -> bool:
         """See :meth:`Connection.write_chunk`."""
@@ -243,11 +240,27 @@ class KubeProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
+        """The next request on the connection may begin. (uvicorn sets a timer after each answer and takes it back with each request.)"""
         self._used = self.loop.time()
-        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
         if self._upgrading and self._hijacked is None:
             # A refused Upgrade: the parser cannot go on after it.
             self.transport.close()
+
+    def _look_for_use(self, patience: float) -> None:
+        """Close a connection on which nothing has been asked for `patience`; else look again when it may have come to that."""
+        if self._hijacked is not None or self.transport.is_closing():
+            return
+        busy = self.cycle is not None and not self.cycle.response_complete
+        left = KEEP_ALIVE_SECONDS if busy else self._used + patience - self.loop.time()
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._idle_timer = self.loop.call_later(left, self._look_for_use, KEEP_ALIVE_SECONDS)
 
     def eof_received(self) -> None:
         if self._hijacked is not None:
@@ -265,6 +278,7 @@ class KubeProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._idle_timer.cancel()
         if self._hijacked is not None:
             self._hijacked.reader.feed_eof()
             self._hijacked.resume()

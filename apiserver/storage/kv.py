@@ -79,8 +79,10 @@ class KV:
 
     def __init__(self, client: EtcdClient) -> None:
         self.client = client
-        self._barrier: asyncio.Task[int] | None = None
-        self._next_barrier: asyncio.Task[int] | None = None
+        #: Whether a read of the store's revision is under way, who waits for the next, and the task that makes it.
+        self._reading = False
+        self._waiting: list[asyncio.Future[int]] = []
+        self._round: asyncio.Task[None] | None = None
         #: What is encrypted in the store, by key prefix.
         self._transformers: dict[str, Transformer] = {}
 
@@ -139,20 +141,33 @@ class KV:
 
         Callers that arrive while a read is under way share the next one, so a thousand consistent reads a second cost a few round trips.
         """
-        running = self._barrier
-        if running is None or running.done():
-            self._barrier = asyncio.ensure_future(self._read_revision())
-            self._barrier.add_done_callback(_retrieve)
-            return await asyncio.shield(self._barrier)
-        if self._next_barrier is None:
-            self._next_barrier = asyncio.ensure_future(self._after(running))
-            self._next_barrier.add_done_callback(_retrieve)
-        return await asyncio.shield(self._next_barrier)
+        if self._reading:
+            waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            return await waiter
+        self._reading = True
+        try:
+            return await self._read_revision()
+        finally:
+            if self._waiting:
+                self._round = asyncio.ensure_future(self._read_for_others())
+            else:
+                self._reading = False
 
-    async def _after(self, running: asyncio.Task[int]) -> int:
-        await asyncio.wait([running])
-        self._barrier, self._next_barrier = self._next_barrier, None
-        return await self._read_revision()
+    async def _read_for_others(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            try:
+                revision = await self._read_revision()
+            except Exception as error:
+                for each in waiting:
+                    if not each.done():
+                        each.set_exception(error)
+            else:
+                for each in waiting:
+                    if not each.done():
+                        each.set_result(revision)
+        self._reading = False
 
     async def _read_revision(self) -> int:
         request = pb.RangeRequest(key=_NOWHERE, count_only=True)
@@ -215,12 +230,6 @@ class KV:
     async def compact(self, revision: int) -> None:
         """Forget what was superseded at or before `revision`."""
         await self.client.call("Compact", pb.CompactionRequest(revision=revision), read=True)
-
-
-def _retrieve(task: asyncio.Task[int]) -> None:
-    """Whoever waits gets the exception; where nobody is left, asyncio shall not complain about it."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _is_ours(write: Write, found: KeyValue | None) -> bool:
