@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+from kubeling.crilite import cgroup_views
 from kubeling.proto import cri_pb2
 
 Resources = cri_pb2.LinuxContainerResources
@@ -48,6 +49,9 @@ class Cgroups(Protocol):
         """The files that a process writes ``0`` to in order to join."""
 
     def oom_file(self, path: str) -> str: ...
+
+    def views(self) -> list[dict[str, str]]:
+        """What a container is to see of them, see :func:`cgroup_views.show`."""
 
     def usage(self, path: str) -> Usage: ...
 
@@ -110,6 +114,11 @@ class V1:
     name = "v1"
 
     def __init__(self, mounts: dict[str, str]) -> None:
+        # A machine with both has each controller in one of the two.
+        unified = mounts.get("unified", "")
+        self._unified = unified if cgroup_views.has_controller(unified, "hugetlb") else ""
+        self._hugetlb = mounts.get("hugetlb", self._unified)
+        self._views = cgroup_views.describe(mounts)
         wanted = ("memory", "cpu", "cpuacct", "pids")
         self._mounts = {name: mounts[name] for name in wanted if name in mounts}
         self._cpuset = mounts.get("cpuset", "")
@@ -118,7 +127,11 @@ class V1:
         self._others = sorted(set(mounts.values()) - set(self._mounts.values()) - {self._cpuset})
 
     def _folders(self, path: str) -> list[str]:
-        return list(dict.fromkeys(mount + path for mount in [*self._mounts.values(), self._cpuset, *self._others] if mount))
+        mounts = [*self._mounts.values(), self._cpuset, *self._others, self._unified]
+        return list(dict.fromkeys(mount + path for mount in mounts if mount))
+
+    def views(self) -> list[dict[str, str]]:
+        return self._views
 
     def exists(self, path: str) -> bool:
         return os.path.isdir(self._mounts["memory"] + path)
@@ -130,6 +143,9 @@ class V1:
             # What was not delegated to us cannot be changed by what we start either.
             with contextlib.suppress(OSError):
                 os.makedirs(mount + path, exist_ok=True)
+        if self._unified:
+            with contextlib.suppress(OSError):
+                cgroup_views.enable(self._unified, path, "hugetlb")
         if self._cpuset:
             with contextlib.suppress(OSError):
                 self._make_cpuset(path)
@@ -138,6 +154,8 @@ class V1:
 
     def update(self, path: str, resources: Resources, pids: int = 0) -> None:
         mounts = self._mounts
+        if self._hugetlb:
+            cgroup_views.limit_huge_pages(self._hugetlb + path, resources)
         if "cpu" in mounts:
             if resources.cpu_shares:
                 _write(f"{mounts['cpu']}{path}/cpu.shares", max(2, resources.cpu_shares))
@@ -219,7 +237,7 @@ class V2:
     def create(self, path: str, resources: Resources | None, pids: int = 0) -> None:
         folder = self._mount
         for part in path.strip("/").split("/"):
-            for controller in ("cpu", "memory", "pids", "cpuset"):
+            for controller in ("cpu", "memory", "pids", "cpuset", "hugetlb"):
                 # A controller that is not there, or not delegated to us, leaves its limits unenforced.
                 with contextlib.suppress(OSError):
                     _write(f"{folder}/cgroup.subtree_control", f"+{controller}")
@@ -246,6 +264,7 @@ class V2:
         if resources.cpuset_mems:
             values["cpuset.mems"] = resources.cpuset_mems
         values.update(resources.unified)
+        cgroup_views.limit_huge_pages(self._mount + path, resources)
         for name, value in values.items():
             file = f"{self._mount}{path}/{name}"
             if "/" not in name and os.path.exists(file):
@@ -256,6 +275,9 @@ class V2:
 
     def oom_file(self, path: str) -> str:
         return f"{self._mount}{path}/memory.events"
+
+    def views(self) -> list[dict[str, str]]:
+        return cgroup_views.UNIFIED
 
     def usage(self, path: str) -> Usage:
         folder = self._mount + path
@@ -308,6 +330,9 @@ class Nothing:
 
     def oom_file(self, path: str) -> str:
         return ""
+
+    def views(self) -> list[dict[str, str]]:
+        return []
 
     def usage(self, path: str) -> Usage:
         return Usage()

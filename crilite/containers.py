@@ -87,6 +87,7 @@ class Containers:
             layers.flatten(below, made["rootfs"]["path"], userxattr=core.images.content.userxattr)
         core.cgroups.create(record.cgroup, container.config.linux.resources, core.config.pids_limit)
         made["cgroup_procs"] = core.cgroups.procs(record.cgroup)
+        made["cgroup_views"] = core.cgroups.views() if made["cgroup_procs"] else []
         made["oom_file"] = core.cgroups.oom_file(record.cgroup)
         if sandbox.record.handler == "process":
             launchspec.link_volumes(container.config, str(state / "rootfs"))

@@ -16,6 +16,7 @@ import stat
 import sys
 from typing import Any
 
+from kubeling.crilite import cgroup_views
 from kubeling.linux import mounts, syscalls
 from kubeling.linux.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_SLAVE
 
@@ -220,6 +221,7 @@ def _show(source: str, target: str, *, readonly: bool = False) -> None:
 def furnish(spec: dict[str, Any], sources: list[Source]) -> None:
     """Mount what every container has and what this one asks for, then close what must not be written or seen."""
     privileged = spec["privileged"]
+    cgroup_views.show(spec.get("cgroup_views") or [], writable=privileged)
     _directory("/dev")
     if not privileged:
         syscalls.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=65536k")

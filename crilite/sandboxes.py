@@ -145,7 +145,10 @@ class Sandboxes:
         # Some networks say only now what address it has.
         self._write_files(sandbox)
         if sandbox.options.pid == cri_pb2.POD:
-            answer, _ = await core.keeper.request("pause", container=sandbox.id, cgroup_procs=core.cgroups.procs(record.cgroup))
+            # Not in the pod's own cgroup: on version 2 one with processes cannot give controllers to those below it.
+            own = _pause_cgroup(record)
+            core.cgroups.create(own, None)
+            answer, _ = await core.keeper.request("pause", container=sandbox.id, cgroup_procs=core.cgroups.procs(own))
             record.pause_pid = answer["pid"]
 
     def _pin(self, sandbox: Sandbox, folder: Path, kinds: list[str]) -> None:
@@ -199,6 +202,8 @@ class Sandboxes:
         namespaces.unpin(str(folder))
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(core.container_state(sandbox.id), ignore_errors=True)
+        if sandbox.options.pid == cri_pb2.POD and record.handler != "process":
+            core.cgroups.remove(_pause_cgroup(record))
         if record.owns_cgroup and record.cgroup and not core.cgroups.remove(record.cgroup):
             log.warning("the sandbox's cgroup cannot be removed", sandbox=sandbox.id, cgroup=record.cgroup)
         record.ip, record.ips = "", []
@@ -215,3 +220,7 @@ class Sandboxes:
         if sandbox.record.phase != READY:
             raise FailedPrecondition(f"sandbox {name!r} is not ready")
         return sandbox
+
+
+def _pause_cgroup(record: SandboxRecord) -> str:
+    return f"{record.cgroup}/{record.id}"

@@ -16,11 +16,10 @@ from tests.crilite.conftest import Cri, Node, eventually
 pytestmark = [pytest.mark.live, pytest.mark.root]
 
 _SPY = """
-import os, time
+import os
 seen = set()
 print("ready", flush=True)
-end = time.monotonic() + 4
-while time.monotonic() < end:
+while not os.path.exists("/tmp/stop"):
     for pid in os.listdir("/proc"):
         if pid.isdigit() and int(pid) not in (1, os.getpid()):
             try:
@@ -48,6 +47,7 @@ async def test_exec_shows_nothing_of_the_node(client: Cri) -> None:
     await eventually(lambda: os.path.exists(log) and "ready" in client.text(log))
     for _ in range(30):
         await client.exec(container, "/bin/true")
+    await client.exec(container, "touch", "/tmp/stop")
     await client.finished(container)
     said = client.text(log)
     mine = os.path.realpath(sys.executable)
@@ -129,3 +129,44 @@ async def test_seccomp_profiles_that_cannot_be_used(client: Cri, tmp_path: Path)
     path.write_text('{"defaultAction": "SCMP_ACT_KILL_PROCESS"}')
     _, container = await client.pod("sleep", "1000", linux=profile(str(path)))
     assert (await client.finished(container)).exit_code == 159
+
+
+async def test_a_container_sees_its_own_cgroups_and_cannot_change_them(client: Cri) -> None:
+    linux = cri.LinuxContainerConfig(resources=cri.LinuxContainerResources(memory_limit_in_bytes=50 << 20))
+    linux.security_context.namespace_options.pid = cri.CONTAINER
+    script = """
+    cat /proc/self/cgroup | cut -d: -f3 | sort -u
+    cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null
+    cat /sys/fs/cgroup/memory/cgroup.procs /sys/fs/cgroup/cgroup.procs 2>/dev/null | grep -c .
+    mkdir /sys/fs/cgroup/memory/mine /sys/fs/cgroup/mine 2>/dev/null && echo made
+    """
+    lines = (await client.output("sh", "-c", script, linux=linux)).splitlines()
+    assert lines[0] == "/"
+    assert lines[-2] == str(50 << 20)
+    assert int(lines[-1]) >= 1
+    # A container that shares the pid namespace of its pod has its own just so.
+    pod = client.pod_config(cri.NamespaceOption(pid=cri.POD))
+    shared = cri.LinuxContainerConfig()
+    shared.security_context.namespace_options.pid = cri.POD
+    assert "/" in (await client.output("sh", "-c", script, pod=pod, linux=shared)).splitlines()
+
+
+async def test_huge_pages_are_limited(client: Cri, node: Node) -> None:
+    tops = [
+        path for path in (Path("/sys/fs/cgroup/hugetlb"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup")) if path.is_dir()
+    ]
+    limits = [cri.HugepageLimit(page_size="2MB", limit=4 << 20), cri.HugepageLimit(page_size="1GB", limit=0)]
+    linux = cri.LinuxContainerConfig(resources=cri.LinuxContainerResources(hugepage_limits=limits))
+    linux.security_context.namespace_options.pid = cri.CONTAINER
+    _, container = await client.pod("sleep", "1000", linux=linux)
+    found = [
+        path
+        for top in tops
+        for path in top.glob(f"{node.cgroup_root[1:]}/*/{container}/hugetlb.2MB.*")
+        if path.name.endswith(("max", "limit_in_bytes"))
+    ]
+    if not found:
+        pytest.skip("there is no hugetlb controller")
+    assert {path.read_text() for path in found} == {f"{4 << 20}\n"}
+    assert str(os.getpid()) not in (found[0].parent / "cgroup.procs").read_text()
+    assert (found[0].parent / "cgroup.procs").read_text()
