@@ -119,6 +119,13 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     add("--image-gc-low-threshold", type=int, default=80, help="percent down to which images are removed")
     add("--minimum-image-ttl-duration", default="2m0s", help="an unused image stays at least so long")
     add("--maximum-image-ttl-duration", default="0s", help="an unused image goes after that; 0s for never")
+    add(
+        "--cpu-manager-policy",
+        choices=("none", "static"),
+        default="none",
+        help="static: whole cpus for Guaranteed pods that ask for such",
+    )
+    add("--reserved-cpus", default="", help="0-1,4: cpus that no container has to itself; else as many as are reserved")
     add("--system-reserved", type=_pairs, default={}, help="cpu=200m,memory=500Mi,…: not for pods")
     add("--kube-reserved", type=_pairs, default={}, help="the same, for the node's own agents")
 
@@ -185,7 +192,24 @@ def _resources(args: argparse.Namespace) -> dict[str, Any]:
         "image_policy": images,
         "system_reserved": args.system_reserved,
         "kube_reserved": args.kube_reserved,
+        **_cpus(args),
     }
+
+
+def _cpus(args: argparse.Namespace) -> dict[str, str]:
+    from kubeling.api import quantity
+    from kubeling.kubelet.cpus import available_cpus, parse_cpus, reserved_cpus
+
+    try:
+        parse_cpus(args.reserved_cpus)
+    except ValueError as error:
+        raise daemon.UsageError(f"--reserved-cpus={args.reserved_cpus}: {error}; try 0-1,4") from error
+    reserved = sum(quantity.milli(each.get("cpu")) for each in (args.system_reserved, args.kube_reserved))
+    if args.cpu_manager_policy == "static" and not reserved_cpus(args.reserved_cpus, reserved, available_cpus()):
+        raise daemon.UsageError(
+            "--cpu-manager-policy=static needs cpus that stay shared: --reserved-cpus, or cpu in --system-reserved or --kube-reserved"
+        )
+    return {"cpu_policy": args.cpu_manager_policy, "reserved_cpus": args.reserved_cpus}
 
 
 def _seconds(text: str, flag: str) -> float:

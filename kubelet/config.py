@@ -44,6 +44,10 @@ class Config:
     #: What pods may not have: of the system's daemons, and of Kubernetes' own.
     system_reserved: dict[str, str] = field(default_factory=dict)
     kube_reserved: dict[str, str] = field(default_factory=dict)
+    #: none, or static: whole cpus for containers of Guaranteed pods that ask for such.
+    cpu_policy: str = "none"
+    #: `0-1,4`: never given to a container alone. Empty: as many as are reserved.
+    reserved_cpus: str = ""
     #: The merged KubeletConfiguration of the files, for /configz.
     configuration: dict[str, Any] = field(default_factory=dict)
     #: The folder of manifests of static pods; None for none.

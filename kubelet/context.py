@@ -16,7 +16,9 @@ from kubeling.kubelet.allocation import Allocations
 from kubeling.kubelet.backoff import KeyedBackoff
 from kubeling.kubelet.cgroups import PodCgroups
 from kubeling.kubelet.config import Config
+from kubeling.kubelet.cpus import CpuManager
 from kubeling.kubelet.cri import Runtime
+from kubeling.kubelet.deviceplugins import DevicePlugins
 from kubeling.kubelet.dnsconfig import NodeDNS
 from kubeling.kubelet.images import ImageManager
 from kubeling.kubelet.machine import Machine
@@ -38,6 +40,8 @@ class NodeState:
     network_problem: str = ""
     #: The conditions of pressure that hold.
     pressure: Callable[[], frozenset[str]] = frozenset
+    #: Capacity and allocatable of the devices that plugins offer.
+    extended: Callable[[], tuple[dict[str, str], dict[str, str]]] = lambda: ({}, {})
 
 
 @dataclass(slots=True)
@@ -64,8 +68,10 @@ class Context:
     others: Callable[[str], list[Object]]
     #: The Node as the API shows it.
     node_object: Callable[[], Object | None]
-    #: Called by a worker when its pod uses the node's resources no more.
-    worker_over: Callable[[], None]
+    devices: DevicePlugins
+    cpus: CpuManager
+    #: Called by a worker with its uid when its pod uses the node's resources no more.
+    worker_over: Callable[[str], None]
     #: Called by a worker of which nothing is left.
     worker_ended: Callable[[str], None]
 

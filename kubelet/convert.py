@@ -11,6 +11,7 @@ from kubeling.api.meta import Object, annotations_of, labels_of, metadata_of, na
 from kubeling.api.pods import grace_period_of, init_containers_of, is_sidecar, limits_of, requests_of
 from kubeling.kubelet import dnsconfig, podstate, security
 from kubeling.kubelet.actions import container_hash
+from kubeling.kubelet.devices import Grant
 from kubeling.kubelet.env import expand
 from kubeling.kubelet.resources import PERIOD, Limits, cpu_quota, cpu_shares, pod_cgroup
 from kubeling.proto import cri_pb2 as pb
@@ -158,6 +159,7 @@ def container_config(
     limits: Limits,
     secure: security.Security,
     target: str | None = None,
+    grants: Iterable[Grant] = (),
 ) -> pb.ContainerConfig:
     """One container. `image` is the runtime's own name for it, `attempt` counts restarts."""
     name = container["name"]
@@ -187,8 +189,22 @@ def container_config(
     resources = config.linux.resources
     resources.cpu_shares, resources.cpu_period, resources.cpu_quota = limits.shares, limits.period, limits.quota
     resources.memory_limit_in_bytes, resources.oom_score_adj = limits.memory, limits.oom_score_adj
+    resources.cpuset_cpus = limits.cpus
     _security(config.linux.security_context, pod, secure, target)
+    for grant in grants:
+        _grant(config, grant)
     return config
+
+
+def _grant(config: pb.ContainerConfig, grant: Grant) -> None:
+    """What a device plugin said that the container needs."""
+    for inside, outside, permissions in grant.nodes:
+        config.devices.append(pb.Device(container_path=inside, host_path=outside, permissions=permissions))
+    for inside, outside, read_only in grant.mounts:
+        config.mounts.append(pb.Mount(container_path=inside, host_path=outside, readonly=read_only))
+    config.annotations.update(grant.annotations)
+    for name in grant.cdi:
+        config.CDI_devices.append(pb.CDIDevice(name=name))
 
 
 def linux_resources(limits: Limits) -> pb.LinuxContainerResources:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from pathlib import Path
 
+from kubeling.api import quantity
 from kubeling.api.resources import NODES, PODS, SERVICES
 from kubeling.client.events import EventRecorder
 from kubeling.client.informer import Informer
@@ -19,7 +20,9 @@ from kubeling.kubelet.backoff import KeyedBackoff
 from kubeling.kubelet.cgroups import PodCgroups
 from kubeling.kubelet.config import Config
 from kubeling.kubelet.context import Context, NodeState
+from kubeling.kubelet.cpus import CpuManager, available_cpus, reserved_cpus
 from kubeling.kubelet.cri import Runtime
+from kubeling.kubelet.deviceplugins import DevicePlugins
 from kubeling.kubelet.dnsconfig import DNS, NodeDNS, parse_resolv_conf
 from kubeling.kubelet.evictor import Evictor
 from kubeling.kubelet.imagegc import ImageCollector
@@ -61,7 +64,9 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
         objects = ObjectCache(client, parts, lambda uid: manager.wake(uid), clock)  # noqa: PLW0108 - made below
         statuses = StatusManager(client, clock, lambda uid: manager.gone(uid))  # noqa: PLW0108
         tokens = TokenSource(client, clock)
-        storage = Storage(config, client, node, tokens, recorder, clock)
+        devices = DevicePlugins(config.root_dir / "device-plugins", clock, agent.check)
+        state.extended = lambda: (devices.accounts.capacity(), devices.accounts.allocatable())
+        storage = Storage(config, client, node, tokens, recorder, clock, {"DevicePlugin": devices})
         context = Context(
             config=config,
             clock=clock,
@@ -92,7 +97,9 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             allocations=Allocations(config.root_dir / "allocated_pods_state"),
             others=lambda uid: manager.others(uid),  # noqa: PLW0108
             node_object=agent.node,
-            worker_over=lambda: manager.worker_over(),  # noqa: PLW0108
+            devices=devices,
+            cpus=_cpu_manager(config, runtime, clock),
+            worker_over=lambda uid: manager.worker_over(uid),  # noqa: PLW0108
             worker_ended=lambda uid: manager.worker_ended(uid),  # noqa: PLW0108 - the manager is made below
         )
         mirrors = Mirrors(client, clock, statuses, agent.node)
@@ -121,6 +128,8 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
                 manager.set_statics({})
             parts.start("runtime events", pleg.run)
             parts.start("log rotation", LogRotator(context).run)
+            parts.start("device plugins", devices.run)
+            parts.start("cpus", context.cpus.run)
             parts.start("eviction", evictor.run)
             parts.start("image collection", images.run)
             if config.port > 0:
@@ -137,6 +146,13 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             await statuses.close()
             await storage.drivers.close()
             await runtime.close()
+
+
+def _cpu_manager(config: Config, runtime: Runtime, clock: Clock) -> CpuManager:
+    cpus = available_cpus()
+    reserved = [quantity.milli(each.get("cpu")) for each in (config.system_reserved, config.kube_reserved)]
+    kept = reserved_cpus(config.reserved_cpus, sum(reserved), cpus)
+    return CpuManager(config.cpu_policy, cpus, kept, config.root_dir / "cpu_manager_state", runtime, clock)
 
 
 def _own_address() -> str:

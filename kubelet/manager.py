@@ -117,6 +117,8 @@ class PodManager:
         for pod in sorted(self._pods.store, key=lambda each: metadata_of(each).get("creationTimestamp") or ""):
             self._changed(Change("add", None, pod))
         self._pods.add_handler(self._changed)
+        self._context.devices.accounts.keep_only(set(self._workers))
+        self._context.cpus.keep_only(set(self._workers))
         self.sweep.set()
         backoff = Backoff(base=0.2, limit=5)
         while True:
@@ -236,10 +238,12 @@ class PodManager:
         """The pods that use the node's resources, but for that one."""
         return [each.pod for each in self._workers.values() if each.uid != uid and not each.over and not is_terminal(each.pod)]
 
-    def worker_over(self) -> None:
-        """There is room now that was not there before: pods that wait to be resized look again."""
-        for uid in self._context.allocations.deferred:
-            self.wake(uid)
+    def worker_over(self, uid: str) -> None:
+        """There is room now that was not there before: devices and cpus are free, and pods that wait to be resized look again."""
+        self._context.devices.accounts.forget(uid)
+        self._context.cpus.forget(uid)
+        for waiting in self._context.allocations.deferred:
+            self.wake(waiting)
 
     def worker_ended(self, uid: str) -> None:
         """Called by a worker of which nothing is left."""
@@ -247,6 +251,8 @@ class PodManager:
         self._tasks.pop(uid, None)
         self._inherited.pop(uid, None)
         self._context.allocations.forget(uid)
+        self._context.devices.accounts.forget(uid)
+        self._context.cpus.forget(uid)
         if worker is not None and is_static(worker.pod):
             self._mirrors.hide(worker.pod)
             self._start_statics()

@@ -193,6 +193,7 @@ class NodeAgent:
             host_ip=self._state.host_ip,
             images=self._images,
             now=self._clock.now(),
+            extended=self._state.extended(),
         )
         before = status_of(node)
         used = self.volumes_in_use()

@@ -100,6 +100,7 @@ def node_status(
     host_ip: str,
     images: Sequence[dict[str, Any]],
     now: datetime,
+    extended: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
 ) -> dict[str, Any]:
     """The whole status to write; `runtime` is None while the runtime does not answer."""
     before = status_of(node)
@@ -135,8 +136,8 @@ def node_status(
     addresses = [{"type": "InternalIP", "address": host_ip}] if host_ip else []
     addresses.append({"type": "Hostname", "address": config.node_name})
     return {
-        "capacity": capacity(config, machine),
-        "allocatable": allocatable(config, machine),
+        "capacity": {**_foreign(before.get("capacity")), **capacity(config, machine), **extended[0]},
+        "allocatable": {**_foreign(before.get("allocatable")), **allocatable(config, machine), **extended[1]},
         "conditions": conditions,
         "addresses": addresses,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.port}},
@@ -154,6 +155,11 @@ def node_status(
         },
         "images": list(images),
     }
+
+
+def _foreign(before: Mapping[str, str] | None) -> dict[str, str]:
+    """Extended resources that somebody else has put there: they are not ours to take away."""
+    return {name: amount for name, amount in (before or {}).items() if "/" in name}
 
 
 def runtime_problem(runtime: Conditions | None) -> str:

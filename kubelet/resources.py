@@ -28,6 +28,8 @@ class Limits:
     period: int = PERIOD
     memory: int = 0
     oom_score_adj: int = 0
+    #: The cpus that may be used, as `0-2,5`; empty for all.
+    cpus: str = ""
 
 
 def cpu_shares(millicores: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of
@@ -16,6 +16,7 @@ from kubeling.kubelet.actions import PodActions, Start
 from kubeling.kubelet.context import Context, EventKind
 from kubeling.kubelet.convert import container_config
 from kubeling.kubelet.cri import RuntimeFailure
+from kubeling.kubelet.devices import DeviceProblem
 from kubeling.kubelet.env import ConfigError
 from kubeling.kubelet.fieldpath import container_of, field_value, resource_value
 from kubeling.kubelet.images import ImageProblem
@@ -116,7 +117,7 @@ class Starter:
         attempt = self.attempt(pod, start)
         try:
             config = await self._config(pod, start, place, image, attempt)
-        except (ConfigError, NotSynced, OSError) as error:
+        except (ConfigError, DeviceProblem, NotSynced, OSError) as error:
             self._event(pod, start, "Warning", "Failed", f"Error: {error}")
             raise StartProblem("CreateContainerConfigError", str(error)) from error
         try:
@@ -163,7 +164,12 @@ class Starter:
         found = image[1]
         uid = found.uid.value if found is not None and found.HasField("uid") else None
         security.verify_non_root(pod, container, secure, uid, found.username if found is not None else "")
+        uid_of_pod, name = pod["metadata"]["uid"], container["name"]
+        grants = list(self._context.devices.accounts.grants(uid_of_pod, name).values())
+        await self._context.devices.before_start(uid_of_pod, name)
         variables = await self._environment(pod, container, place.ips)
+        for grant in grants:
+            variables = {**grant.envs, **variables}
         mounts = [
             *self._context.volumes.mounts(pod, container, variables),
             *self._files.container_mounts(pod, container, attempt, place.ips),
@@ -175,9 +181,12 @@ class Starter:
             image=image[0],
             environment=variables,
             mounts=mounts,
-            limits=container_limits(pod, container, self._context.machine.memory),
+            limits=replace(
+                container_limits(pod, container, self._context.machine.memory), cpus=self._context.cpus.cpus_of(uid_of_pod, name)
+            ),
             secure=secure,
             target=await self._target(pod, container),
+            grants=grants,
         )
 
     async def _environment(self, pod: Object, container: Mapping[str, Any], ips: tuple[str, ...]) -> dict[str, str]:

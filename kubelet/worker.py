@@ -22,16 +22,12 @@ from kubeling.kubelet import dnsconfig
 from kubeling.kubelet.actions import PodActions, Start, compute_pod_actions, hold_back
 from kubeling.kubelet.context import Context
 from kubeling.kubelet.convert import sandbox_config
+from kubeling.kubelet.cpus import CpuProblem
 from kubeling.kubelet.cri import RuntimeFailure
+from kubeling.kubelet.devices import DeviceProblem
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import ContainerRecord, PodRuntime
-from kubeling.kubelet.podstatus import (
-    View,
-    generate_status,
-    is_gone_quiet,
-    pod_ips,
-    rejected_status,
-)
+from kubeling.kubelet.podstatus import View, generate_status, is_gone_quiet, pod_ips, rejected_status
 from kubeling.kubelet.podview import concerns_us, container_spec, every_container
 from kubeling.kubelet.probers import PodProbes, Running
 from kubeling.kubelet.resizing import Resizer
@@ -365,6 +361,14 @@ class PodWorker:
     async def _bring_up(self, pod: Object, runtime: PodRuntime, actions: PodActions, starts: list[Start]) -> bool:
         """The sandbox, the volumes and the images at the same time; then the containers one after another."""
         context = self._context
+        try:
+            await self._race(context.devices.allocate(pod))
+            context.cpus.allocate(pod)
+        except (DeviceProblem, CpuProblem) as problem:
+            self._log.warning("the pod cannot have what it asks for", error=str(problem))
+            self._rejection = ("UnexpectedAdmissionError", str(problem))
+            self._retry(0)
+            return True
         config = sandbox_config(
             pod,
             actions.attempt,
@@ -443,6 +447,7 @@ class PodWorker:
         self._context.event(self.pod, "Warning", reason, message)
         self._context.statuses.set(self.pod, rejected_status(self.pod, reason, message, self._context.clock.now()))
         self.over = True
+        self._context.worker_over(self.uid)
         return None
 
     async def _terminate(self, ending: Ending) -> float | None:
@@ -468,7 +473,7 @@ class PodWorker:
         context.cgroups.remove(pod)
         context.objects.hold(self.uid, ())
         self.over = True
-        context.worker_over()
+        context.worker_over(self.uid)
         self._log.debug("all of the pod has ended")
         return 0
 
