@@ -8,7 +8,7 @@ import orjson
 
 import kubeling
 from kubeling.api import openapi
-from kubeling.api.openapi import version2
+from kubeling.api.openapi import gnostic, version2
 from kubeling.api.structural import publish
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.custom.served import CustomServed
@@ -38,7 +38,8 @@ class Documents:
         self._made: dict[str, tuple[list[Served], Page]] = {}
         self._pages: dict[str, Page] | None = None
         self._index: Page | None = None
-        self._version_2: Page | None = None
+        #: As JSON, and as protobuf.
+        self._version_2: tuple[Page, Page] | None = None
         context.definitions.on_kinds.append(self._changed)
         context.aggregated.listeners.append(self._changed)
 
@@ -94,11 +95,12 @@ class Documents:
                 found["paths"][key] = {"serverRelativeURL": url}
         return orjson.dumps(found)
 
-    def version_2(self) -> Page:
-        """GET /openapi/v2, as JSON."""
+    def version_2(self, *, protobuf: bool) -> Page:
+        """GET /openapi/v2, as JSON or as protobuf."""
         if self._version_2 is None:
-            self._version_2 = page(version2.document(each.body for each in self.pages().values()))
-        return self._version_2
+            found = version2.document(each.body for each in self.pages().values())
+            self._version_2 = page(orjson.dumps(found)), page(gnostic.document(found))
+        return self._version_2[protobuf]
 
 
 def _bodies(served: list[CustomServed]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ What kubectl takes from it: that the server validates fields (a `fieldValidation
 keys for `apply`, and all that `explain` shows. Documents are made when first asked for and kept as bytes. A hash of the content stands in the index,
 so that clients may keep a document until it changes.
 
-Version 2 is left empty, which every kubectl since 1.27 is content with.
+Version 2 is made out of these (:mod:`.version2`), as JSON and as protobuf (:mod:`.gnostic`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from kubeling.api.openapi.paths import paths_of
 from kubeling.api.resources import Resource
 from kubeling.api.schema import Schema
 
-__all__ = ["V2", "V2_CONTENT_TYPE", "custom_document", "document", "fingerprint", "index", "kind_name", "path_of"]
+__all__ = ["V2_CONTENT_TYPE", "custom_document", "document", "fingerprint", "index", "kind_name", "path_of"]
 
-#: An empty document, and the type under which it is sent.
-V2 = b""
+#: The type under which version 2 is sent as protobuf; what clients ask for has an `@` in it, which no answer may.
 V2_CONTENT_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 SchemaOf = Callable[[str, str], Schema]

@@ -17,8 +17,8 @@ _ONLY_V3 = frozenset({"anyOf", "oneOf", "not", "nullable", "allOf"})
 _METHODS = ("get", "put", "post", "delete", "patch")
 
 
-def document(documents: Iterable[bytes]) -> bytes:
-    """The document as JSON; `documents` are those of version 3."""
+def document(documents: Iterable[bytes]) -> Json:
+    """The document; `documents` are those of version 3."""
     paths: Json = {}
     definitions: Json = {}
     info: Json = {"title": "Kubernetes", "version": ""}
@@ -32,9 +32,12 @@ def document(documents: Iterable[bytes]) -> bytes:
                 definitions[name] = _schema(schema)
         for path, item in found["paths"].items():
             paths[path] = _item(item)
-    return orjson.dumps(
-        {"swagger": "2.0", "info": info, "paths": dict(sorted(paths.items())), "definitions": dict(sorted(definitions.items()))}
-    )
+    return {
+        "swagger": "2.0",
+        "info": info,
+        "paths": dict(sorted(paths.items())),
+        "definitions": dict(sorted(definitions.items())),
+    }
 
 
 def _schema(schema: Any) -> Any:

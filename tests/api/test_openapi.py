@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from kubeling.api import openapi, resources
+from kubeling.api.openapi import gnostic, version2
 from kubeling.api.resources import BUILTIN, Resource
 from kubeling.api.schema import Schema
 
@@ -127,3 +128,63 @@ def test_kinds_without_built_in_types_do_not_offer_strategic_merge() -> None:
     assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
     assert "application/merge-patch+json" in patch["requestBody"]["content"]
     assert document["components"]["schemas"]["com.example.v1.Widget"]["x-kubernetes-group-version-kind"] == [mark(widget)]
+
+
+def fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """The fields of a protobuf message, read by nothing but the rules of the wire."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                return value
+
+    while at < len(data):
+        number, wire = divmod(varint(), 8)
+        if wire == 0:
+            yield number, varint()
+        elif wire == 1:
+            at += 8
+            yield number, data[at - 8 : at]
+        else:
+            assert wire == 2
+            size = varint()
+            at += size
+            assert at <= len(data)
+            yield number, data[at - size : at]
+
+
+def named(data: bytes, field: int) -> dict[str, bytes]:
+    entries = [dict(fields(content)) for number, content in fields(data) if number == field]
+    return {entry[1].decode(): entry[2] for entry in entries}
+
+
+def test_version_2_says_the_same_as_json_and_as_protobuf() -> None:
+    as_json = version2.document(openapi.document(each, BUILTIN) for each in GROUP_VERSIONS)
+    top = dict(fields(gnostic.document(as_json)))
+    assert top[1] == b"2.0"
+    assert dict(fields(top[2]))[1] == b"Kubernetes"
+    definitions = named(top[9], 1)
+    assert list(definitions) == list(as_json["definitions"])
+    container = definitions["io.k8s.api.core.v1.Container"]
+    schema = dict(fields(container))
+    assert schema[4].decode() == as_json["definitions"]["io.k8s.api.core.v1.Container"]["description"]
+    assert schema[19] == b"name"
+    properties = named(schema[25], 1)
+    assert list(properties) == list(as_json["definitions"]["io.k8s.api.core.v1.Container"]["properties"])
+    extensions = {name: orjson.loads(dict(fields(value))[2]) for name, value in named(properties["ports"], 31).items()}
+    assert extensions["x-kubernetes-patch-merge-key"] == "containerPort"
+    kinds = {
+        name: orjson.loads(dict(fields(value))[2]) for name, value in named(definitions["io.k8s.api.core.v1.Pod"], 31).items()
+    }
+    assert kinds["x-kubernetes-group-version-kind"] == [{"group": "", "version": "v1", "kind": "Pod"}]
+    paths = named(top[8], 2)
+    assert list(paths) == list(as_json["paths"])
+    patch = dict(fields(dict(fields(paths["/api/v1/namespaces/{namespace}/pods/{name}"]))[8]))
+    assert patch[5].decode() == as_json["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"]["operationId"]
