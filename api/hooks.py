@@ -38,7 +38,7 @@ def all_but_status(obj: Object) -> Any:
 
 
 def keep_metadata(new: Object, old: Object) -> None:
-    """A status update of a custom resource changes no metadata at all but managedFields and resourceVersion, which the server minds."""
+    """A status update of custom resources and some others changes no metadata at all but managedFields and resourceVersion, which the server minds."""
     after, before = metadata_of(new), metadata_of(old)
     kept = {key: after[key] for key in ("managedFields", "resourceVersion", "uid") if key in after}
     new["metadata"] = {**{key: value for key, value in before.items() if key != "managedFields"}, **kept}
@@ -357,4 +357,15 @@ STATUS_UPDATE: dict[Resource, Callable[[Object, Object], None]] = {
     resources.PODS: _pod_status,
     resources.DEPLOYMENTS: _keep_labels,
     resources.CERTIFICATE_SIGNING_REQUESTS: _request_status,
+    **dict.fromkeys(
+        (
+            resources.FLOW_SCHEMAS,
+            resources.PRIORITY_LEVEL_CONFIGURATIONS,
+            resources.VALIDATING_ADMISSION_POLICIES,
+            resources.VOLUME_ATTACHMENTS,
+            resources.SERVICE_CIDRS,
+            resources.API_SERVICES,
+        ),
+        keep_metadata,
+    ),
 }

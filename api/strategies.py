@@ -191,8 +191,11 @@ _CONDITIONAL = frozenset(
         resources.VALIDATING_ADMISSION_POLICY_BINDINGS,
         resources.CSI_DRIVERS,
         resources.CSI_NODES,
+        resources.CSI_STORAGE_CAPACITIES,
         resources.VOLUME_ATTACHMENTS,
         resources.RUNTIME_CLASSES,
+        resources.CUSTOM_RESOURCE_DEFINITIONS,
+        resources.API_SERVICES,
     }
 )
 _ORPHANS = frozenset({resources.REPLICATION_CONTROLLERS, resources.JOBS})

@@ -9,7 +9,7 @@ from typing import Any
 from kubeling.api import names, quantity
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, too_long_value
 from kubeling.api.meta import Object, annotations_of, name_of, spec_of, status_of
-from kubeling.api.validation.common import Errors, amount, checked, label_map, one_of, required_name, unchanged
+from kubeling.api.validation.common import Errors, amount, checked, label_map, one_of, unchanged
 from kubeling.api.validation.scheduling import taints, tolerations
 
 MAX_DATA = 1024 * 1024
@@ -185,12 +185,21 @@ def priority_class(obj: Object) -> Errors:
     value = obj.get("value") or 0
     known = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
     if name_of(obj).startswith("system-"):
-        if known.get(name_of(obj)) != value:
+        name, why = name_of(obj), ""
+        if name not in known:
+            why = f"{name} is not a known system priority class"
+        elif known[name] != value:
+            why = f"value of {name} PriorityClass must be {known[name]}"
+        elif obj.get("globalDefault"):
+            why = f"globalDefault of {name} PriorityClass must be false"
+        if why:
             detail = "priority class names with 'system-' prefix are reserved for system use only"
-            yield forbidden_value("metadata.name", f"{detail}. error: {name_of(obj)} is not a known system priority class")
+            yield forbidden_value("metadata.name", f"{detail}. error: {why}")
     elif value > 1_000_000_000:
         yield forbidden_value("value", "maximum allowed value of a user defined priority is 1000000000")
-    yield from one_of("preemptionPolicy", obj.get("preemptionPolicy"), ("Never", "PreemptLowerPriority"), required=False)
+    policy = obj.get("preemptionPolicy")
+    if policy is not None:
+        yield from one_of("preemptionPolicy", policy, ("PreemptLowerPriority", "Never"))
 
 
 def priority_class_update(new: Object, old: Object) -> Errors:
@@ -202,10 +211,12 @@ def priority_class_update(new: Object, old: Object) -> Errors:
 
 def runtime_class(obj: Object) -> Errors:
     """RuntimeClass."""
-    yield from required_name("handler", obj.get("handler"), names.dns1123_label)
-    for name, value in ((obj.get("overhead") or {}).get("podFixed") or {}).items():
-        yield from checked(f"overhead.podFixed[{name}]", name, names.qualified_name)
-        yield from amount(f"overhead.podFixed[{name}]", value)
+    yield from checked("handler", obj.get("handler") or "", names.dns1123_label)
+    overhead = (obj.get("overhead") or {}).get("podFixed")
+    if overhead:
+        from kubeling.api.validation.containers import resources
+
+        yield from resources("overhead", {"limits": overhead}, {})
     scheduling = obj.get("scheduling") or {}
     yield from label_map("scheduling.nodeSelector", scheduling.get("nodeSelector"))
     found = scheduling.get("tolerations") or []

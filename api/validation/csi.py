@@ -10,7 +10,7 @@ from kubeling.api.validation.volumes import driver_name
 
 _MAX_NODE_ID, _MAX_METADATA = 192, 256 * 1024
 _MAX_MESSAGE = 1024
-_GROUP_POLICIES = ("ReadWriteOnceWithFSType", "File", "None")
+_GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
 _MODES = ("Persistent", "Ephemeral")
 
 
@@ -20,7 +20,7 @@ def csi_driver(obj: Object) -> Errors:
     yield from driver_name("metadata.name", (obj.get("metadata") or {}).get("name"))
     for field in ("attachRequired", "podInfoOnMount", "storageCapacity"):
         if spec.get(field) is None:
-            yield required_value(f"spec.{field}")
+            yield required_value(f"spec.{'attachedRequired' if field == 'attachRequired' else field}")
     policy = spec.get("fsGroupPolicy")
     if policy is not None and policy not in _GROUP_POLICIES:
         yield unsupported_value("spec.fsGroupPolicy", policy, _GROUP_POLICIES)
@@ -42,9 +42,8 @@ def csi_driver(obj: Object) -> Errors:
 
 def csi_driver_update(new: Object, old: Object) -> Errors:
     """What pods have been started by stays."""
-    for field in ("attachRequired", "volumeLifecycleModes"):
-        if spec_of(new).get(field) != spec_of(old).get(field):
-            yield invalid_value(f"spec.{field}", spec_of(new).get(field), IMMUTABLE)
+    for field, shown in (("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")):
+        yield from unchanged(f"spec.{shown}", spec_of(new).get(field), spec_of(old).get(field))
 
 
 def csi_node(obj: Object) -> Errors:
@@ -74,19 +73,16 @@ def csi_node(obj: Object) -> Errors:
 def csi_node_update(new: Object, old: Object) -> Errors:
     """A driver that is there is taken away and added, not changed, but for how many volumes it takes."""
     before = {each.get("name"): each for each in spec_of(old).get("drivers") or ()}
-    for at, each in enumerate(spec_of(new).get("drivers") or ()):
+    for each in spec_of(new).get("drivers") or ():
         former = before.get(each.get("name"))
         if former is not None and any(former.get(field) != each.get(field) for field in ("nodeID", "topologyKeys")):
-            yield invalid_value(f"spec.drivers[{at}]", each, IMMUTABLE)
+            yield invalid_value("CSINodeDriver", each, IMMUTABLE)
 
 
 def csi_storage_capacity(obj: Object) -> Errors:
     """CSIStorageCapacity."""
     yield from label_selector("nodeTopology", obj.get("nodeTopology"))
-    if not obj.get("storageClassName"):
-        yield required_value("storageClassName")
-    else:
-        yield from checked("storageClassName", obj["storageClassName"], names.dns1123_subdomain)
+    yield from checked("storageClassName", obj.get("storageClassName") or "", names.dns1123_subdomain)
     for field in ("capacity", "maximumVolumeSize"):
         if obj.get(field) is not None:
             yield from amount(field, obj[field])
@@ -113,12 +109,17 @@ def volume_attachment(obj: Object) -> Errors:
             yield required_value("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
         else:
             yield from checked("spec.source.persistentVolumeName", name, names.dns1123_subdomain)
+    elif inline is not None:
+        from kubeling.api.validation.storage import volume_spec
+
+        yield from volume_spec("spec.source.inlineVolumeSpec", inline, inline=True)
     node = spec.get("nodeName")
     yield from checked("spec.nodeName", node or "", names.dns1123_subdomain)
 
 
 def volume_attachment_update(new: Object, old: Object) -> Errors:
     """What is attached where stays."""
+    yield from volume_attachment_status(new, old)
     yield from unchanged("spec", spec_of(new), spec_of(old))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kubeling.api import names, pods
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, unsupported_value
 from kubeling.api.meta import Object, name_of
-from kubeling.api.validation.common import Errors, Map, amount, checked, in_range, label_map, one_of
+from kubeling.api.validation.common import Errors, Map, checked, in_range, label_map, one_of
 from kubeling.api.validation.containers import containers, resources
 from kubeling.api.validation.objectmeta import annotation_map
 from kubeling.api.validation.scheduling import affinity, spread, tolerations
@@ -93,8 +93,8 @@ def pod_spec(path: str, spec: Map, name: str = "", *, of_pod: bool = False) -> E
     policy = spec.get("preemptionPolicy")
     if policy is not None:
         yield from one_of(f"{path}.preemptionPolicy", policy, ("PreemptLowerPriority", "Never"))
-    for key, value in (spec.get("overhead") or {}).items():
-        yield from amount(f"{path}.overhead[{key}]", value)
+    if spec.get("overhead"):
+        yield from resources(f"{path}.overhead", {"limits": spec["overhead"]}, spec)
     yield from _details(path, spec)
 
 

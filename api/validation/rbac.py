@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from kubeling.api import names
-from kubeling.api.errors import invalid_value, required_value
+from kubeling.api.errors import invalid_value, required_value, unsupported_value
 from kubeling.api.meta import Object
-from kubeling.api.validation.common import Errors, checked, label_selector, one_of, required_name
+from kubeling.api.validation.common import Errors, checked, label_selector, required_name
 
 _RBAC = "rbac.authorization.k8s.io"
 
@@ -48,7 +48,7 @@ def _rules(obj: Object, namespaced: bool) -> Errors:
 
 def role_binding(obj: Object) -> Errors:
     """RoleBinding."""
-    yield from _binding(obj, ("ClusterRole", "Role"), False)
+    yield from _binding(obj, ("Role", "ClusterRole"), False)
 
 
 def cluster_role_binding(obj: Object) -> Errors:
@@ -59,8 +59,9 @@ def cluster_role_binding(obj: Object) -> Errors:
 def _binding(obj: Object, kinds: tuple[str, ...], cluster: bool) -> Errors:
     reference = obj.get("roleRef") or {}
     if reference.get("apiGroup") != _RBAC:
-        yield from one_of("roleRef.apiGroup", reference.get("apiGroup"), (_RBAC,))
-    yield from one_of("roleRef.kind", reference.get("kind"), kinds)
+        yield unsupported_value("roleRef.apiGroup", reference.get("apiGroup") or "", (_RBAC,))
+    if reference.get("kind") not in kinds:
+        yield unsupported_value("roleRef.kind", reference.get("kind") or "", kinds)
     yield from required_name("roleRef.name", reference.get("name"), names.path_segment)
     for at, each in enumerate(obj.get("subjects") or ()):
         path = f"subjects[{at}]"
@@ -70,14 +71,14 @@ def _binding(obj: Object, kinds: tuple[str, ...], cluster: bool) -> Errors:
             if each.get("name"):
                 yield from checked(f"{path}.name", each["name"], names.dns1123_subdomain)
             if group:
-                yield from one_of(f"{path}.apiGroup", group, ("",))
+                yield unsupported_value(f"{path}.apiGroup", group, ("",))
             if cluster and not each.get("namespace"):
                 yield required_value(f"{path}.namespace")
         elif kind in ("User", "Group"):
             if group != _RBAC:
-                yield from one_of(f"{path}.apiGroup", group, (_RBAC,))
+                yield unsupported_value(f"{path}.apiGroup", group, (_RBAC,))
         else:
-            yield from one_of(f"{path}.kind", kind or " ", ("ServiceAccount", "User", "Group"))
+            yield unsupported_value(f"{path}.kind", kind or "", ("ServiceAccount", "User", "Group"))
 
 
 def binding_update(new: Object, old: Object) -> Errors:

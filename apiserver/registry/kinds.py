@@ -112,7 +112,7 @@ class Kinds:
         if resource.storage_version:
             stored = api_resources.by_kind(resource.storage_version, resource.kind) or resource
         store = None
-        rules = rules_of(stored)
+        rules = rules_of(stored, resource)
         if "get" in resource.verbs and resource.kept:
             prefix = (
                 f"/registry/{stored.storage_group}/{stored.plural}/" if stored.storage_group else f"/registry/{stored.plural}/"

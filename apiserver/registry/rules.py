@@ -50,6 +50,20 @@ class Rules:
         return validation.validate_update(new, old, self.strategy.resource)
 
 
-def rules_of(resource: Resource) -> Rules:
-    """The rules of a built-in kind."""
-    return Rules(strategy_of(resource))
+class StrictEvents(Rules):
+    """events.k8s.io asks more of an event than core/v1 does, though both store the same."""
+
+    def validate_create(self, obj: Object) -> list[FieldError]:
+        from kubeling.api.validation.events import strict_event
+
+        return [*super().validate_create(obj), *strict_event(obj)]
+
+    def validate_update(self, new: Object, old: Object, door: str) -> list[FieldError]:
+        from kubeling.api.validation.events import strict_event_update
+
+        return [*super().validate_update(new, old, door), *strict_event_update(new, old)]
+
+
+def rules_of(resource: Resource, served: Resource | None = None) -> Rules:
+    """The rules of a built-in kind; `served` is the version in which it is written, where it is another."""
+    return (StrictEvents if served == resources.EVENTS_V1 else Rules)(strategy_of(resource))

@@ -173,7 +173,7 @@ M = "spec.metrics.0.resource.target"
         (
             r.RUNTIME_CLASSES,
             {"overhead": {"podFixed": {"cpu": "-1"}}},
-            "overhead.podFixed[cpu]: must be greater than or equal to 0",
+            "overhead.limits[cpu]: must be greater than or equal to 0",
         ),
         (
             r.CERTIFICATE_SIGNING_REQUESTS,
@@ -270,8 +270,8 @@ def test_what_is_wrong_is_refused(resource: Resource, change: dict[str, Any], er
 @pytest.mark.parametrize(
     ("resource", "change", "field"),
     [
-        (r.CSI_DRIVERS, {"spec.attachRequired": False}, "spec.attachRequired"),
-        (r.CSI_NODES, {"spec.drivers.0.nodeID": "other"}, "spec.drivers[0]"),
+        (r.CSI_DRIVERS, {"spec.attachRequired": False}, "spec.attachedRequired"),
+        (r.CSI_NODES, {"spec.drivers.0.nodeID": "other"}, "CSINodeDriver"),
         (r.CSI_STORAGE_CAPACITIES, {"storageClassName": "slow"}, "storageClassName"),
         (r.VOLUME_ATTACHMENTS, {"spec.nodeName": "other"}, "spec"),
         (r.CONTROLLER_REVISIONS, {"data": {"a": 2}}, "data"),
