@@ -138,7 +138,7 @@ def init_of(cluster: ClusterHandle, node: str) -> int:
     supervisor = found.supervisor.pid
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
-        for pid in _descendants(supervisor):
+        for pid in descendants(supervisor):
             if _command(pid).startswith(f"kubeling-init [{node}]"):
                 return pid
         time.sleep(0.05)
@@ -159,7 +159,7 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     found = [pid]
     for each in found:
         found.extend(_children(each))
