@@ -38,8 +38,10 @@ _QUIET_SECONDS = 0.3
 _HANDSHAKE_SECONDS = 0.05
 #: A hijacked connection stops reading from one side while the other has this much unsent.
 _HIGH_WATER = 256 * 1024
-#: asyncio gives each TLS connection a buffer to read into, and 256 KB is its idea. An idle cluster has some eighty connections. Two records are enough.
+#: asyncio gives each TLS connection a buffer of its own to read into, and 256 KB is its idea. Two records are enough; and since what was read into it is taken out before
+#: anything else happens, one buffer is enough for all: an idle cluster has some eighty connections.
 SSLProtocol.max_size = 32 * 1024
+_BUFFER = bytearray(SSLProtocol.max_size)
 
 
 class Connection:
@@ -140,6 +142,8 @@ class KubeProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            _share_buffer(transport)
         peer = self.certificates.peer_of(peer_chain(tls)) if tls is not None and self.certificates is not None else None
         self._connection = Connection(self, peer)
         self.app_state = {**self.app_state, "connection": self._connection}
@@ -285,6 +289,13 @@ class KubeProtocol(HttpToolsProtocol):
         self._connection.lost()
         if self.drained is not None and not self.connections and not self.drained.done():
             self.drained.set_result(None)
+
+
+def _share_buffer(transport: Any) -> None:
+    """Take the buffer of a TLS connection away. Another event loop than asyncio's own keeps its way."""
+    protocol = getattr(transport, "_ssl_protocol", None)
+    if hasattr(protocol, "_ssl_buffer_view"):
+        protocol._ssl_buffer, protocol._ssl_buffer_view = _BUFFER, memoryview(_BUFFER)  # type: ignore[union-attr]
 
 
 class Server(uvicorn.Server):
