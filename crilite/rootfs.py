@@ -39,11 +39,15 @@ _PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": 0}
 Source = tuple[int, str, bool]
 
 
-def clone_sources(spec: dict[str, Any]) -> list[Source]:
-    """(descriptor, path in the container, is a directory) of each mount in ``spec["mounts"]`` and of the devices, in the order to mount them."""
+def clone_sources(spec: dict[str, Any], users: int = -1) -> list[Source]:
+    """(descriptor, path in the container, is a directory) of each mount in ``spec["mounts"]`` and of the devices, in the order to mount them. `users` is
+    the pod's user namespace, -1 if it has none of its own."""
     made: list[Source] = []
     if spec["privileged"]:
-        made.append((mounts.clone("/dev"), "/dev", True))
+        fd = mounts.clone("/dev")
+        # What is mounted on it here (a terminal's pts, a termination log) is not to show on the node.
+        mounts.set_attributes(fd, propagation=MS_PRIVATE, recursive=True)
+        made.append((fd, "/dev", True))
     else:
         for name in _DEVICES:
             made.append((mounts.clone(f"/dev/{name}"), f"/dev/{name}", False))
@@ -51,6 +55,8 @@ def clone_sources(spec: dict[str, Any]) -> list[Source]:
         source = entry["source"]
         directory = stat.S_ISDIR(os.stat(source).st_mode)
         fd = mounts.clone(source)
+        if entry.get("map_ids"):
+            mounts.map_ids(fd, users, recursive=True)
         # A hostPath below /dev is no device: what may be used as one is said in `devices`, as with runtimes that have a device cgroup.
         keep_devices = spec["privileged"] or entry.get("device")
         attributes = (mounts.ATTR_RDONLY if entry.get("readonly") else 0) | (0 if keep_devices else mounts.ATTR_NODEV)
@@ -64,18 +70,21 @@ def clone_sources(spec: dict[str, Any]) -> list[Source]:
     return made
 
 
-def enter(spec: dict[str, Any], scratch: str) -> None:
-    """Leave the node's mount namespace for one with the container's root as its ``/``. `scratch` is an empty directory to mount it on."""
+def enter(spec: dict[str, Any], scratch: str, users: int = -1) -> None:
+    """Leave the node's mount namespace for one with the container's root as its ``/``. `scratch` is an empty directory to mount it on, `users` the pod's
+    user namespace or -1."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", MS_REC | MS_PRIVATE)
     root = spec["rootfs"]
     if root["kind"] == "host":
-        top = _host_root(scratch, root["hide"], userxattr=root["userxattr"])
+        top = _host_root(scratch, root["hide"], users, userxattr=root["userxattr"])
     else:
         top = scratch
         if root["kind"] == "copy":
             syscalls.mount(root["path"], top, "", syscalls.MS_BIND)
             syscalls.mount("none", top, "", syscalls.MS_BIND | syscalls.MS_REMOUNT | MS_NODEV)
+        elif users >= 0:
+            top = _mapped_overlay(root, scratch, users)
         else:
             _overlay(root["lower"], root["upper"], root["work"], top, root["base"], userxattr=root["userxattr"])
     os.chdir(top)
@@ -101,7 +110,25 @@ def _overlay(lower: list[str], upper: str, work: str, target: str, base: str, *,
     syscalls.mount("overlay", target, "overlay", MS_NODEV, options)
 
 
-def _host_root(scratch: str, hide: list[str], *, userxattr: bool) -> str:
+def _mapped_overlay(root: dict[str, Any], scratch: str, users: int) -> str:
+    """An overlay whose layers are seen with the owners that the user namespace makes of them; where it is mounted."""
+    own = os.path.dirname(root["upper"])
+    sources = [(root["base"], "layers"), (own, "own")]
+    clones = [(mounts.clone(path, recursive=False), name) for path, name in sources]
+    syscalls.mount("tmpfs", scratch, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64k")
+    for fd, name in clones:
+        mounts.map_ids(fd, users)
+        os.mkdir(os.path.join(scratch, name))
+        mounts.attach(fd, os.path.join(scratch, name))
+        os.close(fd)
+    top = os.path.join(scratch, "root")
+    os.mkdir(top)
+    upper, work = (os.path.join(scratch, "own", os.path.basename(root[name])) for name in ("upper", "work"))
+    _overlay(root["lower"], upper, work, top, os.path.join(scratch, "layers"))
+    return top
+
+
+def _host_root(scratch: str, hide: list[str], users: int, *, userxattr: bool) -> str:
     """The node's own root, with what the container writes kept in memory. An upper directory on disk would lie inside its own lower one, which
     overlayfs refuses."""
     interpreter = [(path, mounts.clone(path)) for path in _interpreter()]
@@ -110,9 +137,19 @@ def _host_root(scratch: str, hide: list[str], *, userxattr: bool) -> str:
     upper, work, root = (os.path.join(scratch, name) for name in ("upper", "work", "root"))
     for path in (upper, work, root):
         os.mkdir(path)
+    lower = "/"
+    if users >= 0:
+        lower = os.path.join(scratch, "lower")
+        os.mkdir(lower)
+        fd = mounts.clone("/", recursive=False)
+        mounts.map_ids(fd, users)
+        mounts.attach(fd, lower)
+        os.close(fd)
     try:
-        _overlay(["/"], upper, work, root, "/", userxattr=userxattr)
+        _overlay([lower], upper, work, root, "/", userxattr=userxattr)
     except OSError:
+        if users >= 0:
+            raise
         # In a user namespace a mount with locked mounts beneath it cannot be a layer: one overlay for each directory of the root instead.
         syscalls.mount(root, root, "", syscalls.MS_BIND)
         for name in os.listdir("/"):
