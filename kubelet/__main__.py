@@ -125,6 +125,8 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="static: whole cpus for Guaranteed pods that ask for such",
     )
+    add("--shutdown-grace-period", default="0s", help="SIGTERM ends the node's pods in this time; 0s leaves them running")
+    add("--shutdown-grace-period-critical-pods", default="0s", help="what of that is kept for critical pods")
     add("--reserved-cpus", default="", help="0-1,4: cpus that no container has to itself; else as many as are reserved")
     add("--system-reserved", type=_pairs, default={}, help="cpu=200m,memory=500Mi,…: not for pods")
     add("--kube-reserved", type=_pairs, default={}, help="the same, for the node's own agents")
@@ -193,7 +195,16 @@ def _resources(args: argparse.Namespace) -> dict[str, Any]:
         "system_reserved": args.system_reserved,
         "kube_reserved": args.kube_reserved,
         **_cpus(args),
+        **_shutdown(args),
     }
+
+
+def _shutdown(args: argparse.Namespace) -> dict[str, float]:
+    whole = _seconds(args.shutdown_grace_period, "--shutdown-grace-period")
+    critical = _seconds(args.shutdown_grace_period_critical_pods, "--shutdown-grace-period-critical-pods")
+    if not 0 <= critical <= whole:
+        raise daemon.UsageError("--shutdown-grace-period-critical-pods is a part of --shutdown-grace-period and cannot be longer")
+    return {"shutdown_grace": whole, "shutdown_grace_critical": critical}
 
 
 def _cpus(args: argparse.Namespace) -> dict[str, str]:

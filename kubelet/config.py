@@ -44,6 +44,9 @@ class Config:
     #: What pods may not have: of the system's daemons, and of Kubernetes' own.
     system_reserved: dict[str, str] = field(default_factory=dict)
     kube_reserved: dict[str, str] = field(default_factory=dict)
+    #: Seconds that pods have when the node goes down, and what of that is kept for critical ones; 0: SIGTERM ends the kubelet alone.
+    shutdown_grace: float = 0.0
+    shutdown_grace_critical: float = 0.0
     #: none, or static: whole cpus for containers of Guaranteed pods that ask for such.
     cpu_policy: str = "none"
     #: `0-1,4`: never given to a container alone. Empty: as many as are reserved.

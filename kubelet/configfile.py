@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from kubeling.api.times import format_duration
 from kubeling.daemon.log import get_logger
+from kubeling.kubelet.config import Config
 
 log = get_logger("kubelet.config")
 
@@ -110,3 +113,42 @@ def defaults(configuration: Mapping[str, Any]) -> dict[str, Any]:
         else:
             log.warning("a field of the configuration is of no use to this kubelet", field=key)
     return found
+
+
+def configz(config: Config) -> dict[str, Any]:
+    """The configuration as it is in force: the files', with what the flags have made of it."""
+    hard = {each.signal: each.below.text for each in config.thresholds if not each.grace}
+    soft = {each.signal: each.below.text for each in config.thresholds if each.grace}
+
+    def duration(seconds: float) -> str:
+        return format_duration(timedelta(seconds=seconds))
+
+    return {
+        **config.configuration,
+        "address": config.address,
+        "port": config.port,
+        "healthzBindAddress": config.healthz_address,
+        "healthzPort": config.healthz_port,
+        "clusterDomain": config.cluster_domain,
+        "clusterDNS": list(config.cluster_dns),
+        "containerRuntimeEndpoint": config.runtime_endpoint,
+        "maxPods": config.max_pods,
+        "staticPodPath": str(config.static_pods or ""),
+        "cgroupRoot": config.cgroup_root,
+        "cpuManagerPolicy": config.cpu_policy,
+        "reservedSystemCPUs": config.reserved_cpus,
+        "nodeStatusUpdateFrequency": duration(config.status_frequency),
+        "evictionHard": hard,
+        "evictionSoft": soft,
+        "evictionSoftGracePeriod": {each.signal: duration(each.grace) for each in config.thresholds if each.grace},
+        "evictionPressureTransitionPeriod": duration(config.pressure_transition),
+        "evictionMaxPodGracePeriod": config.eviction_max_grace,
+        "imageGCHighThresholdPercent": config.image_policy.high,
+        "imageGCLowThresholdPercent": config.image_policy.low,
+        "imageMinimumGCAge": duration(config.image_policy.minimum_age),
+        "imageMaximumGCAge": duration(config.image_policy.maximum_age),
+        "systemReserved": config.system_reserved,
+        "kubeReserved": config.kube_reserved,
+        "shutdownGracePeriod": duration(config.shutdown_grace),
+        "shutdownGracePeriodCriticalPods": duration(config.shutdown_grace_critical),
+    }

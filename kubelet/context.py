@@ -23,6 +23,7 @@ from kubeling.kubelet.dnsconfig import NodeDNS
 from kubeling.kubelet.images import ImageManager
 from kubeling.kubelet.machine import Machine
 from kubeling.kubelet.objects import ObjectCache
+from kubeling.kubelet.probemetrics import ProbeMetrics
 from kubeling.kubelet.statuses import StatusManager
 from kubeling.kubelet.volumes import VolumeManager
 
@@ -40,6 +41,8 @@ class NodeState:
     network_problem: str = ""
     #: The conditions of pressure that hold.
     pressure: Callable[[], frozenset[str]] = frozenset
+    #: Set when the node goes down: it is not ready, and takes nobody.
+    shutting_down: Callable[[], bool] = lambda: False
     #: Capacity and allocatable of the devices that plugins offer.
     extended: Callable[[], tuple[dict[str, str], dict[str, str]]] = lambda: ({}, {})
 
@@ -70,6 +73,7 @@ class Context:
     node_object: Callable[[], Object | None]
     devices: DevicePlugins
     cpus: CpuManager
+    probe_metrics: ProbeMetrics
     #: Called by a worker with its uid when its pod uses the node's resources no more.
     worker_over: Callable[[str], None]
     #: Called by a worker of which nothing is left.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,13 +97,27 @@ class Runtime:
         config = self.pb.RuntimeConfig(network_config=self.pb.NetworkConfig(pod_cidr=cidr))
         await self._call(self._runtime.UpdateRuntimeConfig, self.pb.UpdateRuntimeConfigRequest(runtime_config=config), 10)
 
-    async def events(self) -> AsyncIterator[cri_pb2.ContainerEventResponse]:
-        """Follow what happens to containers; RuntimeFailure when the stream ends badly, `unimplemented` where there is none."""
+    async def events(self, listening: Callable[[], None]) -> AsyncIterator[cri_pb2.ContainerEventResponse]:
+        """Follow what happens to containers; RuntimeFailure when the stream ends badly, `unimplemented` where there is none.
+
+        `listening` is called when nothing will be missed from then on, as far as the runtime says when that is (by its initial metadata).
+        """
+        call = self._runtime.GetContainerEvents(self.pb.GetEventsRequest())
+
+        async def begun() -> None:
+            await call.initial_metadata()
+            listening()
+
+        waiter = asyncio.ensure_future(begun())
         try:
-            async for each in self._runtime.GetContainerEvents(self.pb.GetEventsRequest()):
+            async for each in call:
                 yield each
         except self._error as error:
             raise RuntimeFailure(error.code().name, error.details() or "") from error
+        finally:
+            waiter.cancel()
+            await asyncio.gather(waiter, return_exceptions=True)
+            call.cancel()
 
     # -- reading pods --------------------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,9 @@ from kubeling.kubelet.nodeagent import NodeAgent
 from kubeling.kubelet.nodestatus import allocatable
 from kubeling.kubelet.objects import ObjectCache
 from kubeling.kubelet.pleg import EventGenerator
+from kubeling.kubelet.probemetrics import ProbeMetrics
 from kubeling.kubelet.server import KubeletServer
+from kubeling.kubelet.shutdown import NodeShutdown
 from kubeling.kubelet.staticpods import ManifestFolder
 from kubeling.kubelet.statuses import StatusManager
 from kubeling.kubelet.storage import Storage
@@ -83,6 +85,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
                 allocatable=lambda: state.allocatable,
                 claims=storage.claims,
                 csi=storage.csi,
+                stats=storage.stats,
                 mounting=config.mount_volumes,
             ),
             objects=objects,
@@ -98,6 +101,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             others=lambda uid: manager.others(uid),  # noqa: PLW0108
             node_object=agent.node,
             devices=devices,
+            probe_metrics=ProbeMetrics(),
             cpus=_cpu_manager(config, runtime, clock),
             worker_over=lambda uid: manager.worker_over(uid),  # noqa: PLW0108
             worker_ended=lambda uid: manager.worker_ended(uid),  # noqa: PLW0108 - the manager is made below
@@ -108,6 +112,9 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
         agent.on_change(manager.wake_all)
         images = ImageCollector(runtime, clock, config.image_policy, lambda: evictor.image_filesystem(), agent.tell)  # noqa: PLW0108
         evictor = Evictor(context, images, manager.workers, agent.check, agent.tell)
+        shutdown = NodeShutdown(context, manager.workers, agent.check)
+        manager.on_over = shutdown.worker_over
+        state.shutting_down = lambda: shutdown.begun
         state.pressure = lambda: evictor.conditions
         pleg = EventGenerator(runtime, clock, manager.busy, manager.wake, manager.wake_all)
         server = KubeletServer(context, manager)
@@ -141,6 +148,10 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             if ready is not None:
                 ready.set()
             await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if config.shutdown_grace:
+                await shutdown.run()
+            raise
         finally:
             await manager.close()
             await statuses.close()

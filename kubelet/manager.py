@@ -27,6 +27,7 @@ from kubeling.kubelet.mirrors import Mirrors
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import POD_NAME, POD_NAMESPACE, POD_UID, PodRuntime
 from kubeling.kubelet.ranking import pressure_refusal
+from kubeling.kubelet.shutdown import REFUSAL
 from kubeling.kubelet.stopping import Stopper, remove_everything
 from kubeling.kubelet.worker import PodWorker
 
@@ -55,6 +56,8 @@ class PodManager:
         #: Set while there is any pod here, or anything of one.
         self.busy = asyncio.Event()
         self.sweep = asyncio.Event()
+        #: Called when a pod uses the node's resources no more.
+        self.on_over: Callable[[], None] = lambda: None
 
     # -- what others see -----------------------------------------------------------------------------------------------------------
 
@@ -228,6 +231,8 @@ class PodManager:
             return None  # A static pod was put on this node by whoever owns it.
         if uid_of(pod) in self._inherited or status_of(pod).get("phase") == "Running":
             return None  # It was let in before.
+        if self._context.node.shutting_down():
+            return REFUSAL
         refusal = pressure_refusal(pod, self._context.node.pressure())
         if refusal is not None:
             return refusal
@@ -242,6 +247,7 @@ class PodManager:
         """There is room now that was not there before: devices and cpus are free, and pods that wait to be resized look again."""
         self._context.devices.accounts.forget(uid)
         self._context.cpus.forget(uid)
+        self.on_over()
         for waiting in self._context.allocations.deferred:
             self.wake(waiting)
 
@@ -251,6 +257,7 @@ class PodManager:
         self._tasks.pop(uid, None)
         self._inherited.pop(uid, None)
         self._context.allocations.forget(uid)
+        self._context.probe_metrics.forget(uid)
         self._context.devices.accounts.forget(uid)
         self._context.cpus.forget(uid)
         if worker is not None and is_static(worker.pod):

@@ -194,6 +194,7 @@ class NodeAgent:
             images=self._images,
             now=self._clock.now(),
             extended=self._state.extended(),
+            shutting_down=self._state.shutting_down(),
         )
         before = status_of(node)
         used = self.volumes_in_use()

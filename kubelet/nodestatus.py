@@ -101,6 +101,7 @@ def node_status(
     images: Sequence[dict[str, Any]],
     now: datetime,
     extended: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    shutting_down: bool = False,
 ) -> dict[str, Any]:
     """The whole status to write; `runtime` is None while the runtime does not answer."""
     before = status_of(node)
@@ -127,7 +128,7 @@ def node_status(
             reason = "KubeletHasDiskPressure" if is_short else "KubeletHasNoDiskPressure"
         message = f"kubelet has {bad if is_short else good}"
         set_condition(conditions, kind, "True" if is_short else "False", now, reason=reason, message=message, **beat)
-    problem = runtime_problem(runtime)
+    problem = "node is shutting down" if shutting_down else runtime_problem(runtime)
     if problem:
         set_condition(conditions, "Ready", "False", now, reason="KubeletNotReady", message=problem, **beat)
     else:

@@ -1,6 +1,7 @@
 """Noticing what happens in the runtime: its event stream where it has one, else comparing lists each second while there is anything to compare.
 
-Either way the pod's worker is only woken; it reads the state itself. A full comparison every few minutes catches what a stream may have lost.
+Either way the pod's worker is only woken; it reads the state itself. A stream tells nothing of what happened before the runtime had begun it, which may be some time
+after we have asked, so everything is looked at in the moment in which it has. A full comparison every few minutes catches what a stream may have lost all the same.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class EventGenerator:
                 self.streaming = True
                 safety = asyncio.ensure_future(self._safety())
                 try:
-                    async for event in self._runtime.events():
+                    # What happened before the runtime listens to us is not told: look at everything once it does.
+                    async for event in self._runtime.events(self._wake_all):
                         self.last_heard = self._clock.monotonic()
                         uid = event.pod_sandbox_status.metadata.uid
                         if uid:

@@ -42,6 +42,10 @@ class Running:
 Tell = Callable[[str, str, str, str], None]
 
 
+#: Called with the container's name, the kind, whether it succeeded and the seconds that it took, of each probe that was run.
+Count = Callable[[str, str, bool, float], None]
+
+
 class PodProbes:
     """The probes of one pod. Implements :class:`kubeling.kubelet.actions.ProbeView`; `changed` is called when a verdict does."""
 
@@ -52,12 +56,14 @@ class PodProbes:
         changed: Callable[[], None],
         tell: Tell,
         rand: Callable[[], float] = random.random,
+        count: Count | None = None,
     ) -> None:
         self._runtime = runtime
         self._clock = clock
         self._changed = changed
         self._tell = tell
         self._rand = rand
+        self._count = count
         self._watched: dict[str, _Watched] = {}
 
     # -- what decisions see --------------------------------------------------------------------------------------------------------
@@ -144,6 +150,8 @@ class PodProbes:
         while may_run(spec.kind, watched.probes):
             asked = self._clock.monotonic()
             answer = await self._ask(spec, target)
+            if self._count is not None:
+                self._count(name, spec.kind, answer.success, self._clock.monotonic() - asked)
             if not answer.success:
                 self._tell(name, "Warning", "Unhealthy", f"{spec.kind.capitalize()} probe failed: {answer.words}")
             elif answer.warning:

@@ -22,6 +22,7 @@ from kubeling.client.rest import ConnectionFailed
 from kubeling.daemon.log import get_logger
 from kubeling.kubelet import httpd, logs, stats
 from kubeling.kubelet.access import Access
+from kubeling.kubelet.configfile import configz
 from kubeling.kubelet.context import Context
 from kubeling.kubelet.cri import RuntimeFailure
 from kubeling.kubelet.httpd import Request, Response
@@ -110,6 +111,10 @@ class KubeletServer:
                 return Response(await stats.metrics(self._context, self._manager.pods()), content_type=stats.METRICS_TYPE)
             case ["metrics", "resource"]:
                 return Response(await resource_metrics(self._context), content_type=stats.METRICS_TYPE)
+            case ["metrics", "probes"]:
+                return Response(self._context.probe_metrics.text(), content_type=stats.METRICS_TYPE)
+            case ["configz"]:
+                return _json({"kubeletconfig": configz(self._context.config)})
             case ["stats", "summary"]:
                 return _json(await stats.summary(self._context))
             case ["exec" | "attach", namespace, name, container] | ["exec" | "attach", namespace, name, _, container]:
@@ -135,7 +140,7 @@ class KubeletServer:
         older = wanted.previous or (history[0].state == "created" and len(history) > 1)
         record = history[1] if older else history[0]
         path = self._files.log_file(pod, container, record.attempt)
-        if not path.exists():
+        if not path.is_file() or path.is_symlink():
             raise Refused(404, f'failed to try resolving symlinks in path "{path}": no such file or directory')
         return Response(self._follow(pod, record.id, path, wanted))
 

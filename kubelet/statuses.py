@@ -159,6 +159,13 @@ class StatusManager:
             channel.gone = True
             channel.hurry.set()
 
+    async def settled(self) -> None:
+        """Return when everything that was set so far has been written."""
+        tasks = [each.task for each in self._channels.values() if each.task is not None and not each.task.done()]
+        for channel in self._channels.values():
+            channel.hurry.set()
+        await asyncio.gather(*(asyncio.shield(each) for each in tasks), return_exceptions=True)
+
     async def close(self) -> None:
         """Stop writing."""
         tasks = [each.task for each in self._channels.values() if each.task is not None]

@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
-from kubeling.api.meta import Object, is_deleting, metadata_of, spec_of, status_of, uid_of
+from kubeling.api.meta import Object, is_deleting, metadata_of, name_of, namespace_of, spec_of, status_of, uid_of
 from kubeling.api.pods import is_terminal
 from kubeling.api.times import format_duration, parse_time
 from kubeling.daemon.backoff import Backoff
@@ -64,7 +65,8 @@ class PodWorker:
         self.over = False
         self._context = context
         self._files = PodFiles(context.config.pods_dir, context.config.logs_dir, context.config.cluster_domain)
-        self._probes = PodProbes(context.runtime, context.clock, self.wake, self._probe_event)
+        counting = partial(context.probe_metrics.count, self.uid, namespace_of(pod), name_of(pod))
+        self._probes = PodProbes(context.runtime, context.clock, self.wake, self._probe_event, count=counting)
         self._starter = Starter(context, self._files)
         self._stopper = Stopper(context)
         self._awake = asyncio.Event()
