@@ -68,7 +68,7 @@ class Reconciler:
         max_delay: float = 60.0,
     ) -> None:
         self.name = name
-        self.queue: WorkQueue[Request] = WorkQueue(clock=clock, max_delay=max_delay)
+        self.queue: WorkQueue[Request] = WorkQueue(name=name, clock=clock, max_delay=max_delay)
         self._reconcile = reconcile
         self._workers = workers
         self._clock = clock or SystemClock()

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from kubeling.client.queue_metrics import QueueMetrics
 from kubeling.daemon.clock import Clock, SystemClock
 
 T = TypeVar("T", bound=Hashable)
@@ -29,8 +30,12 @@ class ShutDown(Exception):
 class WorkQueue(Generic[T]):
     """See the module's docstring. All methods but :meth:`get` return at once; use it from one event loop."""
 
-    def __init__(self, *, clock: Clock | None = None, base_delay: float = BASE_DELAY, max_delay: float = MAX_DELAY) -> None:
+    def __init__(
+        self, *, name: str = "", clock: Clock | None = None, base_delay: float = BASE_DELAY, max_delay: float = MAX_DELAY
+    ) -> None:
+        """One with a `name` has its metrics shown under it."""
         self._clock = clock or SystemClock()
+        self._metrics = QueueMetrics(name, self._clock.monotonic) if name else None
         self._base, self._max = base_delay, max_delay
         self._ready: deque[T] = deque()
         self._dirty: set[T] = set()
@@ -48,6 +53,8 @@ class WorkQueue(Generic[T]):
         if self._closed or item in self._dirty:
             return
         self._dirty.add(item)
+        if self._metrics is not None:
+            self._metrics.added(item)
         if item not in self._processing:
             self._ready.append(item)
             self._wake_one()
@@ -71,6 +78,8 @@ class WorkQueue(Generic[T]):
         """Have `item` handled after a delay that doubles with every call since the last :meth:`forget`."""
         failures = self._failures.get(item, 0)
         self._failures[item] = failures + 1
+        if self._metrics is not None:
+            self._metrics.retried()
         self.add_after(item, min(self._max, self._base * 2 ** min(failures, 40)))
 
     def forget(self, item: T) -> None:
@@ -97,11 +106,15 @@ class WorkQueue(Generic[T]):
         item = self._ready.popleft()
         self._dirty.discard(item)
         self._processing.add(item)
+        if self._metrics is not None:
+            self._metrics.taken(item)
         return item
 
     def done(self, item: T) -> None:
         """Handling of `item` ended; if it was added meanwhile it is ready again."""
         self._processing.discard(item)
+        if self._metrics is not None:
+            self._metrics.done(item)
         if item in self._dirty:
             self._ready.append(item)
             self._wake_one()

@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from kubeling.client import identity
+from kubeling.client import identity, queue_metrics
 from kubeling.client.informer import InformerFactory
 from kubeling.client.kubeconfig import ClientConfig
 from kubeling.client.leaderelection import LeaderElector, Timing
 from kubeling.client.rest import Client
 from kubeling.controllers import registry
 from kubeling.controllers.context import Context, Options
+from kubeling.controllers.queue_names import QUEUE_NAMES
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
-from kubeling.daemon.serving import StatusServer, health_pages
+from kubeling.daemon.serving import Page, StatusServer, health_pages
 from kubeling.daemon.tasks import Supervisor
 
 log = get_logger("controller-manager")
@@ -43,18 +44,29 @@ async def run(config: Config, *, clock: Clock | None = None) -> None:
     clock = clock or SystemClock()
     names = registry.chosen(config.controllers)
     async with Client(config.client, user_agent="kube-controller-manager", clock=clock) as client, Supervisor(clock) as parts:
+        elector = (
+            LeaderElector(client, LEASE, identity.make(), timing=config.timing, clock=clock) if config.leader_elect else None
+        )
         if config.port:
-            server = StatusServer(health_pages())
+            server = StatusServer(health_pages() | {"/metrics": lambda: metrics(elector)})
             parts.start("health", lambda: server.run(config.bind_address, config.port), critical=True)
 
         async def lead() -> None:
             await run_controllers(client, config.options, names, clock)
 
-        if config.leader_elect:
-            elector = LeaderElector(client, LEASE, identity.make(), timing=config.timing, clock=clock)
+        if elector is not None:
             await elector.run(lead)
         else:
             await lead()
+
+
+def metrics(elector: LeaderElector | None) -> Page:
+    """Prometheus text: the process, the work queues of all controllers, and who leads."""
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+    leading = elector is None or elector.is_leader
+    status = f'# TYPE leader_election_master_status gauge\nleader_election_master_status{{name="{LEASE}"}} {int(leading)}\n'
+    return Page(generate_latest() + (queue_metrics.page(QUEUE_NAMES) + status).encode(), content_type=CONTENT_TYPE_LATEST)
 
 
 async def run_controllers(client: Client, options: Options, names: list[str], clock: Clock) -> None:
