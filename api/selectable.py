@@ -64,10 +64,7 @@ SELECTABLE: dict[Resource, Selectable] = {
     resources.EVENTS_V1: _event_v1,
     resources.NODES: lambda node: {"spec.unschedulable": _text(spec_of(node).get("unschedulable") or False)},
     resources.SECRETS: lambda secret: {"type": _text(secret.get("type"))},
-    resources.NAMESPACES: lambda space: {
-        "status.phase": _text(status_of(space).get("phase")),
-        "name": _text((space.get("metadata") or {}).get("name")),
-    },
+    resources.NAMESPACES: lambda space: {"status.phase": _text(status_of(space).get("phase"))},
     resources.JOBS: lambda job: {"status.successful": _text(status_of(job).get("succeeded") or 0)},
     resources.REPLICA_SETS: lambda owner: {"status.replicas": _text(status_of(owner).get("replicas") or 0)},
     resources.REPLICATION_CONTROLLERS: lambda owner: {"status.replicas": _text(status_of(owner).get("replicas") or 0)},
@@ -76,8 +73,6 @@ SELECTABLE: dict[Resource, Selectable] = {
         "spec.clusterIP": _text(spec_of(service).get("clusterIP")),
         "spec.type": _text(spec_of(service).get("type")),
     },
-    resources.PERSISTENT_VOLUMES: lambda volume: {"name": _text((volume.get("metadata") or {}).get("name"))},
-    resources.PERSISTENT_VOLUME_CLAIMS: lambda claim: {"name": _text((claim.get("metadata") or {}).get("name"))},
     resources.IP_ADDRESSES: lambda address: {
         "spec.parentRef.resource": _text((spec_of(address).get("parentRef") or {}).get("resource"))
     },

@@ -38,7 +38,20 @@ _RESOURCE_FIELDS = tuple(f"{which}.{name}" for which in ("limits", "requests") f
 _DIVISORS = ("1", *(f"1{each}" for each in "kMGTPE"), *(f"1{each}i" for each in "KMGTPE"))
 _STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
 #: Names without a domain that mean something somewhere, if not in a container.
-_KNOWN = frozenset({"storage", "pods", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"})
+KNOWN_RESOURCES = _STANDARD | {
+    "storage",
+    "requests.storage",
+    "pods",
+    "services",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+    "services.loadbalancers",
+    *(f"{which}.{name}" for which in ("requests", "limits") for name in _STANDARD),
+}
 #: What an ephemeral container may have: it is for looking on.
 _LOOKING_ON = frozenset(
     {
@@ -370,7 +383,7 @@ def resource_name(path: str, name: str) -> Errors:
         if not is_native(name) and (wrong or name.startswith("requests.") or names.qualified_name(in_quotas)):
             yield invalid_value(path, name, "doesn't follow extended resource name standard")
     elif name not in _STANDARD and not name.startswith("hugepages-"):
-        if not wrong and name not in _KNOWN:
+        if not wrong and name not in KNOWN_RESOURCES:
             yield invalid_value(path, name, "must be a standard resource type or fully qualified")
         yield invalid_value(path, name, "must be a standard resource for containers")
 

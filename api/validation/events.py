@@ -28,7 +28,7 @@ _FIXED = (
 
 def event(obj: Object) -> Errors:
     """What clients of either API must say; one with an eventTime was made by the newer rules."""
-    about, own = (obj.get("involvedObject") or {}).get("namespace") or "", namespace_of(obj)
+    about, own = (obj.get("involvedObject") or obj.get("regarding") or {}).get("namespace") or "", namespace_of(obj)
     modern = bool(obj.get("eventTime"))
     allowed = (about,) if about and not modern else ("default", "kube-system") if modern else ("default", "")
     if own not in allowed and not (about and modern):

@@ -6,9 +6,9 @@ from kubeling.api import names, quantity
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value
 from kubeling.api.meta import Object, spec_of
 from kubeling.api.validation.common import Errors, Map, amount, checked
+from kubeling.api.validation.containers import KNOWN_RESOURCES, resource_name
 
 _FIELDS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
-_CONTAINER = ("cpu", "memory", "ephemeral-storage")
 #: Pairs of which the first must not be above the second: where that is told, with which value, and in which words.
 _ORDER = (
     ("min", "max", "min", 0, "min value {0} is greater than max value {1}"),
@@ -26,7 +26,10 @@ def limit_range(obj: Object) -> Errors:
     for at, item in enumerate(spec_of(obj).get("limits") or ()):
         path = f"spec.limits[{at}]"
         kind = item.get("type") or ""
-        yield from checked(f"{path}.type", kind, names.qualified_name)
+        faults = list(checked(f"{path}.type", kind, names.qualified_name))
+        yield from faults
+        if not faults and "/" not in kind and kind not in ("Pod", "Container", "PersistentVolumeClaim"):
+            yield invalid_value(f"{path}.type", kind, "must be a standard limit type or fully qualified")
         if kind in seen:
             yield duplicate_value(f"{path}.type", kind)
         seen.add(kind)
@@ -46,9 +49,13 @@ def _names(path: str, kind: str, item: Map) -> Errors:
     for field in _FIELDS:
         for name in item.get(field) or {}:
             where = f"{path}.{field}[{name}]"
-            yield from checked(where, name, names.qualified_name)
-            if kind in ("Pod", "Container") and "/" not in name and name not in _CONTAINER and not name.startswith("hugepages-"):
-                yield invalid_value(where, name, "must be a standard resource for containers")
+            if kind in ("Pod", "Container"):
+                yield from resource_name(where, name)
+                continue
+            faults = list(checked(where, name, names.qualified_name))
+            yield from faults
+            if not faults and "/" not in name and name not in KNOWN_RESOURCES and not name.startswith("hugepages-"):
+                yield invalid_value(where, name, "must be a standard resource type or fully qualified")
 
 
 def _bounds(path: str, item: Map) -> Errors:
