@@ -1,4 +1,4 @@
-"""`python -m kubeling.bench [cluster|etcd|api|scheduler]`."""
+"""`python -m kubeling.bench [cluster|etcd|api|scheduler|net]`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from kubeling.bench import report
 from kubeling.bench.api import run as api
 from kubeling.bench.etcd import run as etcd
+from kubeling.bench.net import run as net
 from kubeling.bench.scheduler import run as scheduler
 
 
@@ -45,6 +46,9 @@ def main(argv: list[str]) -> int:
     scheduling = suites.add_parser("scheduler", help="upstream's scheduler_perf workloads: decisions and pods a second")
     scheduler.add_flags(scheduling)
     scheduling.set_defaults(run=scheduler.run)
+    network = suites.add_parser("net", help="Services and DNS: rule changes, connections, answers")
+    net.add_flags(network)
+    network.set_defaults(run=net.run)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["cluster", *argv]
     args = flags.parse_args(argv)

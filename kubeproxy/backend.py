@@ -71,6 +71,7 @@ class NftBackend:
 
     def _distrust(self) -> None:
         """What is in the table is not known any more: the next sync makes it anew."""
+        log.warning("somebody else has changed our rules, making them anew")
         self._table, self._tampered = None, True
         self.on_tampered()
 

@@ -136,7 +136,6 @@ class NftWatch:
 
     def _tell(self, tables: list[str]) -> None:
         for name in tables:
-            log.warning("somebody else has changed our rules", table=name)
             self._listeners[name]()
 
 

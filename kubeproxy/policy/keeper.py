@@ -123,6 +123,7 @@ class PolicyKeeper:
         return tuple(spec_of(own).get("podCIDRs") or filter(None, [spec_of(own).get("podCIDR")]))
 
     def _distrust(self) -> None:
+        log.warning("somebody else has changed our rules, making them anew")
         self._applied, self._present = None, True
         self._dirty.set()
 

@@ -95,11 +95,13 @@ class Watcher:
         watching = Watching(len(self._history.watches), self.name, member.name, self._history.now(), request)
         self._history.watches.append(watching)
         call = rpc.WatchStub(channel).Watch(metadata=(("hasleader", "true"),))
-        asking = asyncio.ensure_future(self._ask(call))
+        asking: asyncio.Future[None] | None = None
         leave = self._rng.expovariate(self._restless) if self._restless else None
         try:
             async with asyncio.timeout(leave):
                 await call.write(wire.watch(request))
+                # Not before: a stream without a watch answers at once, and that says nothing of the watch that is still to come.
+                asking = asyncio.ensure_future(self._ask(call))
                 while not self._done:
                     answer = await call.read()
                     if answer is grpc.aio.EOF:
@@ -117,8 +119,9 @@ class Watcher:
         finally:
             watching.ended = self._history.now()
             call.cancel()
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            if asking is not None:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
 
     def _take(self, watching: Watching, answer: pb.WatchResponse) -> bool:
         """Note one message; False where it ends the watch."""
