@@ -15,7 +15,7 @@ import signal
 import time
 from typing import Any
 
-from kubeling.crilite import launchspec, layers, signals
+from kubeling.crilite import launchspec, layers, signals, userns
 from kubeling.crilite.core import Core, container_name, new_id
 from kubeling.crilite.errors import AlreadyExists, CriError, FailedPrecondition, InvalidArgument, NotFound
 from kubeling.crilite.held import write_atomically
@@ -82,9 +82,14 @@ class Containers:
         (state / "rootfs").mkdir(parents=True, mode=0o700, exist_ok=True)
         for name in ("upper", "work"):
             os.makedirs(core.container_records.path(record.id, name), exist_ok=True)
+        mapped = made.get("user_namespace")
+        if mapped and made["rootfs"]["kind"] == "overlay" and not userns.can_map(str(core.config.root)):
+            made["rootfs"] = {"kind": "copy", "path": made["rootfs"]["upper"]}
         if made["rootfs"]["kind"] == "copy":
             below = [str(core.images.content.layers / layer) for layer in image.layers]
             layers.flatten(below, made["rootfs"]["path"], userxattr=core.images.content.userxattr)
+            if mapped:
+                userns.give_away(made["rootfs"]["path"], sandbox.options)
         core.cgroups.create(record.cgroup, container.config.linux.resources, core.config.pids_limit)
         made["cgroup_procs"] = core.cgroups.procs(record.cgroup)
         made["cgroup_views"] = core.cgroups.views() if made["cgroup_procs"] else []

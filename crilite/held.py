@@ -222,11 +222,12 @@ class Held:
         self.began = time.time_ns()
         record = {"pid": self.pid, "start": self.start, "began": self.began, "user": said.get("uid"), "said": said}
         write_atomically(os.path.join(self.folder, "pid"), json.dumps(record).encode())
-        if said.get("uid") and not self._tty and os.getuid() == 0:
+        owner = said.get("owner", said.get("uid"))
+        if owner and not self._tty and os.getuid() == 0:
             # So that the container's user can open /dev/stdout anew.
             for path in filter(None, self.fifo_paths()):
                 with contextlib.suppress(OSError):
-                    os.chown(path, said["uid"], -1)
+                    os.chown(path, owner, -1)
 
     def kill(self, number: int, *, everything: bool = False) -> None:
         """Signal the first process; with `everything` also its process group, and what carries its mark (containers without namespaces)."""

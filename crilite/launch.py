@@ -21,6 +21,7 @@ import socket
 import sys
 import termios
 import threading
+import time
 from typing import Any, NoReturn
 
 from kubeling.crilite import pausing, rootfs, users
@@ -56,7 +57,8 @@ def container(spec: dict[str, Any], status: socket.socket, *, scratch: str, fifo
             stdio = [_terminal(status)] * 3
         program = _find_program(spec["args"], environment)
         _lose_privileges(spec, me)
-        _tell(status, {"ready": True, "uid": me.uid, "gid": me.gid, "groups": list(me.groups)})
+        who = {"uid": me.uid, "gid": me.gid, "groups": list(me.groups), "owner": _on_the_node(spec, me.uid)}
+        _tell(status, {"ready": True, **who})
         if status.recv(1) != b"g":
             os._exit(1)
         _execute(spec, program, environment, stdio)
@@ -70,6 +72,10 @@ def execute_in(spec: dict[str, Any], status: socket.socket, *, pid: int, pidfd: 
         if pidfd >= 0:
             _hide_from_neighbours()
             syscalls.setns(pidfd, _foreign_namespaces(pid))
+            if spec.get("user_namespace"):
+                # Last: some of the others belong to the node's.
+                syscalls.setns(pidfd, syscalls.CLONE_NEWUSER)
+                _be_root_there()
             os.chdir("/")
         me = users.resolve(spec["user"])
         environment = _environment(spec, me)
@@ -208,16 +214,56 @@ def _adjust_oom(wanted: int | None) -> None:
 
 
 def _namespaces(spec: dict[str, Any], scratch: str, joining: _Joining) -> None:
-    sources = rootfs.clone_sources(spec)
     where = spec["namespaces"]
+    users = os.open(where["user"], os.O_RDONLY | os.O_CLOEXEC) if where["user"] else -1
+    sources = rootfs.clone_sources(spec, users)
     for name, kind in (("ipc", syscalls.CLONE_NEWIPC), ("uts", syscalls.CLONE_NEWUTS), ("net", syscalls.CLONE_NEWNET)):
         if where[name]:
             syscalls.setns_path(where[name], kind)
-    rootfs.enter(spec, scratch)
+    if users >= 0:
+        # Who owns nothing in a file system with mapped ids can create nothing there: what we make belongs to the pod's root from here on.
+        syscalls.own_files_as(_on_the_node(spec, 0), _on_the_node(spec, 0, "gids"))
+        everything = capabilities.bounding()
+        capabilities.apply(everything, 0, 0)
+    rootfs.enter(spec, scratch, users)
     joining.wait()
     if spec["cgroup_procs"]:
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     rootfs.furnish(spec, sources)
+    if users >= 0:
+        _enter_user_namespace(users)
+
+
+def _enter_user_namespace(users: int) -> None:
+    """Be root of the pod's user namespace, in a mount namespace that belongs to it."""
+    for attempt in range(200):
+        try:
+            syscalls.setns(users, syscalls.CLONE_NEWUSER)
+            break
+        except OSError as error:
+            # Only for a process with one thread: the one that joined the cgroups has ended, but may not quite be gone.
+            if error.errno != errno.EINVAL or attempt == 199:
+                raise
+            time.sleep(0.001)
+    _be_root_there()
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+
+
+def _be_root_there() -> None:
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _on_the_node(spec: dict[str, Any], number: int, kind: str = "uids") -> int:
+    """Who a user (or with ``gids`` a group) of the container is outside."""
+    users = spec.get("user_namespace")
+    if not users:
+        return number
+    for inside, outside, length in users[kind]:
+        if inside <= number < inside + length:
+            return int(outside + number - inside)
+    raise LaunchError(f"{number} is not among the {kind} of the pod's user namespace")
 
 
 def _foreign_namespaces(pid: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from kubeling.crilite import seccomp, spec
+from kubeling.crilite import seccomp, spec, userns
 from kubeling.crilite.core import Core
 from kubeling.crilite.errors import FailedPrecondition, InvalidArgument
 from kubeling.crilite.images import Image
@@ -61,7 +61,7 @@ def _native(core: Core, sandbox: Sandbox, container: Container, image: Image) ->
         path = folder / kind
         return str(path) if path.exists() else ""
 
-    mounts = spec.mounts(config)
+    mounts = spec.mounts(config, sandbox.options)
     present = {entry["target"] for entry in mounts}
     for name in ("resolv.conf", "hostname", "hosts"):
         if f"/etc/{name}" not in present:
@@ -92,7 +92,9 @@ def _native(core: Core, sandbox: Sandbox, container: Container, image: Image) ->
             "net": pinned("net"),
             "ipc": pinned("ipc"),
             "uts": pinned("uts"),
+            "user": pinned("user"),
         },
+        "user_namespace": userns.owner(sandbox.options) if pinned("user") else None,
         "masked_paths": [] if context.privileged else list(context.masked_paths),
         "readonly_paths": [] if context.privileged else list(context.readonly_paths),
         "readonly_rootfs": context.readonly_rootfs,
@@ -135,7 +137,7 @@ def _process(
     return {
         "rootfs": {"kind": "none"},
         "mounts": [],
-        "namespaces": {"pid": "node", "net": "", "ipc": "", "uts": ""},
+        "namespaces": {"pid": "node", "net": "", "ipc": "", "uts": "", "user": ""},
         "marker": f"{MARKER}={container.id}",
         "args": spec.rewrite_paths(made["args"], table),
         "env": spec.rewrite_paths(spec.environment(config, image.config, environment), table),

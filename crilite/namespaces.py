@@ -16,18 +16,32 @@ from kubeling.linux import syscalls
 _KINDS = {"net": syscalls.CLONE_NEWNET, "ipc": syscalls.CLONE_NEWIPC, "uts": syscalls.CLONE_NEWUTS}
 
 
-def pin(folder: str, kinds: list[str], hostname: str, sysctls: Mapping[str, str], in_network: Callable[[], None]) -> None:
-    """Make new namespaces of `kinds` (net, ipc, uts), set them up, call `in_network` in a new network namespace, and leave each at ``<folder>/<kind>``."""
+def pin(
+    folder: str,
+    kinds: list[str],
+    hostname: str,
+    sysctls: Mapping[str, str],
+    in_network: Callable[[], None],
+    *,
+    pinned: bool = False,
+) -> None:
+    """Make new namespaces of `kinds` (net, ipc, uts), set them up, call `in_network` in a new network namespace, and leave each at ``<folder>/<kind>``.
+
+    With `pinned` they are there already, and are only set up.
+    """
     failure: list[BaseException] = []
 
     def body() -> None:
         try:
             flags = 0
             for kind in kinds:
-                flags |= _KINDS[kind]
+                if pinned:
+                    syscalls.setns_path(os.path.join(folder, kind), _KINDS[kind])
+                else:
+                    flags |= _KINDS[kind]
             if flags:
                 syscalls.unshare(flags)
-            for kind in kinds:
+            for kind in [] if pinned else kinds:
                 path = os.path.join(folder, kind)
                 os.close(os.open(path, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
                 syscalls.mount(f"/proc/thread-self/ns/{kind}", path, "", syscalls.MS_BIND)
@@ -50,7 +64,7 @@ def pin(folder: str, kinds: list[str], hostname: str, sysctls: Mapping[str, str]
 
 def unpin(folder: str) -> None:
     """Take away every pin in `folder`, and the shared memory beside them. Nothing that is missing is an error."""
-    for name in (*_KINDS, "shm"):
+    for name in (*_KINDS, "user", "shm"):
         path = os.path.join(folder, name)
         with contextlib.suppress(OSError):
             while True:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from kubeling.crilite import containers as containers_module
-from kubeling.crilite import namespaces, network, spec
+from kubeling.crilite import namespaces, network, spec, userns
 from kubeling.crilite.core import Core, new_id, sandbox_name
 from kubeling.crilite.errors import AlreadyExists, CriError, FailedPrecondition, InvalidArgument
 from kubeling.crilite.keeper_client import KeeperError
@@ -51,6 +51,8 @@ class Sandboxes:
         try:
             async with sandbox.lock:
                 self._check_sysctls(sandbox)
+                if userns.wanted(sandbox.options) and handler == "process":
+                    raise InvalidArgument("the handler `process` has no user namespaces")
                 core.attachment(sandbox)  # What it asks of the network must be understood before anything is made.
                 if handler == "process" or not sandbox.host_network:
                     taken = {other.record.ip for other in core.sandboxes.values()}
@@ -154,7 +156,10 @@ class Sandboxes:
     def _pin(self, sandbox: Sandbox, folder: Path, kinds: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         sysctls = dict(sandbox.config.linux.sysctls)
-        namespaces.pin(str(folder), kinds, sandbox.config.hostname, sysctls, network.bring_up_loopback)
+        own_users = userns.wanted(sandbox.options)
+        if own_users:
+            userns.pin(str(folder), kinds, sandbox.options)
+        namespaces.pin(str(folder), kinds, sandbox.config.hostname, sysctls, network.bring_up_loopback, pinned=own_users)
         if "net" in kinds:
             record = sandbox.record
             record.ips = self._core.network_of(sandbox).attach(self._core.attachment(sandbox))

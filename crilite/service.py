@@ -108,8 +108,11 @@ class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
             features=cri_pb2.RuntimeFeatures(supplemental_groups_policy=True),
         )
         for name in dict.fromkeys(["", core.config.default_handler, *core.config.handlers]):
+            native_here = (name or core.config.default_handler) == "native"
             features = cri_pb2.RuntimeHandlerFeatures(
-                recursive_read_only_mounts=(name or core.config.default_handler) == "native"
+                recursive_read_only_mounts=native_here,
+                # One in another would need ids that a user seldom has.
+                user_namespaces=native_here and not core.images.content.userxattr,
             )
             answer.runtime_handlers.append(cri_pb2.RuntimeHandler(name=name, features=features))
         if request.verbose:

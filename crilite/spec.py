@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubeling.crilite import userns
 from kubeling.crilite.errors import InvalidArgument
 from kubeling.linux import capabilities
 from kubeling.proto import cri_pb2
@@ -99,16 +100,21 @@ def user(context: cri_pb2.LinuxContainerSecurityContext, image: ImageConfig) -> 
     }
 
 
-def mounts(config: cri_pb2.ContainerConfig) -> list[dict[str, Any]]:
-    """The container's own mounts, outer paths before inner ones."""
+def mounts(config: cri_pb2.ContainerConfig, options: cri_pb2.NamespaceOption | None = None) -> list[dict[str, Any]]:
+    """The container's own mounts, outer paths before inner ones. `options` are those of its sandbox."""
     made = []
     for mount in config.mounts:
         if not os.path.isabs(mount.container_path) or ".." in mount.container_path.split("/"):
             raise InvalidArgument(f"mount path {mount.container_path!r} must be absolute and without '..'")
         if mount.recursive_read_only and (not mount.readonly or mount.propagation != cri_pb2.PROPAGATION_PRIVATE):
             raise InvalidArgument(f"mount {mount.container_path}: recursive_read_only needs readonly and private propagation")
+        if mount.uidMappings or mount.gidMappings:
+            users = options.userns_options if options is not None and userns.wanted(options) else None
+            if users is None or not userns.same(mount.uidMappings, users.uids) or not userns.same(mount.gidMappings, users.gids):
+                raise InvalidArgument(f"mount {mount.container_path}: its ids can only be mapped as those of the pod are")
         made.append(
             {
+                "map_ids": bool(mount.uidMappings),
                 "source": mount.host_path,
                 "target": os.path.normpath(mount.container_path),
                 "readonly": mount.readonly,

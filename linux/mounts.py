@@ -24,6 +24,7 @@ ATTR_RDONLY = 1
 ATTR_NOSUID = 2
 ATTR_NODEV = 4
 ATTR_NOEXEC = 8
+_ATTR_IDMAP = 0x00100000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -45,9 +46,10 @@ def _call(about: str, number: int, *args: object) -> int:
     return result
 
 
-def clone(path: str) -> int:
-    """A detached copy of the mount that `path` is in, beginning at `path`, with all that is mounted beneath it. Returns its descriptor."""
-    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+def clone(path: str, *, recursive: bool = True) -> int:
+    """A detached copy of the mount that `path` is in, beginning at `path`, with all that is mounted beneath it unless told otherwise. Returns its
+    descriptor."""
+    flags = _OPEN_TREE_CLONE | (_AT_RECURSIVE if recursive else 0) | os.O_CLOEXEC
     return _call(f"clone the mount of {path}", _SYS_OPEN_TREE, ctypes.c_int(_AT_FDCWD), path.encode(), ctypes.c_uint(flags))
 
 
@@ -66,7 +68,15 @@ def attach(fd: int, target: str) -> None:
 
 def set_attributes(fd: int, attributes: int = 0, propagation: int = 0, *, recursive: bool = False) -> None:
     """Add ATTR_* `attributes` to the mount `fd` and set its propagation (one of the MS_PRIVATE family, 0 to leave it)."""
-    attr = _MountAttr(attributes, 0, propagation, 0)
+    _set(fd, _MountAttr(attributes, 0, propagation, 0), recursive=recursive)
+
+
+def map_ids(fd: int, user_namespace: int, *, recursive: bool = False) -> None:
+    """Show the files of the detached mount `fd` with the owners that the user namespace (a descriptor) makes of them."""
+    _set(fd, _MountAttr(_ATTR_IDMAP, 0, 0, user_namespace), recursive=recursive)
+
+
+def _set(fd: int, attr: _MountAttr, *, recursive: bool) -> None:
     flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
     _call(
         "set mount attributes",

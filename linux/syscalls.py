@@ -112,6 +112,12 @@ def new_session_keyring() -> None:
         _check(-1, "a new session keyring")
 
 
+def own_files_as(uid: int, gid: int) -> None:
+    """Let what this thread creates belong to others. It gives up its capabilities over files with that, see capabilities(7)."""
+    _libc.setfsgid(ctypes.c_uint(gid))
+    _libc.setfsuid(ctypes.c_uint(uid))
+
+
 class _FilterProgram(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
