@@ -6,7 +6,9 @@ Following a log waits for inotify and for the end of the container; a rotated fi
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -137,10 +139,19 @@ class Formatter:
             return True
 
 
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a file that containers may have had their hands on: not by a link, which could lead to any file of the node, and nothing that is no file."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "not a file", str(path))
+    return open(fd, "rb")
+
+
 async def read(path: Path, wanted: Options, running: Callable[[], Awaitable[bool]], nudge: asyncio.Event) -> AsyncIterator[bytes]:
     """The log at `path`. When following, it ends after `running` says no; `nudge` is set when that may have changed."""
     formatter = Formatter(wanted)
-    file: IO[bytes] = open(path, "rb")  # noqa: ASYNC230, SIM115 - a local file; it is replaced when the log is rotated
+    file = open_plain(path)  # A local file; it is replaced when the log is rotated.
     try:
         if wanted.tail is not None:
             file.seek(tail_offset(file, wanted.tail))
@@ -192,7 +203,7 @@ def _replaced(file: IO[bytes], path: Path) -> IO[bytes] | None:
     try:
         if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
             return None
-        return open(path, "rb")
+        return open_plain(path)
     except FileNotFoundError:
         return None
 

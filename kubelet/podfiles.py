@@ -11,6 +11,7 @@ from typing import Any
 from kubeling.api.meta import Object, metadata_of, namespace_of, uid_of
 from kubeling.kubelet.convert import BindMount
 from kubeling.kubelet.dnsconfig import hosts_file
+from kubeling.kubelet.logs import open_plain
 from kubeling.kubelet.podstate import ContainerRecord
 
 MESSAGE_LIMIT = 4096
@@ -89,7 +90,7 @@ class PodFiles:
     def termination_message(self, pod: Object, container: dict[str, Any], record: ContainerRecord) -> str:
         """What a dead container left behind, cut to what a status may hold."""
         try:
-            with open(self._message_file(uid_of(pod), record.name, record.attempt), "rb") as file:
+            with open_plain(self._message_file(uid_of(pod), record.name, record.attempt)) as file:
                 text = file.read(MESSAGE_LIMIT).decode(errors="replace")
         except OSError:
             text = ""
@@ -102,7 +103,7 @@ class PodFiles:
 def tail_of_log(path: Path) -> str:
     """The last lines of a CRI log, without time and stream."""
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             file.seek(0, os.SEEK_END)
             size = file.tell()
             file.seek(max(0, size - _TAIL_READ))
