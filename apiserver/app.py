@@ -125,7 +125,14 @@ class Front:
         """Authenticate; bad credentials are refused wherever they are shown."""
         scope = request.scope
         connection = scope["state"]["connection"]
-        request.user = await self._context.authenticator.authenticate(scope["headers"], connection.user)
+        clock = self._context.clock
+        began = clock.monotonic()
+        try:
+            request.user = await self._context.authenticator.authenticate(scope["headers"], connection.user, scope["path"])
+        except ApiError:
+            metrics.observe_authentication(None, clock.monotonic() - began)
+            raise
+        metrics.observe_authentication(request.user.name, clock.monotonic() - began)
         if self._context.auditor is not None:
             self._context.auditor.begin(request)
 
@@ -139,7 +146,10 @@ class Front:
         attributes = Attributes(
             request.user, request.verb, info.group, info.resource, info.subresource, namespace, name, "", info.version, selector
         )
+        clock = self._context.clock
+        began = clock.monotonic()
         decision = await self._context.authorizer.authorize(attributes)
+        metrics.observe_authorization(decision.allowed, clock.monotonic() - began)
         _note(request, decision)
         if not decision.allowed:
             raise refusal(attributes, decision)

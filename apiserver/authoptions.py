@@ -15,11 +15,16 @@ class AuthOptions:
 
     client_ca_file: str = ""
     token_auth_file: str = ""
-    anonymous: bool = True
+    #: None where the flag was not given, which means yes unless the configuration says otherwise.
+    anonymous: bool | None = None
+    #: An AuthenticationConfiguration and an AuthorizationConfiguration, in YAML.
+    authentication_config: str = ""
+    authorization_config: str = ""
     bootstrap_tokens: bool = False
     #: Where others find the keys of service-account tokens; this server's own address where it is empty.
     jwks_uri: str = ""
-    modes: tuple[str, ...] = ("Node", "RBAC")
+    #: Node and RBAC where none are given.
+    modes: tuple[str, ...] = ()
     #: A JSON list of roles and bindings that are reconciled with the bootstrap policy.
     rbac_bootstrap_file: str = ""
     proxy_ca_file: str = ""
@@ -51,7 +56,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     flag = parser.add_argument
     flag("--client-ca-file", default="", metavar="PEM", help="the authority of client certificates")
     flag("--token-auth-file", default="", metavar="CSV", help="static bearer tokens")
-    flag("--anonymous-auth", default=True, type=boolean, metavar="BOOL", help="requests without credentials are system:anonymous")
+    flag("--anonymous-auth", default=None, type=boolean, metavar="BOOL", help="requests without credentials are system:anonymous")
+    flag(
+        "--authentication-config", default="", metavar="YAML", help="issuers of tokens with their rules, and who may be anonymous"
+    )
+    flag(
+        "--authorization-config",
+        default="",
+        metavar="YAML",
+        help="the authorizers in their order, webhooks with conditions among them",
+    )
     flag("--enable-bootstrap-token-auth", default=False, type=boolean, nargs="?", const=True, metavar="BOOL")
     flag("--service-account-jwks-uri", default="", metavar="URL", help="what OIDC discovery says about the keys of tokens")
     flag("--requestheader-client-ca-file", default="", metavar="PEM", help="the authority of authenticating proxies")
@@ -74,7 +88,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     flag("--authentication-token-webhook-cache-ttl", default=120.0, type=duration, metavar="DURATION")
     flag(
         "--authorization-mode",
-        default=("Node", "RBAC"),
+        default=(),
         type=_strings,
         metavar="MODE[,MODE]",
         help="Node, RBAC, Webhook, AlwaysAllow",
@@ -92,6 +106,8 @@ def options(args: argparse.Namespace) -> AuthOptions:
         client_ca_file=args.client_ca_file,
         token_auth_file=args.token_auth_file,
         anonymous=args.anonymous_auth,
+        authentication_config=args.authentication_config,
+        authorization_config=args.authorization_config,
         bootstrap_tokens=args.enable_bootstrap_token_auth,
         jwks_uri=args.service_account_jwks_uri,
         modes=args.authorization_mode,

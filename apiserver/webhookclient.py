@@ -32,8 +32,9 @@ class WebhookFailed(Exception):
 class Webhook:
     """The server of a kubeconfig's current context. UsageError where the file cannot be used."""
 
-    def __init__(self, flag: str, path: str, clock: Clock) -> None:
+    def __init__(self, flag: str, path: str, clock: Clock, *, timeout: float = _TIMEOUT) -> None:
         self._clock = clock
+        self._timeout = timeout
         self._client: Any = None
         import yaml
 
@@ -65,7 +66,7 @@ class Webhook:
         import httpx
 
         if self._client is None:
-            self._client = httpx.AsyncClient(verify=self._tls, headers=self._headers, timeout=_TIMEOUT, trust_env=False)
+            self._client = httpx.AsyncClient(verify=self._tls, headers=self._headers, timeout=self._timeout, trust_env=False)
         answer = b""
         try:
             async with self._client.stream("POST", self._url, content=body) as response:

@@ -80,11 +80,14 @@ class Authenticator:
         *,
         authorizer: Authorizer,
         anonymous: bool = True,
+        anonymous_paths: Sequence[str] | None = None,
         proxy_headers: Headers | None = None,
     ) -> None:
         self._tokens = tuple(tokens)
         self._authorizer = authorizer
         self._anonymous = anonymous
+        #: Where one may be anonymous; None is everywhere.
+        self._anonymous_paths = None if anonymous_paths is None else frozenset(anonymous_paths)
         self._proxy_headers = proxy_headers
         #: The server's own: what a token has to be good for, and what a review that names none is about.
         self.audiences = tuple(audiences)
@@ -100,8 +103,8 @@ class Authenticator:
                 return known
         return None
 
-    async def authenticate(self, headers: list[tuple[bytes, bytes]], peer: User | FrontProxy | None) -> User:
-        """The user. `peer` is what the connection's certificate says. Raises 401 for bad credentials, 403 for impersonation without the right."""
+    async def authenticate(self, headers: list[tuple[bytes, bytes]], peer: User | FrontProxy | None, path: str = "") -> User:
+        """The user. `peer` is what the connection's certificate says, `path` that of the request. Raises 401 for bad credentials, 403 for impersonation without the right."""
         if isinstance(peer, FrontProxy):
             assert self._proxy_headers is not None
             user = self._proxy_headers.user_of(headers)
@@ -128,7 +131,7 @@ class Authenticator:
                     credentials = True
                     user = await self._subprotocol(token) if rest else None
         if user is None:
-            if credentials or not self._anonymous:
+            if credentials or not self._anonymous or (self._anonymous_paths is not None and path not in self._anonymous_paths):
                 raise errors.unauthorized()
             user = ANONYMOUS
         return await impersonation.impersonate(headers, user, self._authorizer) if impersonating else user

@@ -16,6 +16,7 @@ from kubeling.daemon.clock import Clock
 from kubeling.daemon.main import UsageError
 
 if TYPE_CHECKING:
+    from kubeling.apiserver.authn.configuration import Configuration
     from kubeling.apiserver.authz.authorizer import Authorizer
     from kubeling.apiserver.registry.kinds import Kinds
 
@@ -23,17 +24,38 @@ if TYPE_CHECKING:
 def make(options: AuthOptions, issuer: TokenIssuer | None, authorizer: Authorizer, kinds: Kinds, clock: Clock) -> Authenticator:
     """The authenticator. UsageError for flags that cannot be used."""
     audiences = issuer.audiences if issuer is not None else ()
+    configuration = _configuration(options)
+    said = configuration.anonymous if configuration is not None else None
     return Authenticator(
-        _tokens(options, issuer, kinds, clock, audiences),
+        _tokens(options, issuer, kinds, clock, audiences, configuration),
         audiences,
         authorizer=authorizer,
-        anonymous=options.anonymous,
+        anonymous=(options.anonymous is not False) if said is None else said,
+        anonymous_paths=configuration.anonymous_paths if configuration is not None else None,
         proxy_headers=_headers(options),
     )
 
 
+def _configuration(options: AuthOptions) -> Configuration | None:
+    if not options.authentication_config:
+        return None
+    from kubeling.apiserver.authn import configuration
+
+    if options.oidc_issuer:
+        raise UsageError(f"{configuration.FLAG} and the --oidc flags exclude each other")
+    found = configuration.read(options.authentication_config)
+    if found.anonymous is not None and options.anonymous is not None:
+        raise UsageError(f"--anonymous-auth cannot be given where {configuration.FLAG} says who may be anonymous")
+    return found
+
+
 def _tokens(
-    options: AuthOptions, issuer: TokenIssuer | None, kinds: Kinds, clock: Clock, audiences: Sequence[str]
+    options: AuthOptions,
+    issuer: TokenIssuer | None,
+    kinds: Kinds,
+    clock: Clock,
+    audiences: Sequence[str],
+    configuration: Configuration | None,
 ) -> list[TokenAuthenticator]:
     """In upstream's order; the webhook, which costs most, comes last."""
     found: list[TokenAuthenticator] = []
@@ -59,6 +81,14 @@ def _tokens(
         )
         wanted.check()
         found.append(oidc.OidcTokens(wanted, clock, audiences))
+    if configuration is not None and configuration.issuers:
+        from kubeling.apiserver.authn import oidc
+
+        if issuer is not None and any(each.issuer == issuer.issuer for each in configuration.issuers):
+            raise UsageError(
+                f"--authentication-config: {issuer.issuer} is --service-account-issuer, whose tokens are not others'"
+            )
+        found += [oidc.OidcTokens(each, clock, audiences) for each in configuration.issuers]
     if options.token_webhook:
         from kubeling.apiserver.authn.webhook import WebhookTokens
         from kubeling.apiserver.webhookclient import Webhook

@@ -7,7 +7,7 @@ The provider's keys are found by discovery when the first token of its comes, re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,12 @@ class Options:
     required: Mapping[str, str] = field(default_factory=dict)
     algorithms: tuple[str, ...] = ("RS256",)
     ca_file: str = ""
+    #: What only a configuration file can say: several audiences, an address for discovery that is not the issuer's, the authority itself (PEM), and how a token
+    #: becomes a user.
+    audiences: tuple[str, ...] = ()
+    discovery_url: str = ""
+    ca_data: str = ""
+    mapper: Callable[[Mapping[str, Any]], User | None] | None = None
 
     def check(self) -> None:
         """Raise UsageError for what cannot be used."""
@@ -85,7 +91,8 @@ class OidcTokens(Agnostic):
         for key in await self._candidates(header.get("kid")):
             verified = self._verify(token, key)
             if verified is not None:
-                return user_of_claims(verified, self._options)
+                mapper = self._options.mapper
+                return user_of_claims(verified, self._options) if mapper is None else mapper(verified)
         return None
 
     def _verify(self, token: str, key: Any) -> dict[str, Any] | None:
@@ -97,7 +104,7 @@ class OidcTokens(Agnostic):
                 token,
                 key.key,
                 algorithms=list(self._options.algorithms),
-                audience=self._options.client_id,
+                audience=list(self._options.audiences or (self._options.client_id,)),
                 issuer=self._options.issuer,
                 options=required,
             )
@@ -133,10 +140,11 @@ class OidcTokens(Agnostic):
         import httpx
         import jwt
 
-        verify = ssl.create_default_context(cafile=self._options.ca_file or None)
+        verify = ssl.create_default_context(cafile=self._options.ca_file or None, cadata=self._options.ca_data or None)
         try:
             async with httpx.AsyncClient(verify=verify, timeout=_TIMEOUT, trust_env=False) as client:
-                found = await _get(client, self._options.issuer.rstrip("/") + "/.well-known/openid-configuration")
+                place = self._options.issuer.rstrip("/") + "/.well-known/openid-configuration"
+                found = await _get(client, self._options.discovery_url or place)
                 if found.get("issuer") != self._options.issuer:
                     raise ValueError(f"the provider says that it is {found.get('issuer')!r}")
                 keys = await _get(client, str(found.get("jwks_uri")))

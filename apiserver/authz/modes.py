@@ -35,28 +35,42 @@ class Authorization:
 
 def make(options: AuthOptions, kinds: Kinds, clock: Clock) -> Authorization:
     """From the flags. UsageError for an unknown mode, or one twice."""
-    modes = options.modes
-    if not modes or len(set(modes)) != len(modes):
-        raise UsageError("--authorization-mode: name at least one mode, and none twice")
-    rbac: Rbac | None = None
-    node: NodeAuthorizer | None = None
+    if options.authorization_config:
+        from kubeling.apiserver.authz import configuration
+
+        configuration.check(options.modes, options.authorization_webhook)
+        entries = configuration.read(options.authorization_config)
+    else:
+        modes = options.modes or ("Node", "RBAC")
+        if len(set(modes)) != len(modes):
+            raise UsageError("--authorization-mode: name at least one mode, and none twice")
+        entries = None
+    made = Authorization(Union(()))
     found: list[Authorizer] = []
-    for mode in modes:
-        if mode == "RBAC":
-            rbac = Rbac(kinds)
-            found.append(rbac)
-        elif mode == "Node":
-            node = NodeAuthorizer(Graph(kinds))
-            found.append(node)
-        elif mode == "Webhook":
-            found.append(_webhook(options, clock))
-        elif mode == "AlwaysAllow":
-            found.append(AlwaysAllow())
-        elif mode == "AlwaysDeny":
-            found.append(AlwaysDeny())
-        elif mode not in MODES:
-            raise UsageError(f"--authorization-mode: {mode} is none of {', '.join(MODES)}")
-    return Authorization(Union(found), rbac, node)
+    if entries is None:
+        found += [_webhook(options, clock) if mode == "Webhook" else _mode(mode, made, kinds) for mode in modes]
+    else:
+        for entry in entries:
+            if entry.webhook is None:
+                found.append(_mode(entry.type, made, kinds))
+            else:
+                found.append(configuration.ConditionalWebhook(entry.name, entry.webhook, clock))
+    made.authorizer = Union(found)
+    return made
+
+
+def _mode(mode: str, made: Authorization, kinds: Kinds) -> Authorizer:
+    if mode == "RBAC":
+        made.rbac = Rbac(kinds)
+        return made.rbac
+    if mode == "Node":
+        made.node = NodeAuthorizer(Graph(kinds))
+        return made.node
+    if mode == "AlwaysAllow":
+        return AlwaysAllow()
+    if mode == "AlwaysDeny":
+        return AlwaysDeny()
+    raise UsageError(f"--authorization-mode: {mode} is none of {', '.join(MODES)}")
 
 
 def _webhook(options: AuthOptions, clock: Clock) -> Authorizer:

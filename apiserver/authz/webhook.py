@@ -19,7 +19,17 @@ _MAX_KEY = 10_000
 class WebhookAuthorizer:
     """Asks the webhook; where it cannot say, nobody is allowed by it."""
 
-    def __init__(self, webhook: Webhook, version: str, allowed_seconds: float, refused_seconds: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        webhook: Webhook,
+        version: str,
+        allowed_seconds: float,
+        refused_seconds: float,
+        clock: Clock,
+        *,
+        failed: Decision = NO_OPINION,
+    ) -> None:
+        self._failed = failed
         self._webhook = webhook
         self._version = version
         self._seconds = {True: allowed_seconds, False: refused_seconds}
@@ -37,7 +47,7 @@ class WebhookAuthorizer:
             status = await self._webhook.review(review_of(attributes, self._version))
         except WebhookFailed as error:
             log.warning("the authorization webhook could not say what is allowed", error=str(error))
-            return NO_OPINION
+            return self._failed
         allowed, denied = status.get("allowed") is True, status.get("denied") is True
         if allowed and denied:
             log.warning("the authorization webhook both allows and denies", user=user.name)
