@@ -45,12 +45,14 @@ class StatefulSetController:
         self._sets = ctx.informers.informer(STATEFUL_SETS)
         self._pods = ctx.informers.informer(PODS, indexers=POD_INDEXERS)
         self._revisions = ctx.informers.informer(CONTROLLER_REVISIONS, indexers=CHILD_INDEXERS)
+        self._claims = ctx.informers.informer(PERSISTENT_VOLUME_CLAIMS)
         self._events = ctx.recorder("statefulset-controller")
         self._loop = Reconciler("statefulset-controller", self.reconcile, workers=5, clock=ctx.clock)
         self._loop.watches(self._sets)
         self._loop.watches(self._pods, owner_of_kind("StatefulSet"))
         self._loop.watches(self._pods, self._owners_of_orphan)
         self._loop.watches(self._revisions, owner_of_kind("StatefulSet"))
+        self._loop.needs(self._claims)
         self.run = self._loop.run
 
     def _owners_of_orphan(self, pod: Obj) -> Iterable[Request]:
@@ -83,8 +85,12 @@ class StatefulSetController:
         step = plan.plan(stateful_set, mine, name_of(current), name_of(update), self._ctx.clock.now())
         if not same_status(status_of(stateful_set), step.status):
             stateful_set = await self._client.update_status(STATEFUL_SETS, {**stateful_set, "status": step.status})
-        for pod in step.condemned:
-            await self._bind_claims(stateful_set, pod)
+        gone = {uid_of(each) for each in step.condemned}
+        for pod in mine if spec_of(stateful_set).get("volumeClaimTemplates") else ():
+            if uid_of(pod) in gone:
+                await self._keep_claims(stateful_set, pod, condemned=True)
+            elif not is_deleting(pod):
+                await self._keep_claims(stateful_set, pod)
         await self._delete(stateful_set, [*step.delete, *step.condemned])
         await parallel(step.create, lambda each: self._create(stateful_set, each[0], update if each[1] else current))
         used = {*map(plan.revision_of, mine), name_of(current), name_of(update)}
@@ -127,21 +133,22 @@ class StatefulSetController:
         else:
             self._events.event(stateful_set, "Normal", "SuccessfulCreate", f"create Claim {name_of(body)} {words} success")
 
-    async def _bind_claims(self, stateful_set: Obj, pod: Obj) -> None:
-        """With `whenScaled: Delete` the claims of a pod that goes for good go with it: it becomes their owner."""
-        policy = spec_of(stateful_set).get("persistentVolumeClaimRetentionPolicy") or {}
+    async def _keep_claims(self, stateful_set: Obj, pod: Obj, *, condemned: bool = False) -> None:
+        """Make the claims of a pod those of whom the retention policy says, by compare-and-set. Before a pod goes for good the live ones are looked at."""
         ordinal = plan.ordinal_of(stateful_set, pod)
-        if policy.get("whenScaled") != "Delete" or ordinal is None:
-            return
-        for body in plan.claims(stateful_set, ordinal):
+        for body in plan.claims(stateful_set, ordinal) if ordinal is not None else ():
+            claim = self._claims.store.get(name_of(body), namespace_of(body))
             try:
-                live = await self._client.get(PERSISTENT_VOLUME_CLAIMS, name_of(body), namespace_of(body))
-                meta = {
-                    "uid": uid_of(live),
-                    "resourceVersion": resource_version_of(live),
-                    "ownerReferences": [make_owner_reference(pod, "v1", "Pod")],
-                }
-                await self._client.patch(PERSISTENT_VOLUME_CLAIMS, name_of(live), {"metadata": meta}, namespace_of(live))
+                if condemned:
+                    claim = await self._client.get(PERSISTENT_VOLUME_CLAIMS, name_of(body), namespace_of(body))
+                owners = plan.claim_owners(stateful_set, pod, claim, condemned=condemned) if claim is not None else None
+                if claim is not None and owners is not None:
+                    meta = {
+                        "uid": uid_of(claim),
+                        "resourceVersion": resource_version_of(claim),
+                        "ownerReferences": owners or None,
+                    }
+                    await self._client.patch(PERSISTENT_VOLUME_CLAIMS, name_of(claim), {"metadata": meta}, namespace_of(claim))
             except ApiError as error:
                 if not is_not_found(error):
                     raise

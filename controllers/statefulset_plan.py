@@ -12,7 +12,19 @@ from datetime import datetime
 
 from kubeling.api import pods
 from kubeling.api.intstr import scaled
-from kubeling.api.meta import copy_json, generation_of, is_deleting, labels_of, name_of, namespace_of, spec_of, status_of
+from kubeling.api.meta import (
+    copy_json,
+    generation_of,
+    is_deleting,
+    labels_of,
+    name_of,
+    namespace_of,
+    owner_references_of,
+    spec_of,
+    status_of,
+    uid_of,
+)
+from kubeling.api.owner import make_owner_reference
 from kubeling.api.resources import STATEFUL_SETS
 from kubeling.controllers.children import pod_from_template
 from kubeling.controllers.context import Obj
@@ -74,6 +86,34 @@ def claims(stateful_set: Obj, ordinal: int) -> list[Obj]:
             {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": copy_json(template.get("spec") or {})}
         )
     return found
+
+
+def claim_owners(stateful_set: Obj, pod: Obj, claim: Obj, *, condemned: bool) -> list[Obj] | None:
+    """Whose a claim is to be by the retention policy: the set's, so that it goes with it, or a pod's that goes for good; None where that is so already.
+
+    A claim that somebody else controls is left alone.
+    """
+    policy = spec_of(stateful_set).get("persistentVolumeClaimRetentionPolicy") or {}
+    scaled_away, deleted = (policy.get(each) == "Delete" for each in ("whenScaled", "whenDeleted"))
+    ours = {uid_of(stateful_set), uid_of(pod)}
+    held = owner_references_of(claim)
+    if any(each.get("controller") and each.get("uid") not in ours for each in held):
+        return None
+    # An earlier pod of that name that owned it is no more, and would take it along.
+    kept = [
+        each
+        for each in held
+        if each.get("uid") not in ours and not (each.get("kind") == "Pod" and each.get("name") == name_of(pod))
+    ]
+    if scaled_away and condemned:
+        kept.append(make_owner_reference(pod, "v1", "Pod"))
+    elif deleted:
+        kept.append(make_owner_reference(stateful_set, STATEFUL_SETS.group_version, STATEFUL_SETS.kind))
+    return None if _owners(kept) == _owners(held) else kept
+
+
+def _owners(references: Sequence[Obj]) -> set[str]:
+    return {each.get("uid", "") for each in references}
 
 
 def stateful_pod(stateful_set: Obj, template: Obj, revision: str, ordinal: int) -> Obj:

@@ -19,6 +19,7 @@ from kubeling.controllers.kubernetes_service import endpoints_body, slice_bodies
 from kubeling.controllers.node_ipam import allocate
 from kubeling.controllers.podgc import finished_too_many, why_collect
 from kubeling.controllers.registry import CONTROLLERS, chosen
+from kubeling.controllers.statefulset_plan import claim_owners
 from kubeling.controllers.taint_eviction import seconds_to_stay
 
 Obj = dict[str, Any]
@@ -433,3 +434,26 @@ def test_which_controllers_run() -> None:
     assert chosen(["*"]) == list(CONTROLLERS)
     assert "job" not in chosen(["*", "-job"])
     assert chosen(["job", "podgc"]) == [each for each in CONTROLLERS if each in ("job", "podgc")]
+
+
+# -- StatefulSet -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_claims_belong_to_whom_the_retention_policy_says() -> None:
+    def owners(scaled: str, deleted: str, *held: Obj, condemned: bool = False) -> list[str] | None:
+        policy = {"whenScaled": scaled, "whenDeleted": deleted}
+        one = {"metadata": {"name": "s", "uid": "set"}, "spec": {"persistentVolumeClaimRetentionPolicy": policy}}
+        found = claim_owners(one, pod("s-0"), {"metadata": {"ownerReferences": list(held)}}, condemned=condemned)
+        return None if found is None else [each["uid"] for each in found]
+
+    of_set, of_pod = {"kind": "StatefulSet", "name": "s", "uid": "set"}, {"kind": "Pod", "name": "s-0", "uid": "uid-s-0"}
+    former, other = of_pod | {"uid": "former"}, {"kind": "Backup", "name": "b", "uid": "b"}
+    assert owners("Retain", "Retain") is None
+    assert owners("Retain", "Retain", of_set, other) == ["b"], "the policy has changed"
+    assert owners("Retain", "Delete", other) == ["b", "set"]
+    assert owners("Retain", "Delete", of_set) is None
+    assert owners("Delete", "Delete") == ["set"]
+    assert owners("Delete", "Delete", of_set, condemned=True) == ["uid-s-0"]
+    assert owners("Delete", "Retain", of_pod) == [], "it was condemned, and is wanted again"
+    assert owners("Delete", "Retain", former) == []
+    assert owners("Retain", "Delete", {**other, "controller": True}) is None, "somebody else's"

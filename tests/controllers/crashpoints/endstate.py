@@ -15,6 +15,8 @@ Obj = dict[str, Any]
 State = Counter[str]
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+#: Of what is no more; the others say whose they are.
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TOKEN_VOLUME = re.compile(r"kube-api-access-[a-z0-9]{5}")
 _ADDRESS = re.compile(r"10\.\d+\.\d+\.\d+")
 _DROPPED = {"managedFields", "resourceVersion", "generation", "observedGeneration", "creationTimestamp", "selfLink"}
@@ -50,7 +52,7 @@ async def read(client: Client, namespace: str, kinds: list[Resource]) -> State:
     for kind, each in found:
         text = json.dumps({"kind": kind.kind, **_bare(each)}, sort_keys=True)
         text = pattern.sub(lambda match: renamed[match.group()], text) if pattern else text
-        for what, said in ((_ADDRESS, "address"), (_TOKEN_VOLUME, "kube-api-access-*")):
+        for what, said in ((_UID, "uid"), (_ADDRESS, "address"), (_TOKEN_VOLUME, "kube-api-access-*")):
             text = what.sub(said, text)
         lines[text] += 1
     return lines

@@ -69,7 +69,9 @@ async def statefulset(stage: Stage) -> None:
     claims = [
         {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
     ]
-    await stage.create(STATEFUL_SETS, workload(2, serviceName="x", volumeClaimTemplates=claims))
+    policy = {"whenScaled": "Delete", "whenDeleted": "Delete"}
+    body = workload(2, serviceName="x", volumeClaimTemplates=claims, persistentVolumeClaimRetentionPolicy=policy)
+    await stage.create(STATEFUL_SETS, body)
     stage.kinds.add(PERSISTENT_VOLUME_CLAIMS)
     await stage.has(STATEFUL_SETS, "x", availableReplicas=2)
     await stage.patch(STATEFUL_SETS, "x", {"spec": {"template": template("x:2")}})
