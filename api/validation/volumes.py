@@ -55,6 +55,8 @@ def source(path: str, found: Map, *others: str, of_pod: bool = False, claim: str
     if not given:
         yield required_value(path, "must specify a volume type")
         return
+    if len(given) > 1:
+        given.sort(key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
     for name in given[1:]:
         yield forbidden_value(f"{path}.{name}", "may not specify more than 1 volume type")
     kind = given[0]
@@ -76,6 +78,42 @@ def source(path: str, found: Map, *others: str, of_pod: bool = False, claim: str
     elif kind == "ephemeral" and claim:
         for message in names.dns1123_subdomain(claim):
             yield invalid_value(f"{path}.name", found.get("name"), f'PVC name "{claim}": {message}')
+
+
+#: Of several sources the first counts, in this order.
+_ORDER = (
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "local",
+    "csi",
+    "ephemeral",
+    "image",
+)
 
 
 def _mode(path: str, value: int | None) -> Errors:
