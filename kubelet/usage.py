@@ -10,12 +10,15 @@ import asyncio
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kubeling.api.meta import Object, spec_of, uid_of
-from kubeling.kubelet.context import Context
 from kubeling.kubelet.convert import log_directory
 from kubeling.kubelet.podstate import CONTAINER_NAME, POD_UID
 from kubeling.kubelet.ranking import Usage
+
+if TYPE_CHECKING:
+    from kubeling.kubelet.context import Context
 
 #: Beyond this many files a pod is not looked at any further: what was found until then counts.
 MAX_FILES = 1_000_000
