@@ -45,17 +45,10 @@ def test_every_controller_has_a_scenario() -> None:
 OTHERWISE = {
     "attachdetach",
     "bootstrapsigner",
-    "csrapproving",
-    "csrcleaning",
-    "csrsigning",
     "ephemeral-volume",
     "kubernetes-service",
     "local-volume-provisioner",
-    "nodeipam",
     "persistentvolume-binder",
-    "podgc",
-    "serviceaccount-token",
     "tokencleaner",
-    "validatingadmissionpolicy-status",
     "volume-expand",
 }

@@ -128,6 +128,8 @@ class Scenario:
     #: Patterns of what is random in the end state.
     scrub: tuple[str, ...] = ()
     two: bool = True
+    #: What it writes is there once in the cluster, so that its runs go one after the other.
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +293,7 @@ async def all_of(
     """Run a scenario in every way, several runs at a time: the undisturbed outcome, and what went wrong by the way in which it was disturbed."""
     outcome = await theatre.undisturbed(name, scenario)
     ways: Sequence[Disturbance] = [each for each in disturbances(outcome, dice, most) if scenario.two or not each.second]
-    room = asyncio.Semaphore(parallel)
+    room = asyncio.Semaphore(1 if scenario.alone else parallel)
     wrong: dict[str, str] = {}
 
     async def one(way: Disturbance) -> None:

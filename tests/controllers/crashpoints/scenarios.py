@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from kubeling.api.meta import annotations_of
 from kubeling.api.resources import (
+    CERTIFICATE_SIGNING_REQUESTS,
     CLUSTER_ROLES,
     CONFIG_MAPS,
     CRON_JOBS,
@@ -24,10 +32,13 @@ from kubeling.api.resources import (
     REPLICA_SETS,
     REPLICATION_CONTROLLERS,
     RESOURCE_QUOTAS,
+    SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
     STATEFUL_SETS,
+    VALIDATING_ADMISSION_POLICIES,
 )
+from kubeling.controllers.certificates_plan import KUBELET_CLIENT, KUBELET_SERVING
 from kubeling.controllers.context import Options
 from kubeling.controllers.job_indexes import INDEX
 
@@ -315,6 +326,74 @@ async def autoscaler(stage: Stage) -> None:
     await stage.has(HORIZONTAL_POD_AUTOSCALERS, "x", desiredReplicas=2)
 
 
+async def policy(stage: Stage) -> None:
+    name = f"{stage.namespace}-p"
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["nodes"]}]
+    spec = {"matchConstraints": {"resourceRules": rules}, "validations": [{"expression": "true"}]}
+    await stage.create(VALIDATING_ADMISSION_POLICIES, {"metadata": {"name": name}, "spec": spec})
+
+    async def seen() -> bool:
+        return "typeChecking" in (await stage.get(VALIDATING_ADMISSION_POLICIES, name))["status"]
+
+    await stage.until(seen, "it has been seen")
+
+
+async def certificates(stage: Stage) -> None:
+    subject = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, "system:node:n"), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes")]
+    )
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(_KEY, hashes.SHA256())
+    for each, signer in (("good", KUBELET_CLIENT), ("odd", KUBELET_SERVING)):
+        spec = {
+            "request": base64.b64encode(request.public_bytes(serialization.Encoding.PEM)).decode(),
+            "signerName": signer,
+            "usages": ["digital signature", "client auth"],
+        }
+        name = f"{stage.namespace}-{each}"
+        made = await stage.create(CERTIFICATE_SIGNING_REQUESTS, {"metadata": {"name": name}, "spec": spec})
+        if signer == KUBELET_SERVING:
+            said = [{"type": "Approved", "status": "True", "reason": "Test", "message": "by hand"}]
+            approved = {**made, "status": {"conditions": said}}
+            await stage.client.update(CERTIFICATE_SIGNING_REQUESTS, approved, subresource="approval")
+    await stage.is_true(CERTIFICATE_SIGNING_REQUESTS, f"{stage.namespace}-odd", "Failed")
+
+    async def signed() -> bool:
+        return bool((await stage.get(CERTIFICATE_SIGNING_REQUESTS, f"{stage.namespace}-good"))["status"].get("certificate"))
+
+    await stage.until(signed, "its certificate")
+
+
+async def blocks(stage: Stage) -> None:
+    names = [await node(stage, each) for each in "abc"]
+
+    async def apart() -> bool:
+        found = {(await stage.get(NODES, each))["spec"].get("podCIDR") for each in names}
+        return None not in found and len(found) == len(names)
+
+    await stage.until(apart, "each node has a block of its own")
+
+
+async def token(stage: Stage) -> None:
+    annotations = {"kubernetes.io/service-account.name": "default"}
+    body = {"metadata": {"name": "x", "annotations": annotations}, "type": "kubernetes.io/service-account-token"}
+    await stage.create(SECRETS, body)
+
+    async def filled() -> bool:
+        return "token" in ((await stage.get(SECRETS, "x")).get("data") or {})
+
+    await stage.until(filled, "its token")
+
+
+async def ended_pods(stage: Stage) -> None:
+    for each in "abc":
+        await stage.create(PODS, {"metadata": {"name": each}, "spec": template(restartPolicy="Never")["spec"]})
+
+    async def one_left() -> bool:
+        return len(await stage.all(PODS)) == 1
+
+    await stage.until(one_left, "the oldest have gone")
+
+
 def succeeds(pod: Obj) -> str:
     return "Succeeded"
 
@@ -323,10 +402,22 @@ def index_1_fails(pod: Obj) -> str:
     return "Failed" if annotations_of(pod).get(INDEX) == "1" else "Succeeded"
 
 
-_GRACE = Options(node_monitor_grace_period=1.0, node_startup_grace_period=1.0, node_eviction_rate=100, root_ca="bundle")
-#: Pods of a Job beyond those needed, made by the second of two leaders, may end too: the Job says how many were counted.
-_ENDED_PODS = ('"kind": "Pod"',)
+_KEY = ec.generate_private_key(ec.SECP256R1())
+_KEY_PEM = _KEY.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+).decode()
 
+
+def _authority() -> str:
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")]), datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(_KEY.public_key()).serial_number(1)
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+    return builder.sign(_KEY, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+_SIGNING = Options(signing_certificate=_authority(), signing_key=_KEY_PEM, service_account_private_key=_KEY_PEM)
+_GRACE = Options(node_monitor_grace_period=1.0, node_startup_grace_period=1.0, node_eviction_rate=100, root_ca="bundle")
+#: A Job of two leaders may have more pods than it needs: the second makes some before it has seen the first's. What was counted is right even so (test_crash_live.py).
 SCENARIOS: dict[str, Scenario] = {
     "replicaset": Scenario("replicaset", replicaset),
     "replicationcontroller": Scenario("replicationcontroller", replicationcontroller),
@@ -353,4 +444,16 @@ SCENARIOS: dict[str, Scenario] = {
     "protected-claim": Scenario("pvc-protection", protected_claim),
     "protected-volume": Scenario("pv-protection", protected_volume),
     "autoscaler": Scenario("horizontalpodautoscaler,replicaset", autoscaler),
+    "policy": Scenario("validatingadmissionpolicy-status", policy),
+    "certificates": Scenario(
+        "csrsigning,csrapproving,csrcleaning",
+        certificates,
+        options=_SIGNING,
+        scrub=('"certificate": "[^"]*"', '"request": "[^"]*"'),
+    ),
+    "blocks": Scenario("nodeipam", blocks, alone=True),
+    "token": Scenario(
+        "serviceaccount-token", token, options=_SIGNING, scrub=('"token": "[^"]*"', '(?<="data": {)"namespace": "[^"]*"')
+    ),
+    "ended-pods": Scenario("podgc", ended_pods, fate=succeeds, options=Options(terminated_pod_gc_threshold=1)),
 }
