@@ -96,6 +96,45 @@ def _phase_pending(obj: Object, now: datetime) -> None:
     obj["status"] = {"phase": "Pending"}
 
 
+def _create_claim(claim: Object, now: datetime) -> None:
+    _phase_pending(claim, now)
+    _one_source(claim)
+
+
+def _update_claim(new: Object, old: Object) -> None:
+    _one_source(new)
+
+
+def _one_source(claim: Object) -> None:
+    """dataSource and dataSourceRef say the same, unless the latter looks into another namespace (KEP-3294)."""
+    spec = spec_of(claim)
+    source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
+    if source is not None and reference is None:
+        spec["dataSourceRef"] = {key: source[key] for key in ("apiGroup", "kind", "name") if key in source}
+    elif reference is not None and source is None and not reference.get("namespace"):
+        spec["dataSource"] = {key: reference[key] for key in ("apiGroup", "kind", "name") if key in reference}
+
+
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
+def _create_daemons(obj: Object, now: datetime) -> None:
+    _daemon_set_status(obj, now)
+    _count_templates(obj, 1)
+
+
+def _update_daemons(new: Object, old: Object) -> None:
+    """How often the template has changed is counted where older clients look for it."""
+    held = annotations_of(old).get(_TEMPLATE_GENERATION) or ""
+    if held.isdecimal():
+        changed = spec_of(new).get("template") != spec_of(old).get("template")
+        _count_templates(new, int(held) + changed)
+
+
+def _count_templates(obj: Object, count: int) -> None:
+    ensure(ensure(obj, "metadata"), "annotations")[_TEMPLATE_GENERATION] = str(count)
+
+
 def _create_volume(obj: Object, now: datetime) -> None:
     obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": format_time(now)}
 
@@ -327,14 +366,14 @@ CREATE: dict[Resource, Callable[[Object, datetime], None]] = {
     resources.PODS: _create_pod,
     resources.NAMESPACES: _create_namespace,
     resources.PERSISTENT_VOLUMES: _create_volume,
-    resources.PERSISTENT_VOLUME_CLAIMS: _phase_pending,
+    resources.PERSISTENT_VOLUME_CLAIMS: _create_claim,
     resources.JOBS: _create_job,
     resources.CRON_JOBS: _empty_status,
     resources.DEPLOYMENTS: _empty_status,
     resources.REPLICA_SETS: _replica_status,
     resources.REPLICATION_CONTROLLERS: _replica_status,
     resources.STATEFUL_SETS: _replica_status,
-    resources.DAEMON_SETS: _daemon_set_status,
+    resources.DAEMON_SETS: _create_daemons,
     resources.SERVICES: _load_balancer_status,
     resources.INGRESSES: _load_balancer_status,
     resources.RESOURCE_QUOTAS: _empty_status,
@@ -350,6 +389,8 @@ UPDATE: dict[Resource, Callable[[Object, Object], None]] = {
     resources.NAMESPACES: _update_namespace,
     resources.SERVICES: _update_service,
     resources.SECRETS: _update_secret,
+    resources.PERSISTENT_VOLUME_CLAIMS: _update_claim,
+    resources.DAEMON_SETS: _update_daemons,
     resources.CERTIFICATE_SIGNING_REQUESTS: _update_request,
     resources.CUSTOM_RESOURCE_DEFINITIONS: _update_definition,
 }

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from kubeling.api.labels import format_labels
-from kubeling.api.meta import Object, annotations_of, spec_of, status_of
+from kubeling.api.meta import Object, spec_of, status_of
 from kubeling.api.printers.columns import (
     AGE,
     NAME,
@@ -26,7 +26,7 @@ from kubeling.api.printers.columns import (
 
 def _balancer(status: dict[str, Any]) -> list[str]:
     found = (status.get("loadBalancer") or {}).get("ingress") or ()
-    return [each.get("ip") or each.get("hostname") or "" for each in found]
+    return sorted({each.get("ip") or each.get("hostname") or "" for each in found} - {""})
 
 
 def _external(obj: Object) -> str:
@@ -121,10 +121,9 @@ ENDPOINT_SLICE = Printer(
 def _ingress(obj: Object, now: datetime) -> Cells:
     spec = spec_of(obj)
     hosts = [each["host"] for each in spec.get("rules") or () if each.get("host")]
-    kind = spec.get("ingressClassName") or annotations_of(obj).get("kubernetes.io/ingress.class")
     return [
         name(obj),
-        kind or NONE,
+        spec.get("ingressClassName") or NONE,
         listed(hosts) if hosts else "*",
         ",".join(_balancer(status_of(obj))),
         "80, 443" if spec.get("tls") else "80",

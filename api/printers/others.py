@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from kubeling.api.meta import Object, spec_of, status_of
-from kubeling.api.printers.columns import AGE, NAME, NONE, Cells, Column, Printer, name, since
+from kubeling.api.printers.columns import AGE, NAME, NONE, UNSET, Cells, Column, Printer, name, since
 from kubeling.api.times import human_duration
 
 
@@ -122,7 +122,7 @@ CSI_NODE = Printer((NAME, Column("Drivers", "How many drivers run there.", "inte
 
 
 def _capacity(obj: Object, now: datetime) -> Cells:
-    return [name(obj), obj.get("storageClassName") or "", obj.get("capacity") or NONE]
+    return [name(obj), obj.get("storageClassName") or "", obj.get("capacity") or UNSET]
 
 
 CSI_CAPACITY = Printer((NAME, Column("StorageClassName", "Which class."), Column("Capacity", "Room that is left.")), _capacity)
