@@ -85,6 +85,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
                 allocatable=lambda: state.allocatable,
                 claims=storage.claims,
                 csi=storage.csi,
+                stats=storage.stats,
                 mounting=config.mount_volumes,
             ),
             objects=objects,

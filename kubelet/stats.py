@@ -82,7 +82,8 @@ async def summary(context: Context) -> dict[str, Any]:
         reference = {"name": labels.get(POD_NAME, ""), "namespace": labels.get(POD_NAMESPACE, ""), "uid": labels.get(POD_UID, "")}
         pod = pods.setdefault(reference["uid"], {"podRef": reference, "startTime": now, "containers": []})
         pod["containers"].append({"name": labels.get(CONTAINER_NAME, ""), "startTime": now, **_usage(each)})
-    for pod in pods.values():
+    for uid, pod in pods.items():
+        pod["volume"] = await context.volumes.usage(uid, pod["podRef"]["namespace"])
         containers = pod["containers"]
         pod["cpu"] = {"time": now, "usageCoreNanoSeconds": sum(_get(each, "cpu", "usageCoreNanoSeconds") for each in containers)}
         pod["memory"] = {"time": now, "workingSetBytes": sum(_get(each, "memory", "workingSetBytes") for each in containers)}

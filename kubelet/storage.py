@@ -16,6 +16,7 @@ from kubeling.kubelet.csi_drivers import CSIDrivers
 from kubeling.kubelet.csi_volumes import CSIVolumes
 from kubeling.kubelet.plugins import PluginHandler, PluginWatcher
 from kubeling.kubelet.tokens import TokenSource
+from kubeling.kubelet.volumestats import VolumeStats
 
 
 class Storage:
@@ -43,6 +44,7 @@ class Storage:
             clock,
             mounting=config.mount_volumes,
         )
+        self.stats = VolumeStats(self.csi, clock)
         self.plugins = PluginWatcher(config.root_dir / "plugins_registry", {"CSIPlugin": self.drivers, **(handlers or {})}, clock)
         self._recorder = recorder
         self.claims.event = self._event

@@ -26,6 +26,7 @@ from kubeling.kubelet.env import ConfigError, expand
 from kubeling.kubelet.hostpaths import VolumeProblem, host_path
 from kubeling.kubelet.objects import NotSynced, ObjectCache, Reference
 from kubeling.kubelet.tokens import TokenSource
+from kubeling.kubelet.volumestats import VolumeStats
 
 __all__ = ["KINDS", "VolumeManager", "VolumeProblem", "host_path", "is_held", "references_of"]
 
@@ -56,6 +57,7 @@ class VolumeManager:
         allocatable: Callable[[], Mapping[str, str]],
         claims: Claims,
         csi: CSIVolumes,
+        stats: VolumeStats,
         mounting: bool = True,
     ) -> None:
         self._pods_dir = pods_dir
@@ -67,6 +69,7 @@ class VolumeManager:
         self._allocatable = allocatable
         self._claims = claims
         self._csi = csi
+        self._stats = stats
         self._mounting = mounting
         #: uid → volume → where it lies.
         self._paths: dict[str, dict[str, Path]] = {}
@@ -143,11 +146,16 @@ class VolumeManager:
             words = f'failed to prepare subPath for volumeMount "{volume}" of container "{container}": {error}'
             raise ConfigError(words) from error
 
+    async def usage(self, uid: str, namespace: str) -> list[dict[str, Any]]:
+        """How full the pod's volumes are, as `/stats/summary` says it."""
+        return await self._stats.of_pod(uid, namespace, dict(self._paths.get(uid) or {}), dict(self._held.get(uid) or {}))
+
     async def teardown(self, uid: str) -> None:
         """Unmount and delete everything of the pod on disk. OSError where something holds on."""
         self._paths.pop(uid, None)
         self._refresh.pop(uid, None)
         self._held.pop(uid, None)
+        self._stats.forget(uid)
         self._tokens.forget(uid)
         folder = self.pod_dir(uid)
         if folder.exists():
