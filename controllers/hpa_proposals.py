@@ -77,11 +77,20 @@ class Proposer:
             raise Failed(reason, f"the HPA was unable to compute the replica count: {error}") from error
 
     async def _resource(self, spec: Obj) -> Proposal:
-        target, one = self._target, spec.get("containerResource") or spec["resource"]
-        name, container, aim = one["name"], one.get("container", ""), one["target"]
-        samples = replicas.known(
-            target.pods, await self._read(f"{name} {'usage' if 'averageValue' in aim else 'utilization'}", name, container)
-        )
+        one = spec.get("containerResource") or spec["resource"]
+        what = "usage" if "averageValue" in one["target"] else "utilization"
+        try:
+            return await self._by_resource(one)
+        except MetricsError as error:
+            raise MetricsError(f"failed to get {one['name']} {what}: {error}") from error
+
+    async def _by_resource(self, one: Obj) -> Proposal:
+        target, name, container, aim = self._target, one["name"], one.get("container", ""), one["target"]
+        try:
+            found = await metrics.resource_samples(self._client, target.namespace, target.selector, name, container)
+        except MetricsError as error:
+            raise MetricsError(f"unable to get metrics for resource {name}: {error}") from error
+        samples = replicas.known(target.pods, found)
         wish: Wish
         if aim.get("averageValue") is not None:
             wanted = quantity.milli(aim["averageValue"])
@@ -107,13 +116,6 @@ class Proposer:
                 wish.replicas, label, {"type": "ContainerResource", "containerResource": status | {"container": container}}
             )
         return Proposal(wish.replicas, label, {"type": "Resource", "resource": status})
-
-    async def _read(self, what: str, resource: str, container: str) -> dict[str, replicas.Sample]:
-        target = self._target
-        try:
-            return await metrics.resource_samples(self._client, target.namespace, target.selector, resource, container)
-        except MetricsError as error:
-            raise MetricsError(f"failed to get {what}: unable to get metrics for resource {resource}: {error}") from error
 
     async def _pods(self, spec: Obj) -> Proposal:
         target, one = self._target, spec["pods"]
