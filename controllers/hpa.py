@@ -17,7 +17,7 @@ from kubeling.api.labels import parse
 from kubeling.api.meta import copy_json, labels_of, spec_of, status_of
 from kubeling.api.resources import HORIZONTAL_POD_AUTOSCALERS, PODS, Resource
 from kubeling.api.times import format_time
-from kubeling.client.controller import Reconciler, Request
+from kubeling.client.controller import Reconciler, Request, request_for
 from kubeling.client.discovery import Discovered, discover
 from kubeling.controllers.context import POD_INDEXERS, Context, Obj
 from kubeling.controllers.hpa_limits import Condition, Memory, limit
@@ -50,6 +50,8 @@ class Autoscaler:
         self._pods = ctx.informers.informer(PODS, indexers=POD_INDEXERS)
         self._events = ctx.recorder("horizontal-pod-autoscaler")
         self._memories: dict[tuple[Request, str], Memory] = {}
+        # What the autoscalers selected when they were last looked at.
+        self._selectors: dict[Request, str] = {}
         self._kinds = Discovered(())
         self._loop = Reconciler("horizontalpodautoscaler", self.reconcile, workers=5, clock=ctx.clock)
         self._loop.watches(self._scalers)
@@ -60,6 +62,7 @@ class Autoscaler:
         """Read the metrics, scale, say how it stands."""
         scaler = self._scalers.store.get(request.name, request.namespace)
         if scaler is None:
+            self._selectors.pop(request, None)
             for key in [each for each in self._memories if each[0] == request]:
                 del self._memories[key]
             return None
@@ -88,6 +91,16 @@ class Autoscaler:
         wanted = parse(selector)
         return [each for each in self._pods.store.in_namespace(namespace) if wanted.matches(labels_of(each))]
 
+    def rivals(self, request: Request, selector: str, pods: list[Obj]) -> list[Request]:
+        """All autoscalers that select any of these pods, if there are others than `request`."""
+        self._selectors[request] = selector
+        found = [
+            each
+            for each, other in sorted(self._selectors.items())
+            if each.namespace == request.namespace and (each == request or _any(other, pods))
+        ]
+        return found if len(found) > 1 else []
+
     @property
     def ctx(self) -> Context:
         return self._ctx
@@ -95,6 +108,11 @@ class Autoscaler:
     def tell(self, scaler: Obj, kind: Any, reason: str, message: str) -> None:
         """Record an event."""
         self._events.event(scaler, kind, reason, message)
+
+
+def _any(selector: str, pods: list[Obj]) -> bool:
+    wanted = parse(selector)
+    return any(wanted.matches(labels_of(each)) for each in pods)
 
 
 class _Step:
@@ -171,7 +189,12 @@ class _Step:
             raise self._give_up("ScalingActive", "InvalidSelector", message, "SelectorRequired")
         spec = spec_of(self._scaler)
         actual = int(status_of(scale).get("replicas") or 0)
-        target = Target(self._namespace, selector, self._parent.pods(self._namespace, selector), current, actual)
+        pods = self._parent.pods(self._namespace, selector)
+        if rivals := self._parent.rivals(request_for(self._scaler), selector, pods):
+            names = " ".join(map(str, rivals))
+            message = f"pods by selector {selector} are controlled by multiple HPAs: [{names}]"
+            raise self._give_up("ScalingActive", "AmbiguousSelector", message)
+        target = Target(self._namespace, selector, pods, current, actual)
         tolerance = tolerance_of(spec.get("behavior"))
         proposer = Proposer(self._client, self._parent.find, target, tolerance, self._clock.now())
         wish, name, shown, failed = -1, "", [], []
