@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from kubeling.api.conditions import get_condition
 from kubeling.api.pods import is_ready
 from kubeling.api.resources import NODES
 from kubeling.cluster.pytest_plugin import ClusterHandle
+from tests.crilite import archives
 
 from .conftest import FOREVER, Pods, shell
 
@@ -92,6 +94,36 @@ async def test_a_node_that_is_short_of_memory(pods: Pods, own_node: OwnNode) -> 
     await pods.phase("sure", "Failed", 60)
     own_node.configure(evictionHard={"memory.available": "1Mi"})
     await wait_for_pressure(pods, node, "MemoryPressure", "False")
+    assert is_ready(await pods.get("vital"))
+
+
+async def test_a_node_that_is_short_of_disk(pods: Pods, own_node: OwnNode, tmp_path: Path) -> None:
+    """Images that nobody uses go first; when that does not help, pods do, and nobody is taken."""
+    node, used, unused = own_node.name, "test.local/used:1", "test.local/unused:1"
+    for name in (used, unused):
+        archives.oci(tmp_path / "image.tar", name, [archives.layer((f"{name[11:13]}/file", name.encode()))])
+        pods.cluster.cli("image", "load", str(tmp_path / "image.tar"), "--node", node)
+
+    def images() -> str:
+        return pods.cluster.cli("image", "ls", "--node", node).stdout
+
+    await pods.run("loose", shell(FOREVER), nodeName=node)
+    await pods.run("vital", shell(FOREVER), nodeName=node, priorityClassName="system-node-critical")
+    # It never runs, for lack of a program, and uses its image all the same.
+    holds = {"name": "c", "image": used, "imagePullPolicy": "Never", "command": ["/nothing"]}
+    await pods.run("holds", holds, nodeName=node, priorityClassName="system-node-critical")
+    for name in ("loose", "vital"):
+        await pods.ready(name)
+    await pods.event("holds", "Created", 30)
+    assert "test.local/unused" in images()
+    own_node.configure(evictionHard={"nodefs.available": "100%"}, imageMinimumGCAge="0s")
+    evicted = await pods.phase("loose", "Failed", 60)
+    assert evicted["status"]["message"].startswith("The node was low on resource: ephemeral-storage. Threshold quantity: ")
+    await wait_for_pressure(pods, node, "DiskPressure", "True")
+    assert "test.local/unused" not in images()
+    assert "test.local/used" in images()
+    await pods.run("late", shell(FOREVER, resources={"requests": {"memory": "1Mi"}}), nodeName=node)
+    assert (await pods.phase("late", "Failed"))["status"]["reason"] == "Evicted"
     assert is_ready(await pods.get("vital"))
 
 
