@@ -184,7 +184,8 @@ class CSIVolumes:
         await asyncio.to_thread(_clear, target)
         if driver.abilities.stage and not record.ephemeral and not self._others(uid, record):
             await self._unstage(driver, record)
-        (record.folder / DATA).unlink(missing_ok=True)
+        for name in (DATA, f".{DATA}"):
+            (record.folder / name).unlink(missing_ok=True)
         record.folder.rmdir()
 
     async def _unstage(self, driver: Driver, record: _Record) -> None:
