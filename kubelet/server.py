@@ -35,6 +35,8 @@ log = get_logger("kubelet.server")
 
 _JSON = "application/json"
 _PIPE = 64 * 1024
+#: How long a command of /run may take.
+_RUN_SECONDS = 60.0
 _DIAL_SECONDS = 10.0
 
 
@@ -119,6 +121,8 @@ class KubeletServer:
                 return _json(await stats.summary(self._context))
             case ["exec" | "attach", namespace, name, container] | ["exec" | "attach", namespace, name, _, container]:
                 return await self._session(request, parts[0], namespace, name, container)
+            case ["run", namespace, name, container] | ["run", namespace, name, _, container] if request.method == "POST":
+                return await self._run_command(request, namespace, name, container)
             case ["portForward", namespace, name] | ["portForward", namespace, name, _]:
                 return await self._port_forward(request, namespace, name)
         raise Refused(404, "404 page not found")
@@ -195,6 +199,16 @@ class KubeletServer:
         else:
             url = await self._context.runtime.attach_url(record.id, **flags)
         return await self._pass_on(request, url)
+
+    async def _run_command(self, request: Request, namespace: str, name: str, container: str) -> Response:
+        """A command without streams: both of its outputs together, at its end. Its words are separated by single blanks."""
+        record = (await self._context.runtime.pod(uid_of(self._pod(namespace, name)))).latest(container)
+        if record is None or not record.running:
+            raise Refused(404 if record is None else 400, f'container {container} not found in pod "{name}_{namespace}"')
+        code, output = await self._context.runtime.exec_sync(record.id, request.first("cmd").split(" "), _RUN_SECONDS)
+        if code != 0:
+            return Response(output + f"command '{request.first('cmd')}' exited with {code}\n".encode(), 500)
+        return Response(output)
 
     async def _port_forward(self, request: Request, namespace: str, name: str) -> Response:
         pod = self._pod(namespace, name)

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from kubeling.api.conditions import get_condition
+from kubeling.api.errors import ApiError
 from kubeling.api.pods import container_status
 
 from .conftest import FOREVER, Pods, shell
@@ -54,6 +55,10 @@ async def test_what_the_kubelet_tells_of_its_configuration_and_its_probes(pods: 
     assert config["evictionHard"]["nodefs.available"] == "256Mi"
     assert config["maxPods"] == 110
     wanted = f'pod="probed",pod_uid="{pod["metadata"]["uid"]}",probe_type="Readiness",result="failed"'
+    path = f"/api/v1/nodes/{node}/proxy/run/{pods.namespace}/probed/c"
+    assert await pods.client.request_bytes("POST", path, params={"cmd": "echo two words"}) == b"two words\n"
+    with pytest.raises(ApiError, match="exited with 1"):
+        await pods.client.request_bytes("POST", path, params={"cmd": "false"})
     await pods.event("probed", "Unhealthy")
     text = (await pods.client.request_bytes("GET", f"/api/v1/nodes/{node}/proxy/metrics/probes")).decode()
     assert wanted in text
