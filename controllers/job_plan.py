@@ -134,7 +134,9 @@ def plan(job: Obj, mine: Sequence[Obj], confirmed: Collection[str], now: datetim
     ending = _interim(status)
     if ending is not None:
         step.delete = active
-        _conclude(step, ending, active, terminating, now)
+        # No successor will come now: what waited for one is counted first, in the step that this status leads to.
+        if not held:
+            _conclude(step, ending, active, terminating, now)
     else:
         _suspend(job, step, now)
         if suspended:

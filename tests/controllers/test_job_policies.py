@@ -135,6 +135,26 @@ def test_too_many_failed_indexes_end_the_job() -> None:
     assert conditions(found) == {"FailureTarget": ("MaxFailedIndexesExceeded", message)}
 
 
+def test_what_waited_for_a_successor_is_counted_before_the_job_ends() -> None:
+    one = indexed(maxFailedIndexes=0, backoffLimitPerIndex=1)
+    pods = [pod("0", "Failed", ended=1), pod("1", "Failed", job_index_failure_count="1"), pod("2", "Succeeded")]
+    found = step(one, pods)
+    assert set(conditions(found)) == {"FailureTarget"}
+    assert found.status["uncountedTerminatedPods"]["failed"] == ["uid-1"]
+    one["status"] = found.status
+    pods[1:] = [pod("1", "Failed", tracked=False), pod("2", "Succeeded", tracked=False)]
+    found = step(one, pods)
+    assert set(conditions(found)) == {"FailureTarget"}
+    assert found.status["uncountedTerminatedPods"]["failed"] == ["uid-0"]
+    one["status"] = found.status
+    found = step(one, [pod("0", "Failed", tracked=False), *pods[1:]])
+    assert "Failed" in conditions(found)
+    assert found.status["failed"] == 2
+    late = indexed(activeDeadlineSeconds=1)
+    late["status"] = {"startTime": format_time(NOW - timedelta(seconds=9))}
+    assert set(conditions(step(late, [pod("0", "Failed", ended=1)]))) == {"FailureTarget"}
+
+
 def test_a_rule_gives_an_index_up_at_once() -> None:
     one = indexed(podFailurePolicy={"rules": [rule("FailIndex", 42), rule("Ignore", 7)]})
     found = step(one, [pod("0", "Failed", code=42), pod("1", "Failed", code=7, ended=1000), pod("2")])
