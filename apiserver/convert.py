@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import orjson
-
+from kubeling.api import autoscalers
 from kubeling.api.fields import FieldRequirement, FieldSelector
 
 if TYPE_CHECKING:
     from kubeling.apiserver.registry.kinds import Served
 
 Object = dict[str, Any]
-_METRICS = "autoscaling.alpha.kubernetes.io/metrics"
-_BEHAVIOR = "autoscaling.alpha.kubernetes.io/behavior"
 
 
 class Custom(Protocol):
@@ -99,74 +96,9 @@ def _event_to_core(obj: Object) -> Object:
     return {**{_EVENT_NAMES_BACK.get(key, key): value for key, value in obj.items()}, "apiVersion": "v1"}
 
 
-def _hpa_to_v1(obj: Object) -> Object:
-    spec = dict(obj.get("spec") or {})
-    metadata = dict(obj.get("metadata") or {})
-    annotations = dict(metadata.get("annotations") or {})
-    metrics = spec.pop("metrics", None) or []
-    behavior = spec.pop("behavior", None)
-    others = []
-    for metric in metrics:
-        target = (metric.get("resource") or {}).get("target") or {}
-        if metric.get("type") == "Resource" and metric["resource"].get("name") == "cpu" and "averageUtilization" in target:
-            spec["targetCPUUtilizationPercentage"] = target["averageUtilization"]
-        else:
-            others.append(metric)
-    if others:
-        annotations[_METRICS] = orjson.dumps(others).decode()
-    if behavior:
-        annotations[_BEHAVIOR] = orjson.dumps(behavior).decode()
-    if annotations:
-        metadata["annotations"] = annotations
-    status = dict(obj.get("status") or {})
-    for metric in status.pop("currentMetrics", None) or []:
-        current = (metric.get("resource") or {}).get("current") or {}
-        if (metric.get("resource") or {}).get("name") == "cpu" and "averageUtilization" in current:
-            status["currentCPUUtilizationPercentage"] = current["averageUtilization"]
-    status.pop("conditions", None)
-    return {**obj, "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}
-
-
-def _hpa_to_v2(obj: Object) -> Object:
-    spec = dict(obj.get("spec") or {})
-    metadata = dict(obj.get("metadata") or {})
-    annotations = dict(metadata.get("annotations") or {})
-    metrics: list[Any] = []
-    utilization = spec.pop("targetCPUUtilizationPercentage", None)
-    if utilization is not None:
-        target = {"type": "Utilization", "averageUtilization": utilization}
-        metrics.append({"type": "Resource", "resource": {"name": "cpu", "target": target}})
-    metrics += _annotation(annotations, _METRICS, list) or []
-    behavior = _annotation(annotations, _BEHAVIOR, dict)
-    if metrics:
-        spec["metrics"] = metrics
-    if behavior:
-        spec["behavior"] = behavior
-    metadata.pop("annotations", None)
-    if annotations:
-        metadata["annotations"] = annotations
-    status = {key: value for key, value in (obj.get("status") or {}).items() if key != "currentCPUUtilizationPercentage"}
-    converted = {**obj, "apiVersion": "autoscaling/v2", "metadata": metadata, "spec": spec}
-    if "status" in obj:
-        converted["status"] = status
-    return converted
-
-
-def _annotation(annotations: dict[str, str], name: str, kind: type) -> Any:
-    """Take an annotation's JSON out, None where it is absent or is not what it should be."""
-    text = annotations.pop(name, None)
-    if text is None:
-        return None
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, kind) else None
-
-
 _CONVERSIONS: dict[tuple[str, str], Callable[[Object], Object]] = {
     ("v1", "events.k8s.io/v1"): _event_to_v1,
     ("events.k8s.io/v1", "v1"): _event_to_core,
-    ("autoscaling/v2", "autoscaling/v1"): _hpa_to_v1,
-    ("autoscaling/v1", "autoscaling/v2"): _hpa_to_v2,
+    ("autoscaling/v2", "autoscaling/v1"): autoscalers.to_v1,
+    ("autoscaling/v1", "autoscaling/v2"): autoscalers.to_v2,
 }

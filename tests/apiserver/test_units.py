@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from kubeling.api.errors import ApiError
-from kubeling.apiserver import convert, negotiate
+from kubeling.apiserver import negotiate
 from kubeling.apiserver.cache.entry import encode, head_of, make_entry, with_revision
 from kubeling.apiserver.cache.hub import prefix_of
 from kubeling.apiserver.cache.watcher import MAX_EVENTS, Event, Watcher
@@ -139,21 +139,6 @@ def test_yaml_is_read_as_kubernetes_does():
     ):
         with pytest.raises(ApiError, match="error converting YAML to JSON"):
             yaml_body.load(bad)
-
-
-def test_autoscalers_survive_the_way_there_and_back():
-    spec = {
-        "maxReplicas": 3,
-        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}},
-        "metrics": [
-            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}},
-            {"type": "Pods", "pods": {"metric": {"name": "q"}, "target": {"type": "AverageValue", "averageValue": "3"}}},
-        ],
-    }
-    obj = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"}, "spec": spec}
-    back = convert._hpa_to_v2(convert._hpa_to_v1(obj))
-    assert back["spec"] == spec
-    assert "annotations" not in back["metadata"]
 
 
 def test_warnings_cannot_break_out_of_their_header():
