@@ -59,7 +59,7 @@ def manifest(topology: Topology, daemon: Daemon) -> dict[str, Any]:
         "image": IMAGE,
         "imagePullPolicy": "IfNotPresent",
         "command": command,
-        "env": [{"name": "PYTHONUNBUFFERED", "value": "1"}, {"name": "PATH", "value": os.environ.get("PATH", "/usr/bin:/bin")}],
+        "env": [{"name": name, "value": value} for name, value in _environment().items()],
         "resources": {"requests": _REQUESTS.get(daemon.name, {})},
         "volumeMounts": mounts,
         **_probes(daemon),
@@ -82,6 +82,12 @@ def manifest(topology: Topology, daemon: Daemon) -> dict[str, Any]:
             "volumes": volumes,
         },
     }
+
+
+def _environment() -> dict[str, str]:
+    """What the interpreter must be told to be ours."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if os.environ.get(name)}
+    return {"PYTHONUNBUFFERED": "1", **kept}
 
 
 def _inside(text: str, root: str) -> str:
