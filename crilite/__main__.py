@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from kubeling.crilite import keeper_process, registry_flags
+from kubeling.crilite import keeper_process, oci_tools, registry_flags
 from kubeling.crilite.config import DEFAULT_ADDRESS, Config
 from kubeling.daemon import main as daemon
 
@@ -20,7 +20,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--root", type=Path, default=defaults.root, help="images, writable layers, records (default %(default)s)")
     add("--state", type=Path, default=defaults.state, help="namespaces and pipes, may be volatile (default %(default)s)")
     add("--cgroup-root", default=defaults.cgroup_root, help="the cgroup above all others (default %(default)s)")
-    add("--handlers", default=",".join(defaults.handlers), help="runtime handlers to offer (default %(default)s)")
+    add(
+        "--handlers",
+        default=",".join(defaults.handlers),
+        help="runtime handlers to offer (default %(default)s); with `native` come crun, runc and runsc where they are installed",
+    )
     add("--default-handler", default=defaults.default_handler, choices=("native", "process"))
     add("--stream-address", default=defaults.stream_address, help="where exec, attach and port-forward streams are served")
     add("--stream-port", type=int, default=0, help="its port (default: any free one)")
@@ -61,6 +65,9 @@ def main(argv: list[str] | None = None) -> int:
         return image_main(argv[1:])
     args = _arguments(argv)
     handlers = tuple(filter(None, args.handlers.split(",")))
+    if "native" in handlers:
+        # They are in a pod what `native` is, made by somebody else.
+        handlers = tuple(dict.fromkeys([*handlers, *oci_tools.installed()]))
     config = Config(
         listen=args.listen,
         root=args.root.absolute(),

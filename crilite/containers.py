@@ -15,7 +15,7 @@ import signal
 import time
 from typing import Any
 
-from kubeling.crilite import launchspec, layers, signals, userns
+from kubeling.crilite import launchspec, layers, oci, oci_tools, signals, userns
 from kubeling.crilite.core import Core, container_name, new_id
 from kubeling.crilite.errors import AlreadyExists, CriError, FailedPrecondition, InvalidArgument, NotFound
 from kubeling.crilite.held import write_atomically
@@ -196,6 +196,9 @@ class Containers:
     def _clear(self, container: Container) -> None:
         core, record = self._core, container.record
         core.cgroups.kill(record.cgroup)
+        sandbox = core.sandboxes.get(record.sandbox_id)
+        if sandbox is not None and sandbox.record.handler in oci.RUNTIMES:
+            oci_tools.delete(sandbox.record.handler, core.config.state, record.id)
         if not core.cgroups.remove(record.cgroup):
             log.warning("the container's cgroup cannot be removed", container=record.id, cgroup=record.cgroup)
         core.container_records.delete(record.id)

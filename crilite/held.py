@@ -315,7 +315,7 @@ class Session:
 
 @dataclass(eq=False, slots=True)
 class Launch:
-    """A child between fork and exec."""
+    """A child between fork and exec; or a helper, which has somebody else start what is wanted and ends then."""
 
     pid: int
     sock: socket.socket
@@ -327,3 +327,4 @@ class Launch:
     failure: dict[str, Any] | None = None
     terminal: int = -1
     status: int | None = None
+    helper: bool = False

@@ -29,7 +29,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from kubeling.crilite import launch
+from kubeling.crilite import launch, launch_oci
 from kubeling.crilite.held import Held, Launch, Session, exit_code, short_path, wait_pidfd_exit
 from kubeling.linux import syscalls
 
@@ -56,6 +56,8 @@ class Keeper:
         self.held: dict[str, Held] = {}
         self.sessions: dict[str, Session] = {}
         self.launches: dict[int, Launch] = {}
+        #: What ended while a helper had not said yet that it was its own.
+        self.strays: dict[int, int] = {}
         self.own_pidfd = os.pidfd_open(os.getpid())
         self.ops: dict[str, Callable[[Client, dict[str, Any], list[int]], dict[str, Any] | None]] = {
             "hello": self._op_hello,
@@ -220,7 +222,10 @@ class Keeper:
         paths = held.fifo_paths()
         child_end, keeper_end = self._status_pair()
         target = spec["namespaces"]["pid"]
-        if target == "new" and spec["rootfs"]["kind"] != "none":
+        helper = bool(spec.get("oci"))
+        if helper:
+            pid = self._fork(-1, lambda: launch_oci.container(spec, child_end, folder=folder, fifos=paths), keeper_end)
+        elif target == "new" and spec["rootfs"]["kind"] != "none":
             pid = self._fork(0, lambda: launch.container(spec, child_end, scratch=scratch, fifos=paths), keeper_end)
         elif isinstance(target, int):
             pidfd = os.pidfd_open(target)
@@ -233,7 +238,7 @@ class Keeper:
         child_end.close()
         held.pid = pid
         self.held[name] = held
-        self._launched(Launch(pid, keeper_end, client, request["id"], held=held))
+        self._launched(Launch(pid, keeper_end, client, request["id"], held=held, helper=helper))
 
     def _op_pause(self, client: Client, request: dict[str, Any], fds: list[int]) -> None:
         name = request["container"]
@@ -251,6 +256,17 @@ class Keeper:
         spec = json.loads(os.pread(fds[0], os.fstat(fds[0]).st_size, 0))
         child_end, keeper_end = self._status_pair()
         pidfd = -1
+        helper = bool(spec.get("oci"))
+        if helper:
+            name, wanted = request["session"], fds[1:]
+            pid = self._fork(
+                -1, lambda: launch_oci.execute_in(spec, child_end, folder=held.folder, name=name, stdio=wanted), keeper_end
+            )
+            child_end.close()
+            session = Session(name, pid, client)
+            self.sessions[name] = session
+            self._launched(Launch(pid, keeper_end, client, request["id"], session=session, helper=True))
+            return
         try:
             if spec["rootfs"]["kind"] != "none":
                 pidfd = os.pidfd_open(held.pid)
@@ -348,7 +364,12 @@ class Keeper:
                 one.failure = message
             elif message.get("ready"):
                 one.said = message
+                if one.helper:
+                    one.status = self.strays.pop(message["pid"], None)
+                    if one.session is not None:
+                        one.session.pid = message["pid"]
                 if one.held is not None:
+                    one.held.pid = message.get("pid", one.held.pid)
                     one.held.started(message)
                 with contextlib.suppress(OSError):
                     one.sock.send(b"g")
@@ -364,7 +385,7 @@ class Keeper:
         if one.failure is not None:
             self._launch_failed(one)
             return
-        answer = {**(one.said or {}), "id": one.request, "pid": one.pid}
+        answer = {"pid": one.pid, **(one.said or {}), "id": one.request}
         if one.held is not None:
             if one.terminal >= 0:
                 one.held.use_terminal(one.terminal)
@@ -406,9 +427,15 @@ class Keeper:
             self._reaped(pid, status)
 
     def _reaped(self, pid: int, status: int) -> None:
+        for other in self.launches.values():
+            if other.helper and pid != other.pid and pid in (target.pid for target in (other.held, other.session) if target):
+                # It has ended before its helper has: that is told when it is known to have begun.
+                other.status = status
+                return
         one = self.launches.get(pid)
         if one is not None:
-            one.status = status
+            if not one.helper:
+                one.status = status
             self._progress(one)
             if pid in self.launches:
                 # Its end of the socket lives on in a child that it left behind.
@@ -422,6 +449,8 @@ class Keeper:
             if session.pid == pid:
                 self._session_ended(session, exit_code(status))
                 return
+        helpers = any(one.helper for one in self.launches.values())
+        self.strays = {**self.strays, pid: status} if helpers and len(self.strays) < _QUEUE else {}
 
     def _ended(self, held: Held, code: int) -> None:
         record = held.finish(self.selector, code)

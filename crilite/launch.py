@@ -40,11 +40,11 @@ class LaunchError(Exception):
 
 def container(spec: dict[str, Any], status: socket.socket, *, scratch: str, fifos: tuple[str, str, str]) -> NoReturn:
     """Become the first process of the container that `spec` describes. `fifos`: paths for stdin (empty for none), stdout, stderr."""
-    with _failures_to(status):
-        _fresh_start({status.fileno()})
+    with failures_to(status):
+        fresh_start({status.fileno()})
         if spec["rootfs"]["kind"] != "none":
             _hide_from_neighbours()
-        stdio = [] if spec["tty"] else _open_fifos(fifos)
+        stdio = [] if spec["tty"] else open_fifos(fifos)
         joining = _Joining(spec["cgroup_procs"])
         _adjust_oom(spec.get("oom_score_adj"))
         if spec["rootfs"]["kind"] != "none":
@@ -66,8 +66,8 @@ def container(spec: dict[str, Any], status: socket.socket, *, scratch: str, fifo
 
 def execute_in(spec: dict[str, Any], status: socket.socket, *, pid: int, pidfd: int, stdio: list[int]) -> NoReturn:
     """Run ``spec["args"]`` beside the container's first process, which `pid` and `pidfd` stand for (-1: it has no namespaces of its own)."""
-    with _failures_to(status):
-        _fresh_start({status.fileno(), pidfd, *stdio})
+    with failures_to(status):
+        fresh_start({status.fileno(), pidfd, *stdio})
         _join_cgroups(spec["cgroup_procs"])
         if pidfd >= 0:
             _hide_from_neighbours()
@@ -92,8 +92,8 @@ def execute_in(spec: dict[str, Any], status: socket.socket, *, pid: int, pidfd: 
 
 def pause(status: socket.socket, cgroup_procs: list[str]) -> NoReturn:
     """Become the init of a pid namespace that containers share, see :mod:`kubeling.crilite.pausing`."""
-    with _failures_to(status):
-        _fresh_start({status.fileno()})
+    with failures_to(status):
+        fresh_start({status.fileno()})
         _join_cgroups(cgroup_procs)
         null = os.open("/dev/null", os.O_RDWR)
         for fd in range(3):
@@ -110,13 +110,13 @@ def pause(status: socket.socket, cgroup_procs: list[str]) -> NoReturn:
 
 def probe_overlay(status: socket.socket, folder: str, *, userxattr: bool) -> NoReturn:
     """Find out whether overlayfs works with its files in `folder`, and end."""
-    with _failures_to(status):
+    with failures_to(status):
         rootfs.try_overlay(folder, userxattr=userxattr)
         _tell(status, {"ready": True})
         os._exit(0)
 
 
-class _failures_to:  # noqa: N801 - used like a function
+class failures_to:  # noqa: N801 - used like a function
     """Whatever goes wrong is told to the keeper, and the child ends: it must never return into the keeper's code."""
 
     def __init__(self, status: socket.socket) -> None:
@@ -136,7 +136,7 @@ def _tell(status: socket.socket, message: dict[str, Any]) -> None:
     status.send(json.dumps(message).encode()[:60000])
 
 
-def _fresh_start(keep: set[int]) -> None:
+def fresh_start(keep: set[int]) -> None:
     """Let go of everything of the keeper's but the descriptors in `keep`, undo what Python and the keeper have done to this process's signals, and
     lead a session."""
     before = 3
@@ -160,7 +160,7 @@ def _hide_from_neighbours() -> None:
     syscalls.new_session_keyring()
 
 
-def _open_fifos(fifos: tuple[str, str, str]) -> list[int]:
+def open_fifos(fifos: tuple[str, str, str]) -> list[int]:
     stdin, stdout, stderr = fifos
     first = os.open(stdin or "/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     # Open for reading too: while the keeper is away the pipe still has a reader, and writing to it waits instead of killing the writer.

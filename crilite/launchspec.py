@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Any
 
-from kubeling.crilite import seccomp, spec, userns
+from kubeling.crilite import oci, oci_tools, seccomp, spec, userns
 from kubeling.crilite.core import Core
 from kubeling.crilite.errors import FailedPrecondition, InvalidArgument
 from kubeling.crilite.images import Image
@@ -42,8 +43,41 @@ def build(core: Core, sandbox: Sandbox, container: Container, image: Image) -> d
         made.update(_process(core, sandbox, container, image, made, environment))
     else:
         made.update(_native(core, sandbox, container, image))
+        if sandbox.record.handler in oci.RUNTIMES:
+            made["oci"] = _oci(core, sandbox, container, made)
         made["env"] = spec.environment(config, image.config, environment)
     return made
+
+
+def _oci(core: Core, sandbox: Sandbox, container: Container, made: dict[str, Any]) -> dict[str, Any]:
+    """What an OCI runtime needs beside the rest."""
+    config = container.config
+    if any(entry.get("propagation") == "shared" for entry in made["mounts"]):
+        raise InvalidArgument(f"the handler {sandbox.record.handler!r} has no mounts that propagate to the node (Bidirectional)")
+    devices = []
+    for one in config.devices:
+        info = os.stat(one.host_path)
+        if not stat.S_ISCHR(info.st_mode) and not stat.S_ISBLK(info.st_mode):
+            raise InvalidArgument(f"{one.host_path} is not a device")
+        devices.append(
+            {
+                "path": one.container_path,
+                "type": "c" if stat.S_ISCHR(info.st_mode) else "b",
+                "major": os.major(info.st_rdev),
+                "minor": os.minor(info.st_rdev),
+                "fileMode": stat.S_IMODE(info.st_mode),
+                "uid": info.st_uid,
+                "gid": info.st_gid,
+            }
+        )
+    sets = made["capabilities"]
+    return {
+        "command": oci_tools.command(sandbox.record.handler),
+        "root": oci_tools.state(core.config.state, sandbox.record.handler),
+        "cgroup": container.record.cgroup,
+        "devices": devices,
+        "seccomp": seccomp.profile(config.linux.security_context, sets["bounding"] if sets else None),
+    }
 
 
 def _log_path(sandbox: Sandbox, config: cri_pb2.ContainerConfig) -> str:

@@ -75,23 +75,26 @@ def enter(spec: dict[str, Any], scratch: str, users: int = -1) -> None:
     user namespace or -1."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", "", MS_REC | MS_PRIVATE)
-    root = spec["rootfs"]
-    if root["kind"] == "host":
-        top = _host_root(scratch, root["hide"], users, userxattr=root["userxattr"])
-    else:
-        top = scratch
-        if root["kind"] == "copy":
-            syscalls.mount(root["path"], top, "", syscalls.MS_BIND)
-            syscalls.mount("none", top, "", syscalls.MS_BIND | syscalls.MS_REMOUNT | MS_NODEV)
-        elif users >= 0:
-            top = _mapped_overlay(root, scratch, users)
-        else:
-            _overlay(root["lower"], root["upper"], root["work"], top, root["base"], userxattr=root["userxattr"])
+    top = mount_root(spec["rootfs"], scratch, users)
     os.chdir(top)
     _kernel_views(spec, top)
     syscalls.pivot_root(".", ".")
     syscalls.umount(".", syscalls.MNT_DETACH)
     os.chdir("/")
+
+
+def mount_root(root: dict[str, Any], scratch: str, users: int = -1) -> str:
+    """Mount the container's root file system at or below `scratch`; where it is."""
+    if root["kind"] == "host":
+        return _host_root(scratch, root["hide"], users, userxattr=root["userxattr"])
+    if root["kind"] == "copy":
+        syscalls.mount(root["path"], scratch, "", syscalls.MS_BIND)
+        syscalls.mount("none", scratch, "", syscalls.MS_BIND | syscalls.MS_REMOUNT | MS_NODEV)
+    elif users >= 0:
+        return _mapped_overlay(root, scratch, users)
+    else:
+        _overlay(root["lower"], root["upper"], root["work"], scratch, root["base"], userxattr=root["userxattr"])
+    return scratch
 
 
 def try_overlay(folder: str, *, userxattr: bool) -> None:

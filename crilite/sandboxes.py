@@ -51,8 +51,8 @@ class Sandboxes:
         try:
             async with sandbox.lock:
                 self._check_sysctls(sandbox)
-                if userns.wanted(sandbox.options) and handler == "process":
-                    raise InvalidArgument("the handler `process` has no user namespaces")
+                if handler != "native" and userns.wanted(sandbox.options):
+                    raise InvalidArgument(f"the handler {handler!r} has no user namespaces")
                 core.attachment(sandbox)  # What it asks of the network must be understood before anything is made.
                 if handler == "process" or not sandbox.host_network:
                     taken = {other.record.ip for other in core.sandboxes.values()}

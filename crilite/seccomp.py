@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import struct
+from typing import Any
 
 from kubeling.crilite import seccomp_profile
 from kubeling.linux.capabilities import NUMBER
@@ -135,19 +136,53 @@ def default_program(capabilities: int, machine: str = "") -> bytes:
     return b"".join(out)
 
 
+def default_profile(capabilities: int, machine: str = "") -> dict[str, Any] | None:
+    """The same in the words of OCI runtimes; None on a machine whose numbers are not known here."""
+    machine = machine or os.uname().machine
+    if machine not in _TABLES:
+        return None
+    numbers = {**_COMMON, **_TABLES[machine][1]}
+    open_calls = {call for name, calls in _OPENED_BY.items() if capabilities >> NUMBER[name] & 1 for call in calls.split()}
+    refused = sorted(call for call in numbers if call not in open_calls and call not in _NOT_REFUSED and call != "clone3")
+    rules: list[dict[str, Any]] = [{"names": refused, "action": "SCMP_ACT_ERRNO", "errnoRet": _EPERM}]
+    if "clone3" not in open_calls:
+        rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS})
+        # One rule for each flag: such conditions know no "any of these bits".
+        for bit in (bit for bit in range(32) if _NAMESPACES >> bit & 1):
+            flag = {"index": 0, "value": 1 << bit, "valueTwo": 1 << bit, "op": "SCMP_CMP_MASKED_EQ"}
+            rules.append({"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": _EPERM, "args": [flag]})
+    vsock = {"index": 0, "value": _AF_VSOCK, "op": "SCMP_CMP_EQ"}
+    rules.append({"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": _EPERM, "args": [vsock]})
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+
+
+def profile(context: cri_pb2.LinuxContainerSecurityContext, capabilities: int | None) -> dict[str, Any] | None:
+    """What the container's security context asks for, in the words of OCI runtimes; None for none."""
+    kind, where = _wanted(context)
+    if context.privileged or capabilities is None or kind == cri_pb2.SecurityProfile.Unconfined:
+        return None
+    if kind == cri_pb2.SecurityProfile.Localhost:
+        return seccomp_profile.resolve(seccomp_profile.read(where), capabilities, where)
+    return default_profile(capabilities)
+
+
 def program(context: cri_pb2.LinuxContainerSecurityContext, capabilities: int | None) -> bytes:
     """The filter that the container's security context asks for; empty for none."""
+    kind, where = _wanted(context)
     if context.privileged or capabilities is None:
         return b""
-    kind = cri_pb2.SecurityProfile.Unconfined
-    path = context.seccomp_profile_path
-    if context.HasField("seccomp"):
-        kind = context.seccomp.profile_type
-    elif path in ("runtime/default", "docker/default"):
-        kind = cri_pb2.SecurityProfile.RuntimeDefault
-    elif path.startswith("localhost/"):
-        kind = cri_pb2.SecurityProfile.Localhost
     if kind == cri_pb2.SecurityProfile.Localhost:
-        where = context.seccomp.localhost_ref if context.HasField("seccomp") else path.removeprefix("localhost/")
         return seccomp_profile.compile_profile(seccomp_profile.read(where), capabilities, where)
     return default_program(capabilities) if kind == cri_pb2.SecurityProfile.RuntimeDefault else b""
+
+
+def _wanted(context: cri_pb2.LinuxContainerSecurityContext) -> tuple[int, str]:
+    """The kind of profile, and the file of one of the node's own."""
+    path = context.seccomp_profile_path
+    if context.HasField("seccomp"):
+        return context.seccomp.profile_type, context.seccomp.localhost_ref
+    if path in ("runtime/default", "docker/default"):
+        return cri_pb2.SecurityProfile.RuntimeDefault, ""
+    if path.startswith("localhost/"):
+        return cri_pb2.SecurityProfile.Localhost, path.removeprefix("localhost/")
+    return cri_pb2.SecurityProfile.Unconfined, ""

@@ -84,6 +84,26 @@ def compile_profile(profile: Mapping[str, Any], capabilities: int, what: str) ->
         raise InvalidArgument(f"seccomp profile {what} is broken: {error!r}") from error
 
 
+def resolve(profile: Mapping[str, Any], capabilities: int, what: str) -> dict[str, Any]:
+    """The profile as OCI runtimes take it: without conditions, which are decided here."""
+    try:
+        rules = []
+        for rule in profile.get("syscalls") or ():
+            if _applies(rule, capabilities):
+                kept = {key: value for key, value in rule.items() if key in ("action", "errnoRet", "args")}
+                rules.append({**kept, "names": list(rule.get("names") or [rule["name"]])})
+        _action(profile["defaultAction"], None)
+        made: dict[str, Any] = {"defaultAction": profile["defaultAction"], "syscalls": rules}
+        if profile.get("defaultErrnoRet") is not None:
+            made["defaultErrnoRet"] = profile["defaultErrnoRet"]
+        names = _architectures(profile)
+        if names:
+            made["architectures"] = [f"SCMP_ARCH_{name.upper()}" for name in names]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidArgument(f"seccomp profile {what} is broken: {error!r}") from error
+    return made
+
+
 @functools.cache
 def _library() -> ctypes.CDLL:
     try:

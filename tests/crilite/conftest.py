@@ -25,6 +25,7 @@ import pytest
 
 from kubeling.proto import cri_pb2 as cri
 from kubeling.proto import cri_pb2_grpc
+from tests.crilite import archives
 
 _names = itertools.count(1)
 
@@ -254,6 +255,38 @@ def node(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[N
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(scope="module")
+def box(node: Node) -> str:
+    """The name of an image with a busybox, loaded into the node."""
+    if not Path("/bin/busybox").exists():
+        pytest.skip("needs a static busybox: apt-get install busybox-static")
+    names = (
+        "sh",
+        "cat",
+        "ls",
+        "id",
+        "sleep",
+        "stat",
+        "touch",
+        "mkdir",
+        "chown",
+        "mount",
+        "hostname",
+        "echo",
+        "tail",
+        "test",
+        "true",
+    )
+    layer = archives.layer(
+        ("bin/", None), ("bin/busybox", Path("/bin/busybox").read_bytes()), *(archives.link(f"bin/{name}", "busybox") for name in names),
+        ("etc/", None), ("etc/passwd", b"root:x:0:0::/root:/bin/sh\nweb:x:1000:2000::/:/bin/sh\n"), ("data/", None), ("tmp/", None), ("data/file", b"content\n"),
+    )  # fmt: skip
+    archives.oci(node.folder / "box.tar", "example.org/userns:1", [layer], Env=["PATH=/bin"])
+    tool = [sys.executable, "-m", "kubeling.crilite", "image", f"--root={node.root}", "load", str(node.folder / "box.tar")]
+    subprocess.run(tool, check=True, capture_output=True)
+    return "example.org/userns:1"
 
 
 @pytest.fixture

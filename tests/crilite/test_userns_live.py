@@ -10,9 +10,7 @@ import grpc.aio
 import pytest
 
 from kubeling.proto import cri_pb2 as cri
-from tests.crilite import archives
 from tests.crilite.conftest import Cri, Node
-from tests.crilite.test_images_live import BUSYBOX, load
 
 pytestmark = [pytest.mark.live, pytest.mark.root]
 
@@ -33,20 +31,6 @@ def secure(client: Cri, base: int = BASE, **values: Any) -> dict[str, Any]:
     linux = cri.LinuxContainerConfig(security_context=cri.LinuxContainerSecurityContext(**values))
     linux.security_context.namespace_options.CopyFrom(pod.linux.security_context.namespace_options)
     return {"pod": pod, "linux": linux}
-
-
-@pytest.fixture(scope="module")
-def box(node: Node) -> str:
-    if not BUSYBOX.exists():
-        pytest.skip("needs a static busybox: apt-get install busybox-static")
-    names = ("sh", "cat", "ls", "id", "sleep", "stat", "touch", "mkdir", "chown", "mount", "hostname", "echo", "tail")
-    layer = archives.layer(
-        ("bin/", None), ("bin/busybox", BUSYBOX.read_bytes()), *(archives.link(f"bin/{name}", "busybox") for name in names),
-        ("etc/", None), ("etc/passwd", b"root:x:0:0::/root:/bin/sh\nweb:x:1000:2000::/:/bin/sh\n"), ("data/", None), ("tmp/", None), ("data/file", b"content\n"),
-    )  # fmt: skip
-    archives.oci(node.folder / "box.tar", "example.org/userns:1", [layer], Env=["PATH=/bin"])
-    load(node, node.folder / "box.tar")
-    return "example.org/userns:1"
 
 
 @pytest.mark.parametrize("kind", ["image", "host"])
