@@ -258,7 +258,8 @@ def _node_agents(
                 *_common(topology),
             ),
             Probe("127.0.0.1", health),
-            needs=(*needs, "crilite"),
+            # The runtime it waits for itself, and registers the node meanwhile.
+            needs=needs,
         )
     )
     return found

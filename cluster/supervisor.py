@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeling.cluster import cgroups, channel, child, plan, state
+from kubeling.cluster import zygote as zygotes
 from kubeling.cluster.control import ControlServer
 from kubeling.cluster.network import Switch
 from kubeling.cluster.nodes import NodeRuntime, Surroundings
@@ -61,7 +62,10 @@ _TRIM_BYTES = 64 * 1024 * 1024
 class Supervisor:
     """A running cluster."""
 
-    def __init__(self, root: Path, found: state.State, reservation: socket.socket) -> None:
+    def __init__(
+        self, root: Path, found: state.State, reservation: socket.socket, zygote: tuple[socket.socket, int] | None = None
+    ) -> None:
+        """`zygote`: one that is there already, as the channel to it and its pid."""
         self.root = root
         self.state = found
         self.steps = Steps()
@@ -74,6 +78,7 @@ class Supervisor:
         self.began = time.monotonic()
         self._reservation = reservation
         self._zygote: ForkClient | None = None
+        self._first_zygote = zygote
         self.zygote_pid = 0
         self.zygote_host_pid = 0
         self._clients: list[ForkClient] = []
@@ -124,8 +129,22 @@ class Supervisor:
 
     # -- the zygote ----------------------------------------------------------------------------------------------------------------
 
-    def start_zygote(self, *, first: bool = False) -> ForkClient:
-        """Execute a zygote, have it import what this cluster needs, and return the way to it."""
+    def start_zygote(self) -> ForkClient:
+        """Begin with the zygote that we have, or execute one; have it import what this cluster needs, and return the way to it."""
+        first, self._first_zygote = self._first_zygote, None
+        ours, self.zygote_pid = first or self._execute_zygote()
+        pidfd = os.pidfd_open(self.zygote_pid)
+        self.zygote_host_pid = state.host_pid(pidfd)
+        os.close(pidfd)
+        client = ForkClient(ours, self.changed)
+        self._clients.append(client)
+        self._zygote = client
+        # The inits come first: an import cannot be interrupted, and they need none. See boot().
+        client.warm([f"kubeling.{WARM[0]}.__main__"] if first is not None else self._warm())
+        self.spawn(self._bury_zygote(client, self.zygote_pid), "zygote")
+        return client
+
+    def _execute_zygote(self) -> tuple[socket.socket, int]:
         ours, theirs = channel.pair()
         theirs.set_inheritable(True)
         argv = [sys.executable, "-P", "-m", "kubeling.cluster.zygote", f"--fd={theirs.fileno()}", f"--cluster={self.root.name}"]
@@ -133,19 +152,11 @@ class Supervisor:
         output = open_log(self.topology().layout.log("zygote"))
         null = os.open(os.devnull, os.O_RDONLY)
         actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
-        self.zygote_pid = os.posix_spawn(sys.executable, [*argv, "x" * child.TITLE_ROOM], os.environ, file_actions=actions)
-        pidfd = os.pidfd_open(self.zygote_pid)
-        self.zygote_host_pid = state.host_pid(pidfd)
-        for fd in (null, output, pidfd):
+        pid = os.posix_spawn(sys.executable, [*argv, "x" * child.TITLE_ROOM], os.environ, file_actions=actions)
+        for fd in (null, output):
             os.close(fd)
         theirs.close()
-        client = ForkClient(ours, self.changed)
-        self._clients.append(client)
-        self._zygote = client
-        # The inits come first: an import cannot be interrupted, and they need none. See boot().
-        client.warm([f"kubeling.{WARM[0]}.__main__"] if first else self._warm())
-        self.spawn(self._bury_zygote(client, self.zygote_pid), "zygote")
-        return client
+        return ours, pid
 
     def _warm(self) -> list[str]:
         """What the zygote is to import, in the order in which it will be needed."""
@@ -390,13 +401,17 @@ def present(daemon: Daemon) -> bool:
         return False
 
 
-async def run(root: Path, reservation: socket.socket, up: socket.socket | None, owner: int) -> None:
+async def run(
+    root: Path,
+    found: state.State,
+    zygote: tuple[socket.socket, int] | None,
+    reservation: socket.socket,
+    up: socket.socket | None,
+    owner: int,
+) -> None:
     """Be the supervisor of the cluster in `root` until it is told to end."""
-    found = state.load(root)
-    if found is None:
-        raise ClusterError(f"there is no cluster in {root}")
-    supervisor = Supervisor(root, found, reservation)
-    supervisor.start_zygote(first=True)
+    supervisor = Supervisor(root, found, reservation, zygote)
+    supervisor.start_zygote()
     supervisor.changed()
     operations = Operations(supervisor)
     server = ControlServer(supervisor.topology().layout.control_socket, operations.handlers())
@@ -453,9 +468,15 @@ def main(argv: list[str] | None = None) -> int:
         # Ours alone: in the zygote they would outlive us.
         if fd >= 0:
             os.set_inheritable(fd, False)
+    found = state.load(args.root)
+    if found is None:
+        raise ClusterError(f"there is no cluster in {args.root}")
+    output = open_log(found.topology(args.root).layout.log("zygote"))
+    zygote = zygotes.fork(output, args.root.name, kill_orphans=not found.spec.isolated)
+    os.close(output)
     reservation = socket.socket(fileno=args.reservation_fd)
     up = socket.socket(fileno=args.up_fd) if args.up_fd >= 0 else None
-    asyncio.run(run(args.root, reservation, up, args.owner_fd))
+    asyncio.run(run(args.root, found, zygote, reservation, up, args.owner_fd))
     return 0
 
 

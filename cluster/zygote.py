@@ -5,6 +5,8 @@ has (:func:`gc.freeze`, so that no collection writes to the shared pages, and :m
 milliseconds and shares most of its memory. Forking is only sound while nothing is in flight: the zygote has one thread, no event loop, and no gRPC object, and says so in its log when an
 import has started a thread.
 
+The first one is a fork of the supervisor itself, before that has an event loop; one that takes the place of another is executed.
+
 It is a server for one client, the supervisor, on a channel that it inherited, and ends with it. Requests are handled as they come; between them it
 imports, a module at a time, what it was told will be needed, so the store runs while the web framework is still being imported. What is requested
 before it was imported is imported first.
@@ -331,7 +333,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kill-orphans", action="store_true", help="kill what falls to us: host mode, without PID namespaces")
     parser.add_argument("room", nargs="?", help="room for process titles; not read")
     args = parser.parse_args(argv)
-    child.title("zygote", f"kubeling-zygote [{args.cluster}]")
+    return live(socket.socket(fileno=args.fd), args.cluster, kill_orphans=args.kill_orphans)
+
+
+def live(sock: socket.socket, cluster: str, *, kill_orphans: bool) -> int:
+    """Be the zygote of `cluster` until `sock` ends."""
+    child.title("zygote", f"kubeling-zygote [{cluster}]")
     raise_file_limit()
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     # What is imported stays. To look through it for garbage again and again is a fifth of the time that importing takes.
@@ -339,12 +346,36 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         # Ended by its channel, so that the nodes are stopped in order first.
         signal.signal(number, signal.SIG_IGN)
-    server = ForkServer(socket.socket(fileno=args.fd), kill_orphans=args.kill_orphans)
+    server = ForkServer(sock, kill_orphans=kill_orphans)
     try:
         server.serve()
     except (BrokenPipeError, ConnectionResetError):
         pass  # The supervisor has gone while we were talking: the same as the end of the channel.
     return 0
+
+
+def fork(output: int, cluster: str, *, kill_orphans: bool) -> tuple[socket.socket, int]:
+    """Fork a zygote from a process that has one thread and no event loop; returns the channel to it and its pid. It writes to `output`.
+
+    That saves the start of an interpreter, on which everything else would wait, and the two share what is imported.
+    """
+    ours, theirs = channel.pair()
+    _share()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return ours, pid
+    status = 1
+    try:
+        child.reset_signals()
+        child.stdio(output)
+        keep = theirs.detach()
+        child.close_others([keep])
+        status = live(socket.socket(fileno=keep), cluster, kill_orphans=kill_orphans)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
 if __name__ == "__main__":
