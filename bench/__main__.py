@@ -1,4 +1,4 @@
-"""`python -m kubeling.bench [cluster|etcd|api|scheduler|net]`."""
+"""`python -m kubeling.bench [cluster|etcd|api|scheduler|net|node]`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 
 from kubeling.bench import report
 from kubeling.bench.api import run as api
+from kubeling.bench.controllers import run as controllers
 from kubeling.bench.etcd import run as etcd
 from kubeling.bench.net import run as net
+from kubeling.bench.node import run as nodes
 from kubeling.bench.scheduler import run as scheduler
 
 
@@ -46,9 +48,17 @@ def main(argv: list[str]) -> int:
     scheduling = suites.add_parser("scheduler", help="upstream's scheduler_perf workloads: decisions and pods a second")
     scheduler.add_flags(scheduling)
     scheduling.set_defaults(run=scheduler.run)
+    loops = suites.add_parser("controllers", help="many replicas, many rollouts, much garbage, a full namespace")
+    controllers.add_flags(loops)
+    loops.set_defaults(run=controllers.run)
     network = suites.add_parser("net", help="Services and DNS: rule changes, connections, answers")
     net.add_flags(network)
     network.set_defaults(run=net.run)
+    node = suites.add_parser(
+        "node", help="a node: pod start, 110 pods, idle cost, exec, logs, images; beside containerd and runc"
+    )
+    nodes.add_flags(node)
+    node.set_defaults(run=nodes.run)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["cluster", *argv]
     args = flags.parse_args(argv)
