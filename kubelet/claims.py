@@ -50,6 +50,8 @@ class Held:
     csi: CSIVolume | None = None
     claim: str = ""
     again: datetime | None = None
+    block: bool = False
+    read_only: bool = False
     republish: bool = False
 
 
@@ -98,7 +100,7 @@ class Claims:
         if spec.get("csi"):
             found = await self._persistent(pod, volume, read_only)
             held = await self._publish(pod, found)
-            held.claim = name
+            held.claim, held.block, held.read_only = name, found.access.block, found.read_only
             await self._grow(pod, claim, volume, held)
             return held
         if spec.get("hostPath"):
@@ -111,7 +113,7 @@ class Claims:
         group = fs_group(pod)
         if group is not None and spec.get("local") and spec.get("volumeMode") != "Block":
             await self._give(pod, path, group, read_only=False)
-        return Held(path)
+        return Held(path, claim=name, block=spec.get("volumeMode") == "Block", read_only=read_only)
 
     async def inline(self, pod: Object, volume: Mapping[str, Any]) -> Held:
         """An inline CSI volume (`csi` in the pod's own volumes)."""

@@ -100,7 +100,7 @@ class CSIVolumes:
         if found is None or found.handle != volume.handle:
             return False
         target = self.target(uid, volume)
-        return target.exists() if volume.access.block else os.path.ismount(target)
+        return target.is_block_device() if volume.access.block else os.path.ismount(target)
 
     async def publish(self, uid: str, volume: CSIVolume, group: int | None = None) -> Path:
         """Stage (unless that is done) and publish. CSIFailure where the driver cannot. Repeating it does no harm."""

@@ -166,6 +166,7 @@ class Starter:
         security.verify_non_root(pod, container, secure, uid, found.username if found is not None else "")
         uid_of_pod, name = pod["metadata"]["uid"], container["name"]
         grants = list(self._context.devices.accounts.grants(uid_of_pod, name).values())
+        grants += self._context.volumes.block_devices(pod, container)
         await self._context.devices.before_start(uid_of_pod, name)
         variables = await self._environment(pod, container, place.ips)
         for grant in grants:

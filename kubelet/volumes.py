@@ -22,6 +22,7 @@ from kubeling.kubelet import atomic, hostmounts, projection
 from kubeling.kubelet.claims import Claims, Held, fs_group
 from kubeling.kubelet.convert import BindMount
 from kubeling.kubelet.csi_volumes import CSIVolumes
+from kubeling.kubelet.devices import Grant
 from kubeling.kubelet.env import ConfigError, expand
 from kubeling.kubelet.hostpaths import VolumeProblem, host_path
 from kubeling.kubelet.objects import NotSynced, ObjectCache, Reference
@@ -111,10 +112,11 @@ class VolumeManager:
         uid = uid_of(pod)
         paths = self._paths.get(uid, {})
         volumes = {each["name"]: each for each in spec_of(pod).get("volumes") or ()}
+        held = self._held.get(uid, {})
         found: list[BindMount] = []
         for index, mount in enumerate(container.get("volumeMounts") or ()):
             name = mount["name"]
-            if name not in paths:
+            if name not in paths or (name in held and held[name].block):
                 raise ConfigError(f'cannot find volume "{name}" to mount into container "{container["name"]}"')
             host = str(paths[name])
             sub = mount.get("subPath") or ""
@@ -133,6 +135,18 @@ class VolumeManager:
                 )
             )
         return found
+
+    def block_devices(self, pod: Object, container: Mapping[str, Any]) -> list[Grant]:
+        """The volumes of volumeMode Block that a container has as devices. ConfigError where one cannot be had."""
+        held = self._held.get(uid_of(pod), {})
+        nodes = []
+        for each in container.get("volumeDevices") or ():
+            name = each["name"]
+            if name not in held or not held[name].block:
+                raise ConfigError(f'cannot find volume "{name}" to pass into container "{container["name"]}"')
+            permissions = "r" if held[name].read_only else "mrw"
+            nodes.append((str(each["devicePath"]), str(held[name].path), permissions))
+        return [Grant((), nodes=tuple(nodes))] if nodes else []
 
     def _sub_path(self, uid: str, base: Path, volume: str, container: str, index: int, sub: str) -> str:
         if sub.startswith("/") or ".." in sub.split("/"):

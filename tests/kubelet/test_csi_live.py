@@ -230,6 +230,30 @@ async def test_an_inline_volume_lives_as_long_as_its_pod(pods: Pods, driver: Cli
     assert not here[0].exists()
 
 
+@pytest.mark.skipif(not Path("/dev/loop-control").exists(), reason="this machine has no loop devices")
+async def test_a_block_volume_is_a_device_of_its_container(pods: Pods, driver: Client) -> None:
+    await claim(pods, "raw", "8Mi", volumeMode="Block")
+    devices = [{"name": "v", "devicePath": "/dev/raw"}]
+    script = (
+        f"test -b /dev/raw && printf written | dd of=/dev/raw conv=fsync 2>/dev/null && blockdev --getsize64 /dev/raw; {FOREVER}"
+    )
+    await pods.run("writer", shell(script, volumeDevices=devices), **using("raw"))
+    pod = await pods.ready("writer", 120)
+    assert (await pods.logged("writer", "\n")).strip() == str(8 << 20)
+    handle = (await volume_of(pods, "raw"))["spec"]["csi"]["volumeHandle"]
+    image = disk(pods, pod["spec"]["nodeName"], "volumes", f"{handle}.img")
+    assert image.read_bytes().startswith(b"written")
+    await pods.delete("writer")
+    await pods.gone("writer", 60)
+    await pods.run("reader", shell("head -c 7 /dev/raw", volumeDevices=devices), restartPolicy="Never", **using("raw"))
+    await pods.phase("reader", "Succeeded", 120)
+    assert (await pods.log("reader")).strip() == "written"
+    await pods.delete("reader")
+    await pods.gone("reader", 60)
+    used = [each.read_text().strip() for each in Path("/sys/block").glob("loop*/loop/backing_file")]
+    assert not [each for each in used if handle in each], "a loop device was left behind"
+
+
 async def test_a_pod_waits_for_its_driver_and_says_so(pods: Pods, driver: Client) -> None:
     volumes = [{"name": "v", "csi": {"driver": "nobody.example"}}]
     await pods.run("waits", shell(FOREVER, volumeMounts=MOUNT), volumes=volumes)
