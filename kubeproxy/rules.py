@@ -43,6 +43,11 @@ class Table:
         self._pieces: dict[str, Ruleset] = {}
         self._claims: dict[Element, dict[str, str]] = {}
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """Of the ports that are in it."""
+        return frozenset(self._pieces)
+
     def change(self, updates: Mapping[str, ServicePort | None]) -> str:
         """The script, for one transaction, after which these ports are as they are given; empty where nothing changes."""
         old, new = Ruleset(), Ruleset()
@@ -138,12 +143,14 @@ class _Port:
         addresses = [f"{ip} . {self._proto} . {port.port}" for ip in port.external_ips if family_of(ip) == self._family]
         node_ports = [f"{self._proto} . {port.node_port}"] if port.node_port else []
         endpoints, everywhere = self._of(port.external), self._of(port.everywhere)
-        # With policy Local the source is kept, and what pods send to the outer address may go anywhere all the same.
+        # With policy Local the source is kept; what pods, and this node itself, send to the outer address may go anywhere all the same. Their answers
+        # have to come back this way: the pod may be another node's.
         short_cut: tuple[str, ...] = ()
-        if port.external_local and everywhere and self._pods:
+        if port.external_local and everywhere:
             chain = f"all-{self._identity}"
-            self._rules.chains[chain] = self._draw(everywhere)
-            short_cut = (f"{self._header} saddr {self._pods} goto {chain}",)
+            self._rules.chains[chain] = (f"meta mark set meta mark or {MARK}", *self._draw(everywhere))
+            pods = (f"{self._header} saddr {self._pods} goto {chain}",) if self._pods else ()
+            short_cut = (*pods, f"fib saddr type local goto {chain}")
         if not endpoints and not short_cut:
             # The connection belongs to another node: it is dropped, so that a balancer's retry finds that one.
             verdict = "goto silent" if port.external_local and everywhere else "goto refuse"

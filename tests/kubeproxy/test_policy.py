@@ -14,7 +14,7 @@ from kubeling.kubeproxy.policy.index import Index
 from kubeling.kubeproxy.policy.model import Port, pod_of, policy_of, slim
 from kubeling.kubeproxy.policy.ruleset import Builder, Ruleset
 
-from .policylab import Lab, Probe, allowed, lab
+from .lab import Lab, Probe, allowed, lab
 
 Obj = dict[str, Any]
 NODES = ("n1", "n2")

@@ -1,11 +1,14 @@
-"""A small network of real namespaces on which policies are tried: two nodes, three pods on each, both families, a listener on every port of every pod.
+"""A small network of real namespaces on which rules are tried: two nodes, three pods on each, both families, a listener on every port of every pod.
 
-And an oracle: what should get through, straight from the words of the API's documentation, over the raw objects and without the code under test.
+And an oracle for policies: what should get through, straight from the words of the API's documentation, over the raw objects and without the code under
+test.
 """
 
 from __future__ import annotations
 
+import contextlib
 import select
+import shutil
 import socket
 import subprocess
 import threading
@@ -44,6 +47,16 @@ class Probe:
     port: int
 
 
+@dataclass(eq=False)
+class Question:
+    """A connection from a namespace to an address."""
+
+    netns: str
+    ip: str
+    protocol: str
+    port: int
+
+
 class Lab:
     """`nodes`: name → path of its namespace."""
 
@@ -51,7 +64,7 @@ class Lab:
         self._id = uuid.uuid4().hex[:8]
         self.nodes: dict[str, str] = {}
         self.pods: dict[str, LabPod] = {}
-        self._listeners: list[socket.socket] = []
+        self._listeners: list[tuple[str, socket.socket]] = []
         self._names: list[str] = []
         self._answers: _Answers | None = None
 
@@ -81,13 +94,16 @@ class Lab:
                     f"addr add fd31::{number}/64 dev wire nodad",
                     f"route add 10.44.{other}.0/24 via 172.31.0.{other}",
                     f"route add fd44:0:0:{other}::/64 via fd31::{other}",
+                    # Only so that there is a way at all: Services' addresses are looked up before.
+                    f"route add default via 172.31.0.{other}",
+                    f"route add default via fd31::{other}",
                 ],
                 path,
             )
             for pod in (1, 2, 3):
                 self._pod(number, pod)
         for pod_ in self.pods.values():
-            self._listeners += inside(pod_.netns, _listen)
+            self._listeners += [(pod_.name, each) for each in inside(pod_.netns, _listen)]
         self._answers = _Answers(self._listeners)
         self._answers.start()
 
@@ -126,6 +142,12 @@ class Lab:
         )
         assert done.returncode == 0, f"{done.stderr}\n{script}"
 
+    def forget_flows(self) -> None:
+        """What the kernel remembers of connections that are over: a port number that is used again would follow them."""
+        program = shutil.which("conntrack")
+        for path in self.nodes.values() if program else ():
+            subprocess.run(["nsenter", f"--net={path}", str(program), "-F"], check=False, capture_output=True)
+
     def reached(self) -> set[Probe]:
         """All that gets through: every pod to every other, every port, both families."""
         waiting: dict[socket.socket, Probe] = {}
@@ -148,6 +170,34 @@ class Lab:
                 sock.close()
         return found
 
+    def ask(self, questions: list[Question]) -> list[str]:
+        """For each question the answer, "refused", or "" where nothing comes."""
+        sockets: list[socket.socket] = []
+        for where in dict.fromkeys(each.netns for each in questions):
+            mine = [each for each in questions if each.netns == where]
+            made = iter(inside(where, lambda mine=mine: [_begin(each) for each in mine]))
+            sockets += made
+        order = [each for where in dict.fromkeys(each.netns for each in questions) for each in questions if each.netns == where]
+        found = dict.fromkeys(range(len(order)), "")
+        poll = select.poll()
+        places = {sock.fileno(): number for number, sock in enumerate(sockets)}
+        for sock in sockets:
+            poll.register(sock, select.POLLIN)
+        try:
+            while places and (ready := poll.poll(PATIENCE * 1000)):
+                for number, _ in ready:
+                    poll.unregister(number)
+                    place = places.pop(number)
+                    try:
+                        found[place] = sockets[place].recv(200).decode()
+                    except OSError:
+                        found[place] = "refused"
+        finally:
+            for sock in sockets:
+                sock.close()
+        by_question = {id(question): found[number] for number, question in enumerate(order)}
+        return [by_question[id(each)] for each in questions]
+
     def _probes(self, source: LabPod) -> Iterator[tuple[socket.socket, Probe]]:
         for target in self.pods.values():
             if target is source:
@@ -163,10 +213,20 @@ class Lab:
     def close(self) -> None:
         if self._answers is not None:
             self._answers.stop()
-        for each in self._listeners:
+        for _, each in self._listeners:
             each.close()
         for name in self._names:
             subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+def _begin(question: Question) -> socket.socket:
+    sock = _socket(question.protocol, 6 if ":" in question.ip else 4)
+    sock.connect_ex((question.ip, question.port))
+    if question.protocol == "UDP":
+        # What is dropped on its way out is an error at once; then nothing will come.
+        with contextlib.suppress(OSError):
+            sock.send(b"?")
+    return sock
 
 
 def _write(netns: str, key: str, value: str) -> None:
@@ -198,9 +258,10 @@ def _listen() -> list[socket.socket]:
 class _Answers(threading.Thread):
     """Takes what comes to the listeners: accepts and closes, and sends datagrams back."""
 
-    def __init__(self, listeners: list[socket.socket]) -> None:
+    def __init__(self, listeners: list[tuple[str, socket.socket]]) -> None:
         super().__init__(name="answers", daemon=True)
-        self._listeners = listeners
+        self._listeners = [each for _, each in listeners]
+        self._names = {each.fileno(): name for name, each in listeners}
         self._stopper, self._stopped = socket.socketpair()
 
     def run(self) -> None:
@@ -214,11 +275,14 @@ class _Answers(threading.Thread):
                     return
                 sock = by_number[number]
                 try:
+                    # Who answers, and whom it takes the client for.
                     if sock.type == socket.SOCK_STREAM:
-                        sock.accept()[0].close()
+                        connection, address = sock.accept()
+                        with connection:
+                            connection.sendall(f"{self._names[number]} {address[0]}".encode())
                     else:
-                        data, address = sock.recvfrom(100)
-                        sock.sendto(data, address)
+                        _, address = sock.recvfrom(100)
+                        sock.sendto(f"{self._names[number]} {address[0]}".encode(), address)
                 except OSError:
                     continue
 
