@@ -404,7 +404,7 @@ def _claims(path: str, claims: list[Map], held: list[str]) -> Errors:
             yield duplicate_value(f"{path}[{at}]", key)
         seen.add(key)
         if name not in held:
-            rest = f": {', '.join(sorted(held))}" if held else " which is empty"
+            rest = f": {', '.join(sorted(set(held)))}" if held else " which is empty"
             fault = not_found_value(f"{path}[{at}]", name)
             fault.detail = f"must be one of the names in pod.spec.resourceClaims{rest}"
             yield fault

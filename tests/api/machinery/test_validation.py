@@ -1,4 +1,4 @@
-"""Semantic validation, by transcript: `create`, or `update` with the old object first."""
+"""Semantic validation, by transcript: `create`, or `update` with the old object first; `door` is an update through /status or another door."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ def _answer(case: Any) -> str:
     made = [_made(each, resource) for each in case.documents]
     if case.verb == "create":
         found = validate_create(made[0], resource)
+    elif case.verb == "door":
+        for each, document in zip(made, case.documents, strict=True):
+            if "says" in document:
+                each["status"] = document.pop("says")
+        found = validate_status_update(made[1], made[0], resource)
     else:
         strategy_of(resource).prepare_for_update(made[1], made[0])
         found = validate_update(made[1], made[0], resource)
@@ -51,7 +56,18 @@ def _answer(case: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["validation_meta.txt", "validation_pod.txt", "validation_workloads.txt", "validation_others.txt"]
+    "name",
+    [
+        "validation_meta.txt",
+        "validation_pod.txt",
+        "validation_pod_more.txt",
+        "validation_pod_changes.txt",
+        "validation_workloads.txt",
+        "validation_jobs.txt",
+        "validation_others.txt",
+        "validation_network.txt",
+        "validation_status.txt",
+    ],
 )
 def test_transcript(name: str, transcript: Callable[..., None]) -> None:
     transcript(name, _answer)
