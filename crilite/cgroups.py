@@ -86,17 +86,17 @@ def _table(path: str) -> dict[str, int]:
     return found
 
 
-def _remove(folder: str) -> bool:
+def _remove(folder: str, attempts: int = 50) -> bool:
     """rmdir from the bottom up. A cgroup whose last process is just going away is busy for a moment."""
     for inner, _folders, _files in os.walk(folder, topdown=False):
-        for attempt in range(50):
+        for attempt in range(attempts):
             try:
                 os.rmdir(inner)
                 break
             except FileNotFoundError:
                 break
             except OSError:
-                if attempt == 49:
+                if attempt == attempts - 1:
                     return False
                 time.sleep(0.002 * (attempt + 1))
     return not os.path.exists(folder)
@@ -219,8 +219,11 @@ class V1:
         _kill_pids(lambda: self.pids(path))
 
     def remove(self, path: str) -> bool:
-        gone = [_remove(folder) for folder in self._folders(path)]
-        return all(gone)
+        gone = True
+        for folder in self._folders(path):
+            # Who is still in one hierarchy is in the others too: it is waited for once.
+            gone = _remove(folder, 50 if gone else 1) and gone
+        return gone
 
 
 class V2:

@@ -96,7 +96,7 @@ class Runtime(Cri):
 
     def pod_config(self, options: cri.NamespaceOption | None = None, **values: Any) -> cri.PodSandboxConfig:
         made = super().pod_config(options, **values)
-        made.linux.cgroup_parent = self.cgroup
+        made.linux.cgroup_parent = f"{self.cgroup}/{made.metadata.name}"
         return made
 
     async def create(self, sandbox: str, pod: cri.PodSandboxConfig, *command: str, **values: Any) -> str:
