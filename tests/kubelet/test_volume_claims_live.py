@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from kubeling.api.errors import ApiError
-from kubeling.api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SERVICES, STATEFUL_SETS, Resource
+from kubeling.api.resources import (
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    SERVICES,
+    STATEFUL_SETS,
+    STORAGE_CLASSES,
+    Resource,
+)
 
 from .conftest import FOREVER, Obj, Pods, shell
 
@@ -113,3 +121,74 @@ async def test_each_pod_of_a_stateful_set_finds_its_own_files_again(pods: Pods) 
 
     await until(twice, "the second pod has written where the first did")
     assert (directory(await volume_of(pods, "v-db-1")) / "names").read_text() == "db-1\n"
+
+
+async def test_a_local_volume_takes_its_pod_to_its_node(pods: Pods, tmp_path: Path) -> None:
+    """Made by hand, as administrators do: a class without a provisioner, a volume with a node affinity, and no claim that names it."""
+    name = pods.namespace
+    waits = {"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}
+    await pods.client.create(STORAGE_CLASSES, {"metadata": {"name": name}, **waits})
+    node = sorted(each["metadata"]["name"] for each in (await pods.client.list(NODES))["items"])[-1]
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+    volume = {
+        "capacity": {"storage": "5Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": name,
+        "persistentVolumeReclaimPolicy": "Retain",
+        "local": {"path": str(folder)},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
+    }
+    await pods.client.create(PERSISTENT_VOLUMES, {"metadata": {"name": name}, "spec": volume})
+    asked = {"accessModes": ["ReadWriteOnce"], "storageClassName": name, "resources": {"requests": {"storage": "1Gi"}}}
+    await pods.make(PERSISTENT_VOLUME_CLAIMS, "c", spec=asked)
+    mounts = [
+        {"name": "v", "mountPath": "/data", "subPathExpr": "of-$(WHO)"},
+        {"name": "v", "mountPath": "/all", "readOnly": True},
+    ]
+    who = [{"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+    script = "echo here > /data/file; cat /all/of-me/file; touch /all/no 2>/dev/null || echo refused"
+    claim = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+    await pods.run("me", shell(script, volumeMounts=mounts, env=who), volumes=claim, restartPolicy="Never")
+    found = await pods.phase("me", "Succeeded", 60)
+    assert found["spec"]["nodeName"] == node
+    assert (folder / "of-me" / "file").read_text() == "here\n"
+    assert (await pods.log("me")).endswith("refused\n")
+    await pods.delete("me")
+    await pods.client.delete(PERSISTENT_VOLUME_CLAIMS, "c", pods.namespace)
+
+    async def released() -> bool:
+        return (await pods.client.get(PERSISTENT_VOLUMES, name))["status"]["phase"] == "Released"
+
+    await until(released, "the volume is released")
+    assert (folder / "of-me" / "file").exists()
+    await pods.client.delete(PERSISTENT_VOLUMES, name)
+    await pods.client.delete(STORAGE_CLASSES, name)
+
+
+async def test_mounts_go_where_their_propagation_says(pods: Pods, tmp_path: Path) -> None:
+    """One pod mounts below a folder of the node; who asked for it sees that, and the node does where it was asked for."""
+    (tmp_path / "below").mkdir()
+    volumes = [{"name": "v", "hostPath": {"path": str(tmp_path)}}]
+
+    def mount(propagation: str) -> list[Obj]:
+        return [{"name": "v", "mountPath": "/shared", "mountPropagation": propagation}]
+
+    node = sorted(each["metadata"]["name"] for each in (await pods.client.list(NODES))["items"])[0]
+    listener = f"until grep -q ' /shared/below ' /proc/mounts; do sleep 0.1; done; echo seen; {FOREVER}"
+    deaf = f"while true; do grep ' /shared/below ' /proc/mounts && echo seen; sleep 0.1; done; {FOREVER}"
+    await pods.run("hears", shell(listener, volumeMounts=mount("HostToContainer")), volumes=volumes, nodeName=node)
+    await pods.run("deaf", shell(deaf, volumeMounts=mount("None")), volumes=volumes, nodeName=node)
+    for name in ("hears", "deaf"):
+        await pods.ready(name, 60)
+    script = f"mount -t tmpfs none /shared/below && echo mounted; trap 'umount /shared/below; exit 0' TERM; while true; do sleep 0.1; done; {FOREVER}"
+    privileged = {"privileged": True}
+    await pods.run(
+        "mounts", shell(script, volumeMounts=mount("Bidirectional"), securityContext=privileged), volumes=volumes, nodeName=node
+    )
+    await pods.logged("mounts", "mounted", 60)
+    await pods.logged("hears", "seen", 60)
+    assert await pods.log("deaf") == ""
+    await pods.delete("mounts")
+    await pods.gone("mounts", 60)
