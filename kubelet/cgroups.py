@@ -6,6 +6,7 @@ their own, and the runtime is left to place its containers.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -105,18 +106,37 @@ class PodCgroups:
         """Remove the pod's cgroup, with what the runtime left in it."""
         self.remove_path(pod_cgroup(self.root, pod))
 
-    def remove_orphan(self, uid: str) -> None:
-        """As :meth:`remove`, for a pod of which only the uid is known."""
+    def left_behind(self) -> set[str]:
+        """The uids of all pods that have a cgroup here. Where the root is not ours alone, what is in it is none of our business."""
+        if not self.enabled or not self.root:
+            return set()
+        found: set[str] = set()
+        for tree in self._trees():
+            for parent in self._parents():
+                folder = tree / parent.strip("/")
+                if folder.is_dir():
+                    found |= {each.name.removeprefix("pod") for each in folder.iterdir() if each.name.startswith("pod")}
+        return found
+
+    def _parents(self) -> tuple[str, str, str]:
         top = f"{self.root.rstrip('/')}/kubepods"
-        for parent in (top, f"{top}/burstable", f"{top}/besteffort"):
+        return top, f"{top}/burstable", f"{top}/besteffort"
+
+    def _trees(self) -> list[Path]:
+        """In v1 every hierarchy that is mounted, a v2 one beside them as well: runtimes make their cgroups in all of them."""
+        return [self._mount] if self._unified else [each for each in self._mount.iterdir() if not each.is_symlink()]
+
+    def remove_orphan(self, uid: str) -> None:
+        """As :meth:`remove`, for a pod of which only the uid is known. OSError where something still uses it."""
+        for parent in self._parents():
             self.remove_path(f"{parent}/pod{uid}")
+        if uid in self.left_behind():
+            raise OSError(errno.EBUSY, f"the cgroup of pod {uid} is still in use")
 
     def remove_path(self, path: str) -> None:
         if not self.enabled:
             return
-        # In v1 every hierarchy that is mounted, a v2 one beside them as well: runtimes make their cgroups in all of them.
-        trees = [self._mount] if self._unified else [each for each in self._mount.iterdir() if not each.is_symlink()]
-        for tree in trees:
+        for tree in self._trees():
             folder = tree / path.strip("/")
             if not folder.is_dir():
                 continue

@@ -275,6 +275,7 @@ class PodManager:
         found = {each.metadata.uid for each in sandboxes}
         found |= {uid for each in containers if (uid := each.labels.get(POD_UID))}
         found |= set(self._context.volumes.left_behind())
+        found |= await asyncio.to_thread(self._context.cgroups.left_behind)
         orphans = found - set(self._workers) - set(self._orphans)
         if orphans:
             # Our copy may be behind the API, and what is cleared away does not come back: ask the store itself.

@@ -23,6 +23,7 @@ from kubeling.api.resources import CONFIG_MAPS, EVENTS, NAMESPACES, PODS, SECRET
 from kubeling.bench.node.containerd import ContainerdNode, missing
 from kubeling.client.rest import Client
 from kubeling.cluster.pytest_plugin import ClusterHandle
+from kubeling.cluster.state import load as state_of
 
 IMAGE = "kubeling.local/host"
 Obj = dict[str, Any]
@@ -107,6 +108,20 @@ class Pods:
 
     async def secret(self, name: str, **data: str) -> Obj:
         return await self.make(SECRETS, name, stringData=data)
+
+    def cgroups(self) -> list[Path]:
+        """The cgroups of all pods of this cluster, in every hierarchy. Other clusters of the machine have theirs elsewhere."""
+        found = state_of(self.cluster.root)
+        assert found is not None
+        top = Path("/sys/fs/cgroup")
+        trees = [top] if (top / "cgroup.controllers").exists() else [each for each in top.iterdir() if not each.is_symlink()]
+        return [
+            Path(folder) / name
+            for tree in trees
+            for folder, names, _ in os.walk(tree / found.cgroup.strip("/"))
+            for name in names
+            if name.startswith("pod") and "-" in name
+        ]
 
     async def get(self, name: str) -> Obj:
         return await self.client.get(PODS, name, self.namespace)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import time
-from pathlib import Path
 
 import pytest
 
@@ -83,7 +82,7 @@ async def disagreement(pods: Pods, wanted: set[str]) -> str | None:
     folders = {each.name for each in (home / "pods").iterdir()}
     if not folders <= known:
         return f"folders without a pod: {folders - known}"
-    cgroups = {each.name.removeprefix("pod") for each in Path("/sys/fs/cgroup").glob(f"*/kubeling/**/*{NODE}*/**/pod*-*")}
+    cgroups = {each.name.removeprefix("pod") for each in pods.cgroups() if NODE in each.parts}
     if not cgroups <= known:
         return f"cgroups without a pod: {cgroups - known}"
     return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,14 +18,15 @@ pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.xdist_group("clust
 NODE = "worker-1"
 
 
-def cgroup_limits(uid: str) -> dict[str, str]:
+def cgroup_limits(pods: Pods, uid: str) -> dict[str, str]:
     """The cpu quota and the memory limit that the kernel enforces on the container, on either version of cgroups."""
     names = {"cpu.cfs_quota_us": "cpu", "cpu.max": "cpu", "memory.limit_in_bytes": "memory", "memory.max": "memory"}
     found = {}
-    for folder, _, files in os.walk("/sys/fs/cgroup"):
-        if f"/pod{uid}/" in folder:
-            for name in set(names) & set(files):
-                found[names[name]] = (Path(folder) / name).read_text().split()[0]
+    for pod in pods.cgroups():
+        if uid in pod.name:
+            for path in pod.glob("*/*"):
+                if path.name in names:
+                    found[names[path.name]] = path.read_text().split()[0]
     return found
 
 
@@ -55,7 +54,7 @@ async def test_a_container_gets_more_and_less_while_it_runs(pods: Pods) -> None:
     status = container_status(after, "c") or {}
     assert status["containerID"] == (container_status(before, "c") or {})["containerID"]
     assert status["allocatedResources"] == {"cpu": "300m", "memory": "96Mi"}
-    assert cgroup_limits(after["metadata"]["uid"]) == {"cpu": "30000", "memory": str(96 * 2**20)}
+    assert cgroup_limits(pods, after["metadata"]["uid"]) == {"cpu": "30000", "memory": str(96 * 2**20)}
     # A new kubelet knows what was done.
     pods.cluster.faults.kill(NODE, "kubelet")
     await resize(pods, "grows", cpu="200m", memory="96Mi")
