@@ -191,6 +191,8 @@ def _own_mounts() -> None:
 
 
 def _mount_root(spec: dict[str, Any], scratch: str) -> str:
+    # runc goes to the root's path on every exec, although by then nothing is mounted there for it to see.
+    os.makedirs(os.path.join(scratch, "root"), mode=0o700, exist_ok=True)
     syscalls.bind(scratch, scratch)
     syscalls.mount("none", scratch, "", MS_PRIVATE)
     root: str = rootfs.mount_root(spec["rootfs"], scratch)
