@@ -10,7 +10,7 @@ import grpc.aio
 import pytest
 
 from kubeling.proto import cri_pb2 as cri
-from tests.crilite.conftest import Cri, Node
+from tests.crilite.conftest import Cri, Node, eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.root]
 
@@ -125,3 +125,13 @@ async def test_where_ids_cannot_be_mapped_files_are_given_away(client: Cri, node
         for path in tmp_path.iterdir()
     }
     assert found == {"a": (0, 0, 0o4755), "b": (1000, 2000, 0o4755)}
+
+
+async def test_a_terminal_and_what_a_privileged_one_can_do(client: Cri, box: str) -> None:
+    _, container = await client.pod("sh", "-c", "test -t 0 && echo terminal; sleep 1000", image=box, tty=True, **secure(client))
+    path = (await client.status(container)).log_path
+    await eventually(lambda: os.path.exists(path) and "terminal" in client.text(path))
+    values = secure(client, privileged=True)
+    values["pod"].linux.security_context.privileged = True
+    script = "mkdir /m && mount -t tmpfs none /m && echo mounted; (echo 1 > /proc/sys/kernel/panic_on_oops) 2>/dev/null && echo changed; cat /dev/loop-control 2>/dev/null && echo read; echo end"
+    assert await client.output("sh", "-c", script, image=box, **values) == "mounted\nend\n"
