@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up down test lint types check protos bench simulate robustness fuzz crash-points clean
+.PHONY: up down test lint types check protos bench simulate robustness chaos fuzz crash-points clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kubeling needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -53,6 +53,11 @@ robustness: $(STAMP)
 # Every scenario of the controllers, killed before and after each of its writes; the tests try a few. See docs/controllers.md.
 crash-points: $(STAMP)
 	KUBELING_CRASH_POINTS=all $(BIN)/pytest -n auto --dist loadgroup tests/controllers/test_crash_points_live.py
+
+# Kills of kubelet, runtime, keeper and containers at random moments out of SEED (empty: a new one), ROUNDS of them; needs root. See docs/node.md.
+ROUNDS ?= 1000
+chaos: $(STAMP)
+	$(BIN)/python -m tests.node.chaos --seed "$(SEED)" --rounds $(ROUNDS)
 
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing --grpc_python_out=.typing .typing/kubeling/proto/*.proto

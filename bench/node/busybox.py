@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -14,9 +15,10 @@ _FOLDERS = ("bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "v
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def write(path: Path, *names: str) -> None:
-    """Write a docker archive of an image with all of busybox's applets, called `names`. It is also good as a sandbox's image."""
-    layer = _layer()
+def write(path: Path, *names: str, files: int = 0, size: int = 0) -> None:
+    """Write a docker archive of an image with all of busybox's applets, called `names`, and `files` more of `size` bytes. It is also good as a sandbox's
+    image."""
+    layer = _layer(files, size)
     config = json.dumps(
         {
             "architecture": _ARCHITECTURES.get(_machine(), _machine()),
@@ -33,7 +35,7 @@ def write(path: Path, *names: str) -> None:
         _file(tar, "manifest.json", json.dumps(manifest).encode())
 
 
-def _layer() -> bytes:
+def _layer(files: int, size: int) -> bytes:
     program = shutil.which("busybox")
     if program is None:
         raise FileNotFoundError("busybox is not installed: apt-get install busybox-static")
@@ -50,6 +52,8 @@ def _layer() -> bytes:
                 link = tarfile.TarInfo(f"bin/{name}")
                 link.type, link.linkname = tarfile.SYMTYPE, "busybox"
                 tar.addfile(link)
+        for number in range(files):
+            _file(tar, f"var/file-{number}", os.urandom(size))
     return buffer.getvalue()
 
 
