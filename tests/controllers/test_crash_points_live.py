@@ -45,10 +45,8 @@ def test_every_controller_has_a_scenario() -> None:
 OTHERWISE = {
     "attachdetach",
     "bootstrapsigner",
-    "ephemeral-volume",
     "kubernetes-service",
     "local-volume-provisioner",
-    "persistentvolume-binder",
     "tokencleaner",
     "volume-expand",
 }

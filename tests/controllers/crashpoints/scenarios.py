@@ -313,6 +313,35 @@ async def protected_volume(stage: Stage) -> None:
     await stage.gone(PERSISTENT_VOLUMES, name)
 
 
+async def bound_volumes(stage: Stage) -> None:
+    names = {each: f"{stage.namespace}-{each}" for each in ("small", "large")}
+    asked = {"small": "1Gi", "large": "2Gi"}
+    for each, name in names.items():
+        spec = {"capacity": {"storage": asked[each]}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}
+        await stage.create(PERSISTENT_VOLUMES, {"metadata": {"name": name}, "spec": spec})
+        await stage.has(PERSISTENT_VOLUMES, name, phase="Available")
+    for each, size in asked.items():
+        wanted = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": size}}}
+        await stage.create(PERSISTENT_VOLUME_CLAIMS, {"metadata": {"name": each}, "spec": wanted})
+    for each, name in names.items():
+        await stage.has(PERSISTENT_VOLUME_CLAIMS, each, phase="Bound")
+        await stage.has(PERSISTENT_VOLUMES, name, phase="Bound")
+    await stage.delete(PERSISTENT_VOLUME_CLAIMS, "small")
+    await stage.has(PERSISTENT_VOLUMES, names["small"], phase="Released")
+
+
+async def ephemeral_claim(stage: Stage) -> None:
+    claim = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+    volumes = [{"name": each, "ephemeral": {"volumeClaimTemplate": claim}} for each in "ab"]
+    await stage.create(PODS, {"metadata": {"name": "p"}, "spec": template(volumes=volumes)["spec"]})
+    stage.kinds.add(PERSISTENT_VOLUME_CLAIMS)
+
+    async def both() -> bool:
+        return len(await stage.all(PERSISTENT_VOLUME_CLAIMS)) == 2
+
+    await stage.until(both, "a claim for each of its volumes")
+
+
 async def autoscaler(stage: Stage) -> None:
     await stage.create(REPLICA_SETS, workload(3))
     target = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "x"}
@@ -443,6 +472,8 @@ SCENARIOS: dict[str, Scenario] = {
     "aggregated": Scenario("clusterrole-aggregation", aggregated),
     "protected-claim": Scenario("pvc-protection", protected_claim),
     "protected-volume": Scenario("pv-protection", protected_volume),
+    "bound-volumes": Scenario("persistentvolume-binder,pvc-protection", bound_volumes),
+    "ephemeral-claim": Scenario("ephemeral-volume", ephemeral_claim),
     "autoscaler": Scenario("horizontalpodautoscaler,replicaset", autoscaler),
     "policy": Scenario("validatingadmissionpolicy-status", policy),
     "certificates": Scenario(
