@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from kubeling.api.meta import Object, status_of
+from kubeling.api.meta import Object, namespace_of, status_of, uid_of
 from kubeling.api.times import format_time
+from kubeling.kubelet import volumestats
 from kubeling.kubelet.context import Context
 from kubeling.kubelet.cri import Runtime, RuntimeFailure
 from kubeling.kubelet.machine import read_pressure
@@ -55,6 +56,7 @@ async def metrics(context: Context, pods: Sequence[Object]) -> bytes:
             counts[_STATES[each.state]] += 1
     except RuntimeFailure:
         pass  # The numbers of the process itself are shown all the same.
+    used = [each for pod in pods for each in await context.volumes.usage(uid_of(pod), namespace_of(pod))]
     running = sum(status_of(each).get("phase") == "Running" for each in pods)
     lines = [
         "# HELP kubelet_node_name The node's name. The count is always 1.",
@@ -66,6 +68,7 @@ async def metrics(context: Context, pods: Sequence[Object]) -> bytes:
         "# HELP kubelet_running_containers Number of containers by state",
         "# TYPE kubelet_running_containers gauge",
         *(f'kubelet_running_containers{{container_state="{state}"}} {count}' for state, count in counts.items()),
+        *volumestats.metrics(used),
         "",
     ]
     return "\n".join(lines).encode() + generate_latest()

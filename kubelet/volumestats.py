@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,3 +91,26 @@ def _whole(path: Path) -> dict[str, Any]:
         "inodes": found.f_files,
         "inodesUsed": found.f_files - found.f_ffree,
     }
+
+
+_METRICS = (
+    ("available_bytes", "availableBytes", "Number of available bytes in the volume"),
+    ("capacity_bytes", "capacityBytes", "Capacity in bytes of the volume"),
+    ("used_bytes", "usedBytes", "Number of used bytes in the volume"),
+    ("inodes", "inodes", "Maximum number of inodes in the volume"),
+    ("inodes_free", "inodesFree", "Number of free inodes in the volume"),
+    ("inodes_used", "inodesUsed", "Number of used inodes in the volume"),
+)
+
+
+def metrics(volumes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The lines of `/metrics` about the claims of pods, each once, however many pods have it. Input as :meth:`VolumeStats.of_pod` gives it."""
+    claims = {(each["pvcRef"]["namespace"], each["pvcRef"]["name"]): each for each in volumes if "pvcRef" in each}
+    lines: list[str] = []
+    for name, field, words in _METRICS:
+        found = [(key, each[field]) for key, each in sorted(claims.items()) if field in each]
+        if found:
+            lines += [f"# HELP kubelet_volume_stats_{name} {words}", f"# TYPE kubelet_volume_stats_{name} gauge"]
+        for (namespace, claim), value in found:
+            lines.append(f'kubelet_volume_stats_{name}{{namespace="{namespace}",persistentvolumeclaim="{claim}"}} {value}')
+    return lines

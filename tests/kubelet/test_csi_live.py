@@ -160,6 +160,10 @@ async def test_a_volume_is_made_attached_grown_measured_and_taken_back(pods: Pod
     assert stats["capacityBytes"] == 20 << 20
     assert stats["pvcRef"] == {"name": "data", "namespace": pods.namespace}
 
+    metrics = (await driver.request_bytes("GET", f"/api/v1/nodes/{node}/proxy/metrics")).decode()
+    labels = f'{{namespace="{pods.namespace}",persistentvolumeclaim="data"}}'
+    assert f"kubelet_volume_stats_capacity_bytes{labels} {20 << 20}" in metrics
+
     before = await pods.get("writer")
     assert is_ready(before)
     assert before["status"]["containerStatuses"][0]["restartCount"] == 0
