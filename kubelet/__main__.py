@@ -12,6 +12,7 @@ from typing import Any
 from kubeling.daemon import main as daemon
 from kubeling.kubelet.config import Config
 from kubeling.kubelet.thresholds import DEFAULT_HARD
+from kubeling.kubelet.topology import POLICIES
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -127,6 +128,12 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     )
     add("--shutdown-grace-period", default="0s", help="SIGTERM ends the node's pods in this time; 0s leaves them running")
     add("--shutdown-grace-period-critical-pods", default="0s", help="what of that is kept for critical pods")
+    add(
+        "--topology-manager-policy",
+        choices=POLICIES,
+        default="none",
+        help="whether a container's cpus and devices must be near to each other",
+    )
     add("--reserved-cpus", default="", help="0-1,4: cpus that no container has to itself; else as many as are reserved")
     add("--system-reserved", type=_pairs, default={}, help="cpu=200m,memory=500Mi,…: not for pods")
     add("--kube-reserved", type=_pairs, default={}, help="the same, for the node's own agents")
@@ -220,7 +227,11 @@ def _cpus(args: argparse.Namespace) -> dict[str, str]:
         raise daemon.UsageError(
             "--cpu-manager-policy=static needs cpus that stay shared: --reserved-cpus, or cpu in --system-reserved or --kube-reserved"
         )
-    return {"cpu_policy": args.cpu_manager_policy, "reserved_cpus": args.reserved_cpus}
+    return {
+        "cpu_policy": args.cpu_manager_policy,
+        "topology_policy": args.topology_manager_policy,
+        "reserved_cpus": args.reserved_cpus,
+    }
 
 
 def _seconds(text: str, flag: str) -> float:

@@ -49,6 +49,8 @@ class Config:
     shutdown_grace_critical: float = 0.0
     #: none, or static: whole cpus for containers of Guaranteed pods that ask for such.
     cpu_policy: str = "none"
+    #: none, best-effort, restricted or single-numa-node: whether cpus and devices of a container must be near to each other.
+    topology_policy: str = "none"
     #: `0-1,4`: never given to a container alone. Empty: as many as are reserved.
     reserved_cpus: str = ""
     #: The merged KubeletConfiguration of the files, for /configz.

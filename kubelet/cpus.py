@@ -22,6 +22,7 @@ from kubeling.daemon.log import get_logger
 from kubeling.kubelet import checkpoint
 from kubeling.kubelet.cri import Runtime, RuntimeFailure
 from kubeling.kubelet.podstate import CONTAINER_NAME, POD_UID
+from kubeling.kubelet.topology import Hint, cpu_nodes, hints
 
 log = get_logger("kubelet.cpus")
 
@@ -123,6 +124,8 @@ class CpuManager:
         self._all = cpus
         self._reserved = reserved
         self._places = read_places(cpus)
+        #: Each cpu's NUMA node.
+        self.nodes = cpu_nodes(cpus)
         self._path = path
         self._runtime = runtime
         self._clock = clock
@@ -155,8 +158,16 @@ class CpuManager:
         """What those use that have none to themselves."""
         return self._all - {cpu for held in self._given.values() for each in held.values() for cpu in each}
 
-    def allocate(self, pod: Object) -> None:
-        """Give the pod's containers what they are to have to themselves. CpuProblem where there is not enough."""
+    def hints(self, pod: Object, container: Mapping[str, object]) -> list[Hint] | None:
+        """Near to which NUMA nodes the container could have its cpus; None where it has none to itself, or has them already."""
+        count = exclusive(pod, container) if self.enabled else 0
+        if not count or container["name"] in self._given.get(uid_of(pod), {}):
+            return None
+        return hints(self.nodes, self.shared - self._reserved, count)
+
+    def allocate(self, pod: Object, near: Mapping[str, frozenset[int]]) -> None:
+        """Give the pod's containers what they are to have to themselves, from the NUMA nodes that are named for them as far as there is enough.
+        CpuProblem where there is not enough at all."""
         if not self.enabled:
             return
         uid = uid_of(pod)
@@ -174,7 +185,10 @@ class CpuManager:
                     "Allocate failed due to not enough cpus available to satisfy request: "
                     f"requested={count}, available={len(available)}, which is unexpected"
                 )
-            given = choose(handed, self._places, count) if len(handed) >= count else choose(available, self._places, count)
+            wanted = near.get(container["name"], frozenset())
+            close = frozenset(each for each in available if self.nodes.get(each, frozenset()) & wanted)
+            pool = handed if len(handed) >= count else close if len(close) >= count else available
+            given = choose(pool, self._places, count)
             held[container["name"]] = given
             plain_init = any(container is each for each in init_containers_of(pod)) and not is_sidecar(container)
             handed = handed | given if plain_init else handed - given

@@ -9,7 +9,7 @@ again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,8 +170,9 @@ class DevicePlugins:
 
     # -- devices for pods --------------------------------------------------------------------------------------------------------------
 
-    async def allocate(self, pod: Object) -> None:
-        """Give the pod all devices that it asks for and does not have yet. DeviceProblem where it cannot have them."""
+    async def allocate(self, pod: Object, near: Mapping[str, frozenset[int]]) -> None:
+        """Give the pod all devices that it asks for and does not have yet, those first that are near to the NUMA nodes named for the container.
+        DeviceProblem where it cannot have them."""
         uid = uid_of(pod)
         wants, have = self.accounts.wants(pod), self.accounts.granted(uid)
         if all((container, resource) in have for container, resource, _, _ in wants):
@@ -181,14 +182,15 @@ class DevicePlugins:
             for container, resource, count, hands_on in wants:
                 held = self.accounts.grants(uid, container).get(resource)
                 if held is None:
-                    held = await self._grant(uid, container, resource, count, own.get(resource, []))
+                    nodes = near.get(container, frozenset())
+                    held = await self._grant(uid, container, resource, count, own.get(resource, []), nodes)
                     self.accounts.record(uid, container, resource, held)
                 if hands_on:
                     own.setdefault(resource, []).extend(each for each in held.devices if each not in own.get(resource, []))
                 else:
                     own[resource] = [each for each in own.get(resource, []) if each not in held.devices]
 
-    async def _grant(self, uid: str, container: str, resource: str, count: int, own: list[str]) -> Grant:
+    async def _grant(self, uid: str, container: str, resource: str, count: int, own: list[str], nodes: frozenset[int]) -> Grant:
         from kubeling.proto import deviceplugin_pb2 as pb
 
         plugin = self._plugins.get(resource)
@@ -196,6 +198,9 @@ class DevicePlugins:
         if plugin is None or len(free) < count:
             raise shortage(resource, count, len(free) if plugin is not None else 0)
         must = [each for each in own if each in free][:count]
+        close = [each for each in free if each in must or self.accounts.near(resource, each, nodes)]
+        if len(close) >= count:
+            free = close
         chosen = await self._preferred(plugin, free, must, count)
         answer = await self._call(
             plugin.stub.Allocate,

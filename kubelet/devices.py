@@ -17,6 +17,7 @@ from kubeling.api.meta import Object
 from kubeling.api.pods import containers_of, init_containers_of, is_sidecar
 from kubeling.daemon.log import get_logger
 from kubeling.kubelet import checkpoint
+from kubeling.kubelet.topology import Hint, hints
 
 log = get_logger("kubelet.devices")
 
@@ -134,6 +135,20 @@ class DeviceAccounts:
                 if self.handles(resource) and quantity.units(amount) > 0:
                     found.append((each["name"], resource, quantity.units(amount), hands_on))
         return found
+
+    def hints(self, uid: str, container: str, resource: str, count: int) -> list[Hint] | None:
+        """Near to which NUMA nodes the container could have its devices; None where their plugin does not say, or it has them already."""
+        offer = self.offers.get(resource)
+        if offer is None or resource in self.grants(uid, container) or not any(offer.near.values()):
+            return None
+        # What is near to no node in particular is near to all.
+        everywhere = tuple({node for of in offer.near.values() for node in of})
+        near = {device: offer.near.get(device) or everywhere for device in offer.healthy}
+        return hints(near, self.free(resource, uid, ()), count)
+
+    def near(self, resource: str, device: str, nodes: frozenset[int]) -> bool:
+        offer = self.offers.get(resource)
+        return offer is not None and bool(set(offer.near.get(device, ())) & nodes)
 
     def free(self, resource: str, uid: str, own: Iterable[str]) -> list[str]:
         """The healthy devices that the pod may take, in order, those first that it has for another container to hand on."""

@@ -23,9 +23,8 @@ from kubeling.kubelet import dnsconfig
 from kubeling.kubelet.actions import PodActions, Start, compute_pod_actions, hold_back
 from kubeling.kubelet.context import Context
 from kubeling.kubelet.convert import sandbox_config
-from kubeling.kubelet.cpus import CpuProblem
 from kubeling.kubelet.cri import RuntimeFailure
-from kubeling.kubelet.devices import DeviceProblem
+from kubeling.kubelet.granting import grant_all
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import ContainerRecord, PodRuntime
 from kubeling.kubelet.podstatus import View, generate_status, is_gone_quiet, pod_ips, rejected_status
@@ -363,12 +362,8 @@ class PodWorker:
     async def _bring_up(self, pod: Object, runtime: PodRuntime, actions: PodActions, starts: list[Start]) -> bool:
         """The sandbox, the volumes and the images at the same time; then the containers one after another."""
         context = self._context
-        try:
-            await self._race(context.devices.allocate(pod))
-            context.cpus.allocate(pod)
-        except (DeviceProblem, CpuProblem) as problem:
-            self._log.warning("the pod cannot have what it asks for", error=str(problem))
-            self._rejection = ("UnexpectedAdmissionError", str(problem))
+        self._rejection = await self._race(grant_all(context, pod))
+        if self._rejection is not None:
             self._retry(0)
             return True
         config = sandbox_config(

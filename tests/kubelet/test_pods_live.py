@@ -335,9 +335,9 @@ async def test_the_kubelets_api_is_for_the_apiserver_alone(pods: Pods) -> None:
 
 async def test_a_token_is_renewed_when_its_time_has_come(pods: Pods) -> None:
     """The real apiserver, and a clock that is put forward."""
-    clock = VirtualClock(datetime.now(UTC))
     await pods.run("token", shell(FOREVER))
     pod = await pods.ready("token")
+    clock = VirtualClock(datetime.now(UTC))
     source = TokenSource(pods.client, clock, rand=lambda: 0.0)
     first = await source.get(pod, "", 600)
     assert await source.get(pod, "", 600) == first
