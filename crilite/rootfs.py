@@ -56,7 +56,8 @@ def clone_sources(spec: dict[str, Any], users: int = -1) -> list[Source]:
         directory = stat.S_ISDIR(os.stat(source).st_mode)
         fd = mounts.clone(source)
         if entry.get("map_ids"):
-            mounts.map_ids(fd, users, recursive=True)
+            # Not what is mounted beneath it: that may be a file system whose ids cannot be mapped, and then shows its owners as nobody.
+            mounts.map_ids(fd, users)
         # A hostPath below /dev is no device: what may be used as one is said in `devices`, as with runtimes that have a device cgroup.
         keep_devices = spec["privileged"] or entry.get("device")
         attributes = (mounts.ATTR_RDONLY if entry.get("readonly") else 0) | (0 if keep_devices else mounts.ATTR_NODEV)

@@ -93,6 +93,11 @@ class Runtime:
         answer = await self._call(self._runtime.Status, self.pb.StatusRequest(), 10)
         return {each.type: (each.status, each.reason, each.message) for each in answer.status.conditions}
 
+    async def has_user_namespaces(self, handler: str) -> bool:
+        """Whether pods of that handler (empty: the default one) can have user namespaces of their own."""
+        answer = await self._call(self._runtime.Status, self.pb.StatusRequest(), 10)
+        return any(each.name == handler and each.features.user_namespaces for each in answer.runtime_handlers)
+
     async def set_pod_cidr(self, cidr: str) -> None:
         config = self.pb.RuntimeConfig(network_config=self.pb.NetworkConfig(pod_cidr=cidr))
         await self._call(self._runtime.UpdateRuntimeConfig, self.pb.UpdateRuntimeConfigRequest(runtime_config=config), 10)

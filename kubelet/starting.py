@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of
+from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of, uid_of
 from kubeling.api.pods import container_status
 from kubeling.api.resources import RUNTIME_CLASSES, SECRETS
 from kubeling.kubelet import env as environment
-from kubeling.kubelet import security
+from kubeling.kubelet import security, userns
 from kubeling.kubelet.actions import PodActions, Start
 from kubeling.kubelet.context import Context, EventKind
 from kubeling.kubelet.convert import container_config
@@ -66,6 +66,8 @@ class Starter:
     async def sandbox(self, pod: Object, runtime: PodRuntime, actions: PodActions, config: cri_pb2.PodSandboxConfig) -> Place:
         """The sandbox that `actions` asks for, or the one that is there."""
         context = self._context
+        if spec_of(pod).get("hostUsers") is False:
+            await self._own_users(pod, config, actions.create_sandbox)
         if not actions.create_sandbox:
             assert actions.sandbox is not None
             return Place(actions.sandbox.id, config, tuple(pod_ips(pod, runtime, context.node.host_ip)))
@@ -83,6 +85,19 @@ class Starter:
         else:
             ips = status.ips if status is not None else ()
         return Place(sandbox_id, config, ips)
+
+    async def _own_users(self, pod: Object, config: cri_pb2.PodSandboxConfig, create: bool) -> None:
+        """Give the pod a user namespace. RuntimeFailure where it cannot have one: without it would be less than was asked for."""
+        context = self._context
+        try:
+            if create and not await context.runtime.has_user_namespaces(await self._runtime_handler(pod)):
+                raise userns.UserNamespaceProblem(
+                    "can't set spec.hostUsers: false, the runtime handler does not support user namespaces"
+                )
+            userns.give(config, userns.ids_of(context.volumes.pods_dir, uid_of(pod), context.config.max_pods))
+        except (userns.UserNamespaceProblem, OSError) as problem:
+            context.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {problem}")
+            raise RuntimeFailure("FAILED_PRECONDITION", str(problem)) from problem
 
     async def _runtime_handler(self, pod: Object) -> str:
         """What the pod's RuntimeClass calls the runtime's handler; empty for the default one."""
@@ -117,6 +132,7 @@ class Starter:
         attempt = self.attempt(pod, start)
         try:
             config = await self._config(pod, start, place, image, attempt)
+            userns.pass_on(place.config, config)
         except (ConfigError, DeviceProblem, NotSynced, OSError) as error:
             self._event(pod, start, "Warning", "Failed", f"Error: {error}")
             raise StartProblem("CreateContainerConfigError", str(error)) from error

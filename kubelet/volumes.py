@@ -79,6 +79,10 @@ class VolumeManager:
         #: uid → when the first of its tokens has to be replaced.
         self._refresh: dict[str, datetime] = {}
 
+    @property
+    def pods_dir(self) -> Path:
+        return self._pods_dir
+
     def pod_dir(self, uid: str) -> Path:
         return self._pods_dir / uid
 
