@@ -14,6 +14,7 @@ Filenames = Annotated[
     list[str] | None, typer.Option("-f", "--filename", help="File, folder or - for standard input; may be repeated.")
 ]
 Recursive = Annotated[bool, typer.Option("-R", "--recursive", help="Read folders with what is below them.")]
+Kustomize = Annotated[str, typer.Option("-k", "--kustomize", help="A folder that kustomize builds; instead of -f.")]
 Selector = Annotated[str, typer.Option("-l", "--selector", help="Label selector, such as app=web,tier!=db.")]
 FieldSelector = Annotated[str, typer.Option("--field-selector", help="Field selector, such as status.phase=Running.")]
 AllNamespaces = Annotated[bool, typer.Option("-A", "--all-namespaces", help="In every namespace.")]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubeling.api.resources import Resource
-from kubeling.cli import manifests
+from kubeling.cli import kustomize, manifests
 from kubeling.cli.session import CommandError, Obj, Session
 
 
@@ -26,15 +26,16 @@ async def targets_of(
     words: Sequence[str],
     *,
     filenames: Sequence[str] = (),
+    folder: str = "",
     recursive: bool = False,
     everywhere: bool = False,
     need_names: bool = False,
 ) -> list[Target]:
-    """The targets in order. Raises CommandError where the words make no sense."""
-    if filenames:
+    """The targets in order; `folder` is one that kustomize builds. Raises CommandError where the words make no sense."""
+    if filenames or folder:
         if words:
             raise CommandError("there is no need to specify a resource type as an argument when using filename")
-        return [await _of_manifest(session, each) for each in manifests.load(filenames, recursive=recursive)]
+        return [await _of_manifest(session, each) for each in kustomize.load(filenames, folder, recursive=recursive)]
     if not words:
         raise CommandError(
             'resource(s) must be named by kind and name, kind/name or --filename. "kubeling api-resources" lists the kinds'

@@ -113,19 +113,36 @@ def from_document(document: dict[str, Any], file: Path, context: str | None = No
     for extension in cluster.get("extensions") or []:
         if extension.get("name") == SERVERS_EXTENSION:
             servers += [url for url in extension.get("extension", {}).get("servers", []) if url not in servers]
+    cert_pem, key_pem, token = _pem(user, "client-certificate", file), _pem(user, "client-key", file), user.get("token", "")
+    if user.get("exec") and not (token or cert_pem):
+        token, cert_pem, key_pem = _from_plugin(user["exec"], servers[0], cluster, file)
     password = (user["username"], user.get("password", "")) if user.get("username") else None
     return ClientConfig(
         servers=tuple(url.rstrip("/") for url in servers),
         ca_pem=_pem(cluster, "certificate-authority", file),
-        cert_pem=_pem(user, "client-certificate", file),
-        key_pem=_pem(user, "client-key", file),
-        token=user.get("token", ""),
+        cert_pem=cert_pem,
+        key_pem=key_pem,
+        token=token,
         token_file=_relative(user["tokenFile"], file) if user.get("tokenFile") else "",
         basic=password,
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
         tls_server_name=cluster.get("tls-server-name", ""),
         namespace=chosen.get("namespace") or "default",
     )
+
+
+def _from_plugin(spec: dict[str, Any], server: str, cluster: dict[str, Any], file: Path) -> tuple[str, str, str]:
+    from kubeling.client import execcredential
+
+    about: dict[str, Any] = {"server": server}
+    if ca := _pem(cluster, "certificate-authority", file):
+        about["certificate-authority-data"] = base64.b64encode(ca.encode()).decode()
+    about |= {key: cluster[key] for key in ("tls-server-name", "insecure-skip-tls-verify") if key in cluster}
+    try:
+        found = execcredential.run(spec, about, file.parent)
+    except execcredential.PluginFailed as error:
+        raise KubeconfigError(f"{file}: getting credentials: {error}") from error
+    return found.token, found.cert_pem, found.key_pem
 
 
 def in_cluster_available() -> bool:

@@ -44,6 +44,17 @@ async def over_websocket(core: Core, request: Any, client: WebSocket) -> None:
         while data := await reader.read(_READ):
             await client.send_message(channel, data)
 
+    async def forth() -> None:
+        while (message := await client.receive_message()) is not None:
+            channel, data = message
+            writer = writers.get(channel)
+            if writer is not None:
+                writer.write(data)
+                await writer.drain()
+
+    async def ended(all_of: list[asyncio.Task[None]]) -> None:
+        await asyncio.gather(*all_of, return_exceptions=True)
+
     try:
         for index, port in enumerate(request.port):
             try:
@@ -52,12 +63,13 @@ async def over_websocket(core: Core, request: Any, client: WebSocket) -> None:
                 await client.send_message(2 * index + 1, f"cannot connect to port {port} of the pod: {error}".encode())
                 continue
             tasks.append(asyncio.create_task(back(2 * index, reader)))
-        while (message := await client.receive_message()) is not None:
-            channel, data = message
-            writer = writers.get(channel)
-            if writer is not None:
-                writer.write(data)
-                await writer.drain()
+        # The channels have no end of their own: when the pod has ended all connections, the client is told so by the end of its own.
+        sending = asyncio.create_task(forth())
+        over = asyncio.create_task(ended(list(tasks)))
+        tasks += [sending, over]
+        await asyncio.wait({sending, over}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
     except ConnectionError:
         pass  # One of the two sides has gone, and the other is told by the end of its stream.
     finally:

@@ -14,12 +14,13 @@ import typer
 
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource
-from kubeling.cli import flags, manifests
+from kubeling.cli import flags, kustomize, manifests
 from kubeling.cli.dialect import write_json
 from kubeling.cli.report import Reporter
 from kubeling.cli.session import CommandError, Obj, Session, words_of
 from kubeling.cli.targets import namespace_of_manifest, resource_of_manifest
 from kubeling.cli.threeway import patch_type_of, schema_of, three_way
+from kubeling.cli.verbs import prune
 from kubeling.client.rest import Params
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -38,12 +39,19 @@ async def apply(
     session: Session,
     filename: flags.Filenames = None,
     recursive: flags.Recursive = False,
+    folder: flags.Kustomize = "",
     server_side: Annotated[
         bool, typer.Option("--server-side", help="Let the server merge and keep track of who owns what.")
     ] = False,
     force_conflicts: Annotated[
         bool, typer.Option("--force-conflicts", help="With --server-side: take over fields that others own.")
     ] = False,
+    pruning: Annotated[bool, typer.Option("--prune", help="Delete what was applied once and is in the files no more.")] = False,
+    selector: flags.Selector = "",
+    all_of_them: flags.All = False,
+    prune_allowlist: Annotated[
+        list[str] | None, typer.Option("--prune-allowlist", help="Kinds to prune: group/version/kind.")
+    ] = None,
     form: flags.Output = "",
     dry_run: flags.DryRun = "none",
     field_manager: flags.FieldManager = "",
@@ -54,22 +62,35 @@ async def apply(
         raise CommandError("--force-conflicts only works with --server-side")
     if server_side and dry_run == "client":
         raise CommandError("--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)")
-    if not filename:
-        raise CommandError("must specify one of -f")
+    if pruning and not (selector or all_of_them):
+        raise CommandError(
+            "all resources selected for prune without explicitly passing --all. To prune all resources, pass the --all flag. If you did not mean to prune all resources, specify a label selector"
+        )
+    pruned = await prune.kinds_of(session, prune_allowlist or []) if pruning else []
+    wanted = kustomize.load(filename, folder, recursive=recursive)
+    if selector:
+        from kubeling.api.labels import parse
+
+        chosen = parse(selector)
+        wanted = [each for each in wanted if chosen.matches((each.obj.get("metadata") or {}).get("labels") or {})]
     params = flags.write_params(dry_run, field_manager or ("kubectl" if server_side else CLIENT_SIDE), validate)
     reporter = Reporter(form, dry_run=dry_run, together=True)
     failed = 0
-    for each in manifests.load(filename, recursive=recursive):
+    kept: set[str] = set()
+    namespaces: set[str] = set()
+    for each in wanted:
         try:
             resource = await resource_of_manifest(session, each)
             namespace = namespace_of_manifest(session, resource, each.obj)
-            name = _name(each.obj)
+            name = name_of(each.obj)
             if server_side:
                 made = await _server_side(session, resource, each.obj, name, namespace, {**params, "force": force_conflicts})
                 reporter.done(resource, made, "serverside-applied")
             else:
                 made, done = await _client_side(session, resource, each, name, namespace, params, dry_run)
                 reporter.done(resource, made, done)
+            kept.add(str(made["metadata"].get("uid")))
+            namespaces |= {namespace} if namespace else set()
         except ApiError as error:
             conflict = server_side and error.reason == "Conflict" and error.causes
             print(f"error: {error.message}{_CONFLICT_ADVICE}" if conflict else words_of(error), file=sys.stderr)
@@ -77,11 +98,14 @@ async def apply(
         except CommandError as error:
             print(error, file=sys.stderr)
             failed = 1
+    if pruned and not failed:
+        await prune.prune(session, pruned, selector, namespaces, kept, reporter, dry_run)
     reporter.finish()
     return failed
 
 
-def _name(obj: Obj) -> str:
+def name_of(obj: Obj) -> str:
+    """The name that a manifest gives. Raises CommandError where it gives none."""
     meta = obj.get("metadata") or {}
     if meta.get("generateName") and not meta.get("name"):
         raise CommandError(f"from {meta['generateName']}: cannot use generate name with apply")
@@ -128,6 +152,29 @@ async def _client_side(
                 raise CommandError(_patch_refused(error, patch, resource, name, manifest.source, live), complete=True) from error
         await asyncio.sleep(min(1.0, 0.05 * 2**attempt))
     raise AssertionError("unreachable")
+
+
+async def dry_run(
+    session: Session,
+    resource: Resource,
+    manifest: manifests.Manifest,
+    live: Obj,
+    name: str,
+    namespace: str | None,
+    params: Params,
+) -> Obj:
+    """The object as it would be, but for the annotation, where it is `live` now (empty where it is not there). The server is asked."""
+    meta = {**manifest.obj["metadata"], **({"namespace": namespace} if namespace else {})}
+    wanted = {**manifest.obj, "metadata": meta}
+    if not live:
+        return await session.client.create(resource, wanted, namespace, params=params)
+    last = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+    # What was recorded has annotations, if only none: without any here, all would be taken away.
+    meta["annotations"] = meta.get("annotations") or {}
+    patch = three_way(json.loads(last) if last else {}, live, wanted, schema_of(resource))
+    if not patch:
+        return live
+    return await session.client.patch(resource, name, patch, namespace, patch_type=patch_type_of(resource), params=params)
 
 
 async def _created(

@@ -34,6 +34,7 @@ async def delete(
     words: flags.Words = None,
     filename: flags.Filenames = None,
     recursive: flags.Recursive = False,
+    folder: flags.Kustomize = "",
     selector: flags.Selector = "",
     field_selector: flags.FieldSelector = "",
     all_of_them: flags.All = False,
@@ -58,7 +59,9 @@ async def delete(
         raise CommandError(f"unexpected -o output mode: {form}. We only support '-o name'")
     if now and grace_period >= 0:
         raise CommandError("--now and --grace-period cannot be specified together")
-    targets = await targets_of(session, words or [], filenames=filename or [], recursive=recursive, everywhere=all_namespaces)
+    targets = await targets_of(
+        session, words or [], filenames=filename or [], folder=folder, recursive=recursive, everywhere=all_namespaces
+    )
     if not (selector or field_selector or all_of_them) and any(target.name is None for target in targets):
         raise CommandError("resource(s) were provided, but no name was specified")
     objects, errors = await _found(

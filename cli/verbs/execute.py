@@ -1,4 +1,4 @@
-"""`exec`: a command in a container, over the `v5.channel.k8s.io` WebSocket protocol.
+"""`exec` and `attach`: a command in a container, or the container's own, over the `v5.channel.k8s.io` WebSocket protocol.
 
 Each message begins with the number of its channel: 0 stdin, 1 stdout, 2 stderr, 3 the final Status, 4 the terminal's size, 255 the end of a channel.
 """
@@ -13,14 +13,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import orjson
 import typer
 
 from kubeling.api.resources import PODS
 from kubeling.cli import flags
-from kubeling.cli.session import CommandError, Session
+from kubeling.cli.session import CommandError, Obj, Session
 from kubeling.cli.verbs.logs import container_of, pod_of
 from kubeling.cli.websocket import WebSocket, connect
 
@@ -66,9 +66,82 @@ async def execute(
     return _exit_status(status)
 
 
-async def _output(socket: WebSocket) -> dict[str, Any]:
+async def attach(
+    session: Session,
+    words: Annotated[list[str] | None, typer.Argument(metavar="POD | TYPE/NAME [-c CONTAINER]")] = None,
+    container: Annotated[str, typer.Option("-c", "--container", help="Which container.")] = "",
+    stdin: Annotated[bool, typer.Option("-i", "--stdin", help="Pass our standard input on.")] = False,
+    tty: Annotated[bool, typer.Option("-t", "--tty", help="With a terminal.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only what the command itself writes.")] = False,
+) -> int:
+    """See what a running container writes from now on, and write to it with -i: `kubeling attach -it web-1`."""
+    if not words:
+        raise CommandError("at least 1 argument is required for attach")
+    if len(words) > 1:
+        raise CommandError(f"expected POD, TYPE/NAME, or NAME, got {len(words)} arguments: {words}")
+    pod = await pod_of(session, words[0])
+    phase = (pod.get("status") or {}).get("phase")
+    if phase in ("Succeeded", "Failed"):
+        raise CommandError(f"cannot attach a container in a completed pod; current phase is {phase}")
+    name = container_of(pod, container, quiet=quiet)
+    spec = next(each for each in pod["spec"]["containers"] + (pod["spec"].get("initContainers") or []) if each["name"] == name)
+    if tty and not spec.get("tty"):
+        print(f"error: Unable to use a TTY - container {name} did not allocate one", file=sys.stderr)
+        tty = False
+    if tty and not sys.stdin.isatty():
+        print("Unable to use a TTY - input is not a terminal or the right kind of file", file=sys.stderr)
+        tty = False
+    if stdin and not spec.get("stdin"):
+        stdin = False
+    if not quiet and stdin:
+        print("If you don't see a command prompt, try pressing enter.", file=sys.stderr)
+    query = [("container", name), ("stdout", "true")]
+    query += [("stdin", "true")] if stdin else []
+    query += [("tty", "true")] if tty else [] if spec.get("tty") else [("stderr", "true")]
+    path = PODS.path(pod["metadata"]["namespace"], pod["metadata"]["name"], "attach")
+    async with connect(session.client.config, path, query, PROTOCOL) as socket:
+        with _raw_terminal(socket) if tty else contextlib.nullcontext():
+            if stdin:
+                _pass_on(socket)
+            status = await _output(socket)
+    return _exit_status(status)
+
+
+async def run_in(
+    session: Session,
+    pod: Obj,
+    container: str,
+    command: list[str],
+    stdin: IO[bytes] | None,
+    stdout: IO[bytes] | None,
+    *,
+    quiet: bool = False,
+) -> int:
+    """Run a command that reads a file and writes one (None for nothing, and for our own standard output). Returns its exit status, and says it unless `quiet`."""
+    query = [*(("command", word) for word in command), ("container", container), ("stdout", "true"), ("stderr", "true")]
+    query += [("stdin", "true")] if stdin is not None else []
+    path = PODS.path(pod["metadata"]["namespace"], pod["metadata"]["name"], "exec")
+    async with connect(session.client.config, path, query, PROTOCOL) as socket:
+
+        async def feed(source: IO[bytes]) -> None:
+            with contextlib.suppress(OSError):  # The command has ended and wants no more: its status says why.
+                while data := source.read(_PIECE):
+                    await socket.send(STDIN + data)
+                await socket.send(CLOSE + STDIN)
+
+        sending = asyncio.create_task(feed(stdin)) if stdin is not None else None
+        try:
+            status = await _output(socket, stdout)
+        finally:
+            if sending is not None:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+    return _exit_status(status, quiet=quiet)
+
+
+async def _output(socket: WebSocket, stdout: IO[bytes] | None = None) -> dict[str, Any]:
     """Write what the command writes; returns the Status that ends it."""
-    streams = {STDOUT: sys.stdout.buffer, STDERR: sys.stderr.buffer}
+    streams = {STDOUT: stdout or sys.stdout.buffer, STDERR: sys.stderr.buffer}
     status: dict[str, Any] | None = None
     async for message in socket:
         channel, data = message[0], message[1:]
@@ -82,12 +155,13 @@ async def _output(socket: WebSocket) -> dict[str, Any]:
     return status
 
 
-def _exit_status(status: dict[str, Any]) -> int:
+def _exit_status(status: dict[str, Any], *, quiet: bool = False) -> int:
     if status.get("status") == "Success":
         return 0
     for cause in (status.get("details") or {}).get("causes") or []:
         if cause.get("reason") == "ExitCode":
-            print(f"command terminated with exit code {cause['message']}", file=sys.stderr)
+            if not quiet:
+                print(f"command terminated with exit code {cause['message']}", file=sys.stderr)
             return int(cause["message"])
     raise CommandError(status.get("message") or "the command failed")
 

@@ -54,6 +54,7 @@ async def get(
     words: flags.Words = None,
     filename: flags.Filenames = None,
     recursive: flags.Recursive = False,
+    folder: flags.Kustomize = "",
     form: flags.Output = "",
     template: Annotated[str, typer.Option("--template", help="The template of -o go-template.")] = "",
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Show changes as they happen.")] = False,
@@ -81,7 +82,7 @@ async def get(
         return 0
     if template and form in ("", "go-template", "template"):
         form = f"go-template={template}"
-    if not words and not filename:
+    if not words and not filename and not folder:
         print(_NO_TYPE, file=sys.stderr)
         raise CommandError(
             'Required resource not specified.\nUse "kubeling explain <resource>" for a detailed description of that resource '
@@ -103,7 +104,9 @@ async def get(
     )
     if not output.is_table(form):
         query.object_printer()  # A form that cannot be read is refused before anything is asked.
-    targets = await targets_of(session, words or [], filenames=filename or [], recursive=recursive, everywhere=all_namespaces)
+    targets = await targets_of(
+        session, words or [], filenames=filename or [], folder=folder, recursive=recursive, everywhere=all_namespaces
+    )
     if watch or watch_only:
         if len(targets) != 1:
             raise CommandError("you may only specify a single resource type")

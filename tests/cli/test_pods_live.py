@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import re
 import select
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,3 +83,109 @@ def test_exec_and_logs(kubeling: Run, kubeling_cluster: Any, kubeling_namespace:
         session.kill()
         session.wait()
         os.close(parent)
+
+
+def test_attach_cp_and_port_forward(kubeling: Run, kubeling_cluster: Any, kubeling_namespace: str, tmp_path: Path) -> None:
+    def start(*words: str) -> subprocess.Popen[str]:
+        line = [sys.executable, "-m", "kubeling.cli", words[0], "-n", kubeling_namespace, *words[1:]]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(line, env=kubeling_cluster.env, text=True, **pipes)
+
+    # cp: a file, a folder into a folder, and back.
+    data = os.urandom(2_000_000)
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up" / "file").write_bytes(data)
+    (tmp_path / "up" / "empty").mkdir()
+    assert kubeling("cp", str(tmp_path / "up" / "file"), "sh:/tmp/one").returncode == 0
+    assert kubeling("cp", str(tmp_path / "up"), f"{kubeling_namespace}/sh:/tmp/").returncode == 0
+    assert kubeling("exec", "sh", "--", "cat", "/tmp/up/file").stdout == data
+    down = kubeling("cp", "sh:/tmp/up", str(tmp_path / "down"))
+    assert down.returncode == 0, down
+    assert sorted(each.name for each in (tmp_path / "down").iterdir()) == ["empty", "file"]
+    assert (tmp_path / "down" / "file").read_bytes() == data
+    assert kubeling("cp", "sh:/tmp/one", str(tmp_path)).returncode == 0
+    assert (tmp_path / "one").read_bytes() == data
+    # A link that leads out of the folder is not followed, nor made.
+    kubeling("exec", "sh", "--", "sh", "-c", "mkdir /tmp/bad && ln -s /etc /tmp/bad/link && echo x > /tmp/bad/file")
+    linked = kubeling("cp", "sh:/tmp/bad", str(tmp_path / "bad"))
+    assert b"skipping symlink" in linked.stderr
+    assert [each.name for each in (tmp_path / "bad").iterdir()] == ["file"]
+    assert kubeling("cp", "sh:/no/such", str(tmp_path / "none")).returncode != 0
+    assert b"doesn't exist in local filesystem" in kubeling("cp", str(tmp_path / "none"), "sh:/tmp").stderr
+    assert b"one of src or dest must be a remote file" in kubeling("cp", "a", "b").stderr
+
+    # attach: to one that reads.
+    talks = "while read line; do echo got $line; done"
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "talks", "labels": {"app": "talks"}},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {"name": "main", "image": "kubeling.local/host", "stdin": True, "command": ["sh", "-c", talks]},
+                {
+                    "name": "web",
+                    "image": "kubeling.local/host",
+                    "command": ["python3", "-m", "http.server", "8080", "--directory", "/proc/self/fd"],
+                    "ports": [{"name": "http", "containerPort": 8080}],
+                },
+            ],
+        },
+    }
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "talks"},
+        "spec": {"selector": {"app": "talks"}, "ports": [{"port": 80, "targetPort": "http"}]},
+    }
+    for each in (manifest, service):
+        assert kubeling("apply", "-f", "-", stdin=json.dumps(each).encode()).returncode == 0
+    assert kubeling("wait", "--for=condition=Ready", "pod/talks", "--timeout=60s").returncode == 0
+    attached = start("attach", "-i", "-q", "talks", "-c", "main")
+    assert attached.stdin is not None
+    assert attached.stdout is not None
+    attached.stdin.write("a line\n")
+    attached.stdin.flush()
+    assert attached.stdout.readline() == "got a line\n"
+    attached.kill()
+    attached.communicate()
+
+    # port-forward: by pod and port, by Service and its port, by the port's name.
+    for what, port in (("pod/talks", ":8080"), ("svc/talks", ":80"), ("talks", ":http")):
+        forwarding = start("port-forward", what, port)
+        try:
+            assert forwarding.stdout is not None
+            match = re.fullmatch(r"Forwarding from 127\.0\.0\.1:(\d+) -> 8080\n", forwarding.stdout.readline())
+            assert match is not None
+            for _ in range(3):
+                # The server ends each connection, and so must we: a reader to the end would wait for ever.
+                with socket.create_connection(("127.0.0.1", int(match[1])), 30) as local:
+                    local.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    answer = b"".join(iter(lambda local=local: local.recv(65536), b""))
+                    assert answer.startswith(b"HTTP/1.0 200 ")
+        finally:
+            forwarding.send_signal(signal.SIGINT)
+            said, _ = forwarding.communicate(timeout=30)
+            assert said.count("Handling connection for") == 3, said
+    nowhere = start("port-forward", "talks", ":9")
+    assert nowhere.stdout is not None
+    match = re.search(r":(\d+) -> 9\n", nowhere.stdout.readline())
+    assert match is not None
+    with socket.create_connection(("127.0.0.1", int(match[1])), 30) as local:
+        assert local.recv(10) == b""
+    nowhere.send_signal(signal.SIGINT)
+    assert "an error occurred forwarding" in nowhere.communicate(timeout=30)[0]
+    assert b"does not have a service port 81" in kubeling("port-forward", "svc/talks", "81").stderr
+
+
+def test_top(kubeling: Run, kubeling_cluster: Any, kubeling_namespace: str) -> None:
+    deadline = time.monotonic() + 90
+    while not (found := kubeling("top", "pod", "sh")).stdout and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert re.fullmatch(r"NAME +CPU\(cores\) +MEMORY\(bytes\) +\nsh +\d+m +\d+Mi +\n", found.stdout.decode()), found
+    assert re.search(r"^sh +sh +\d+m +\d+Mi", kubeling("top", "pod", "--containers").stdout.decode(), re.MULTILINE)
+    nodes = kubeling("top", "node", "--sort-by=cpu").stdout.decode().splitlines()
+    theirs = kubeling_cluster.kubectl("top", "node").stdout.splitlines()
+    assert nodes[0].split() == ["NAME", "CPU(cores)", "CPU(%)", "MEMORY(bytes)", "MEMORY(%)"]
+    assert sorted(line.split()[0] for line in nodes) == sorted(line.split()[0] for line in theirs)

@@ -1,0 +1,163 @@
+"""The verbs beyond the everyday ones, beside kubectl: diff, prune, kustomize, autoscale, edit after a refusal, credential plugins."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.live, pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")]
+
+Same = Callable[..., Any]
+
+
+def config_map(name: str, **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"set": "x"}}, "data": data}
+
+
+def write(path: Path, *objects: dict[str, Any]) -> str:
+    path.write_text(yaml.safe_dump_all(objects))
+    return str(path)
+
+
+def changes(text: str) -> list[str]:
+    """The lines of a diff that differ, without those that name files, times and versions."""
+    lines = [line for line in text.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    return [line for line in lines if not any(word in line for word in ("uid", "creationTimestamp", "resourceVersion"))]
+
+
+def test_diff_tells_what_apply_would_change(shell: Any, tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+
+    def both(*flags: str) -> list[str]:
+        theirs, ours = shell.kubectl(["diff", "-f", str(path), *flags]), shell.kubeling(["diff", "-f", str(path), *flags])
+        assert (ours.code, changes(ours.out)) == (theirs.code, changes(theirs.out)), (ours, theirs)
+        return changes(ours.out)
+
+    write(path, config_map("m", a="1"))
+    assert '+  a: "1"' in both()
+    shell.kubeling(["apply", "-f", str(path)])
+    assert both() == []
+    write(path, config_map("m", b="2"))
+    assert {'-  a: "1"', '+  b: "2"'} <= set(both())
+    assert {'+  b: "2"'} <= set(both("--server-side", "--force-conflicts"))
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "hidden"}}
+    write(path, secret)
+    shell.kubeling(["apply", "-f", str(path)])
+    write(path, {**secret, "stringData": {"a": "other"}})
+    found = shell.kubeling(["diff", "-f", str(path)])
+    assert found.code == 1
+    assert {"-  a: '*** (before)'", "+  a: '*** (after)'"} <= set(changes(found.out))
+    write(path, {**config_map("m"), "apiVersion": "v9"})
+    theirs, ours = shell.kubectl(["diff", "-f", str(path)]), shell.kubeling(["diff", "-f", str(path)])
+    assert (ours.code, ours.err) == (theirs.code, theirs.err)
+
+
+def test_apply_prunes_what_is_in_the_files_no_more(shell: Any, same: Same, tmp_path: Path) -> None:
+    path = tmp_path / "set.yaml"
+    flags = ["--prune", "-l", "set=x"]
+    for program in (shell.kubectl, shell.kubeling):
+        write(path, config_map("one", a="1"), config_map("two", a="1"))
+        program(["apply", "-f", str(path)])
+        shell.kubeling("create cm bystander")
+        shell.kubeling("label cm bystander set=x")
+        write(path, config_map("one", a="1"))
+        done = program(["apply", "-f", str(path), *flags])
+        assert (done.code, done.out) == (0, "configmap/one unchanged\nconfigmap/two pruned\n"), done
+        assert shell.kubeling("get cm -l set=x -o name").out == "configmap/bystander\nconfigmap/one\n"
+        shell.kubeling("delete cm one bystander")
+    same(["apply", "-f", str(path), "--prune"], errors=False)
+    write(path, config_map("one", a="1"))
+    assert shell.kubeling(["apply", "-f", str(path), *flags, "--prune-allowlist=core/v1/Nothing"]).code == 1
+
+
+def test_kustomize_builds_what_is_applied(shell: Any, tmp_path: Path) -> None:
+    write(tmp_path / "m.yaml", config_map("m", a="1"))
+    (tmp_path / "kustomization.yaml").write_text("resources: [m.yaml]\nnamePrefix: my-\n")
+    assert shell.kubeling(["apply", "-k", str(tmp_path)]).out == "configmap/my-m created\n"
+    assert shell.kubeling(["diff", "-k", str(tmp_path)]).code == 0
+    assert shell.kubeling(["get", "-k", str(tmp_path), "-o", "name"]).out == "configmap/my-m\n"
+    assert shell.kubeling(["delete", "-k", str(tmp_path)]).out == 'configmap "my-m" deleted\n'
+    refused = shell.kubeling(["apply", "-k", str(tmp_path / "nothing")])
+    assert (refused.code, "nothing" in refused.err) == (1, True)
+    assert "only one of -f or -k" in shell.kubeling(["apply", "-k", str(tmp_path), "-f", str(tmp_path)]).err
+
+
+def test_autoscale(shell: Any, same: Same) -> None:
+    shell.kubeling("create deployment d --image=i --replicas=0")
+    same("autoscale deployment/d --min=2 --max=1", errors=False)
+    same("autoscale deployment/d")
+    assert shell.kubeling("autoscale deployment/d --min=2 --max=5 --cpu-percent=50").out == (
+        "horizontalpodautoscaler.autoscaling/d autoscaled\n"
+    )
+    ours = json.loads(shell.kubeling("get hpa d -o json").out)["spec"]
+    shell.kubeling("delete hpa d")
+    shell.kubectl("autoscale deployment/d --min=2 --max=5 --cpu-percent=50")
+    assert json.loads(shell.kubeling("get hpa d -o json").out)["spec"] == ours
+    same("autoscale deployment/d --max=5", errors=True)
+
+
+def test_the_editor_opens_again_after_a_refusal(shell: Any, tmp_path: Path) -> None:
+    shell.kubeling("create deployment d --image=i --replicas=0")
+    editor = tmp_path / "editor"
+    editor.write_text(
+        "#!/bin/sh\n"
+        f'if grep "^# . spec" "$1" > {tmp_path}/why; then sed -i "s/replicas: -1/replicas: 1/" "$1"\n'
+        'else sed -i "s/replicas: 0/replicas: -1/" "$1"; fi\n'
+    )
+    editor.chmod(0o755)
+    shell.environment["KUBE_EDITOR"] = str(editor)
+    done = shell.kubeling("edit deployment d")
+    assert (done.code, done.out) == (0, "deployment.apps/d edited\n"), done
+    assert done.err == 'error: deployments.apps "d" is invalid\n'
+    assert (tmp_path / "why").read_text() == "# * spec.replicas: Invalid value: -1: must be greater than or equal to 0\n"
+
+    # One that gives up keeps what was written.
+    editor.write_text('#!/bin/sh\ngrep -q "was not valid" "$1" || sed -i "s/replicas: 1/replicas: -1/" "$1"\n')
+    for program in (shell.kubectl, shell.kubeling):
+        gave_up = program("edit deployment d")
+        assert gave_up.code == 1
+        assert gave_up.err.splitlines()[-1] == "error: Edit cancelled, no valid changes were saved."
+        kept = Path(gave_up.err.split('"')[-2])
+        assert "replicas: -1" in kept.read_text()
+        kept.unlink()
+
+
+def test_a_credential_plugin_hands_out_who_we_are(shell: Any, tmp_path: Path) -> None:
+    version = "client.authentication.k8s.io/v1"
+    plugin = tmp_path / "plugin"
+    answer = json.dumps({"apiVersion": version, "kind": "ExecCredential", "status": {"token": "token-of-nobody"}})
+    plugin.write_text(
+        f'#!/bin/sh\nprintenv KUBERNETES_EXEC_INFO > {tmp_path}/asked\n[ "$1$A" = yesb ] && echo {shlex.quote(answer)}\n'
+    )
+    plugin.chmod(0o755)
+    config = yaml.safe_load(Path(shell.environment["KUBECONFIG"]).read_text())
+    spec = {"apiVersion": version, "command": "./plugin", "args": ["yes"], "interactiveMode": "Never", "provideClusterInfo": True}
+    spec["env"] = [{"name": "A", "value": "b"}]
+    path = tmp_path / "config"
+    shell.environment["KUBECONFIG"] = str(path)
+
+    def use(**changes: Any) -> tuple[Any, Any]:
+        config["users"][0]["user"] = {"exec": {**spec, **changes}}
+        path.write_text(yaml.safe_dump(config))
+        return shell.kubectl("auth whoami -o name"), shell.kubeling("auth whoami")
+
+    _, ours = use()
+    assert "nobody" in ours.out, ours
+    asked = json.loads((tmp_path / "asked").read_text())
+    assert (asked["kind"], asked["apiVersion"], asked["spec"]["interactive"]) == ("ExecCredential", version, False)
+    assert asked["spec"]["cluster"]["server"] == shell.plane.url
+    for changed, words in (
+        ({"args": ["no"]}, "failed with exit code 1"),
+        ({"command": "no-such-program", "installHint": "Get it."}, "Get it."),
+        ({"apiVersion": "v9"}, "apiVersion 'v9'"),
+    ):
+        theirs, ours = use(**changed)
+        assert (theirs.code, ours.code) == (1, 1)
+        assert words in ours.err
