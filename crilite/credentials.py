@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import fnmatch
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -101,4 +102,7 @@ def _is_meant(endpoint: Endpoint, registry: str, address: str) -> bool:
     if not host:
         return not endpoint.mirror_of
     own = DOCKER if registry in DOCKER else {registry}
-    return host == endpoint.host or (not endpoint.mirror_of and host in own)
+    if fnmatch.fnmatchcase(endpoint.host, host):
+        return True
+    # Whoever gave them may have them for a pattern of registries, as docker's file allows.
+    return not endpoint.mirror_of and any(fnmatch.fnmatchcase(one, host) for one in own)

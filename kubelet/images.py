@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 PARALLEL = 3
 
 
+#: With what a runtime's refusal may begin to say which it is: then that is the reason, as upstream has it.
+_KNOWN = {
+    "RegistryUnavailable": "the registry is unavailable",
+    "SignatureValidationFailed": "the signature validation failed",
+}
+
+
 class ImageProblem(Exception):
-    """Why a container has no image: `reason` is ErrImagePull, ImagePullBackOff, ErrImageNeverPull, InvalidImageName or ImageInspectError."""
+    """Why a container has no image: `reason` is ErrImagePull, RegistryUnavailable, SignatureValidationFailed, ImagePullBackOff, ErrImageNeverPull,
+    InvalidImageName or ImageInspectError."""
 
     def __init__(self, reason: str, message: str, retry_in: float | None = None) -> None:
         super().__init__(message)
@@ -110,12 +118,12 @@ class ImageManager:
         try:
             reference = await self._with_credentials(image, secrets, sandbox)
         except RuntimeFailure as error:
-            words = str(error)
+            reason, words = _explain(given, error)
             tell("Warning", "Failed", f'Failed to pull image "{given}": {words}')
             failed_at = self._wall()
             self._backoff.next(key, failed_at)
             self._last_error[key] = (words, failed_at)
-            raise ImageProblem("ErrImagePull", words, self._backoff.remaining(key, failed_at)) from error
+            raise ImageProblem(reason, words, self._backoff.remaining(key, failed_at)) from error
         self._last_error.pop(key, None)
         from datetime import timedelta
 
@@ -166,3 +174,11 @@ class ImageManager:
             )
         async with self._slots:
             return await self._runtime.pull(image, auth, sandbox)
+
+
+def _explain(image: str, error: RuntimeFailure) -> tuple[str, str]:
+    """(reason, message) of a pull that failed."""
+    for reason, cause in _KNOWN.items():
+        if error.details.startswith(reason):
+            return reason, f"image pull failed for {image} because {cause}{error.details.removeprefix(reason)}"
+    return "ErrImagePull", str(error)

@@ -416,3 +416,22 @@ def test_where_images_come_from(tmp_path: Path) -> None:
     mirror, own = endpoints.endpoints("other.example", config)
     assert (mirror.base, mirror.capabilities, mirror.headers) == ("https://a.example/prefix", frozenset({"pull"}), {"x": "1, 2"})
     assert own.base == "https://other.example/v2"
+
+
+def test_credentials_are_shown_to_whom_they_are_for() -> None:
+    own, mirror = (
+        endpoints.Endpoint("https://reg.example/v2"),
+        endpoints.Endpoint("https://m.example/v2", mirror_of="reg.example"),
+    )
+    hub = endpoints.Endpoint("https://registry-1.docker.io/v2")
+
+    def shown(endpoint: endpoints.Endpoint, registry: str, address: str) -> bool:
+        auth = cri.AuthConfig(registry_token="t", server_address=address)
+        return bool(credentials.Credentials(endpoint, registry, "a/b", auth).header)
+
+    for address in ("", "reg.example", "https://reg.example/v1/", "*.example"):
+        assert shown(own, "reg.example", address)
+    assert not shown(own, "reg.example", "other.example")
+    assert [shown(mirror, "reg.example", address) for address in ("", "reg.example", "m.example")] == [False, False, True]
+    assert shown(hub, "docker.io", "https://index.docker.io/v1/")
+    assert not shown(hub, "docker.io", "*.example")
