@@ -332,6 +332,12 @@ def _manage(
     missing = wanted - (len(active) - len(surplus))
     if not replaces_early(job):
         missing -= len(terminating)
+    # What has succeeded and is no number yet: nobody has counted it, or our copy of the Job does not show that. Either way it is not to be done again.
+    counting = _uncounted(step.status)
+    unseen = [each for each in mine if has_succeeded(each) and tracked(each) and uid_of(each) not in counting]
+    if unseen and not is_indexed(job):
+        left = int(completions) - succeeded - len(unseen) - (len(active) - len(surplus)) if completions is not None else 0
+        missing = min(missing, left)
     if missing <= 0:
         return
     if policies.by_index(job):
@@ -349,7 +355,7 @@ def _manage(
         gone = {uid_of(each) for each in surplus}
         holding = [each for each in active if uid_of(each) not in gone]
         holding += [] if replaces_early(job) else list(terminating)
-        taken = {index for each in holding if (index := indexes.index_of(each)) is not None}
+        taken = {index for each in (*holding, *unseen) if (index := indexes.index_of(each)) is not None}
         step.create = list(indexes.missing(total, settled | taken, missing))
         if policies.by_index(job):
             step.failures = {

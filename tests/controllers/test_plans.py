@@ -390,6 +390,17 @@ def test_a_finished_pod_is_counted_once_in_three_steps() -> None:
     assert stale.status["succeeded"] == 1
 
 
+def test_what_has_succeeded_is_not_done_again_though_our_copy_of_the_job_is_late() -> None:
+    # Another has counted p, or we have: the live API does not confirm its finalizer, and this status does not show the number yet.
+    done = job_pod("p", "Succeeded", annotations={job_indexes.INDEX: "0"})
+    for mode in ("NonIndexed", "Indexed"):
+        others = [job_pod(str(each), annotations={job_indexes.INDEX: str(each)}) for each in (1, 2)]
+        late = job_plan.plan(job(parallelism=3, completionMode=mode), [done, *others], set(), NOW)
+        assert (late.create, late.surplus) == ([], []), mode
+    assert job_plan.plan(job(), [done], set(), NOW).create == [None, None]
+    assert job_plan.plan(job(completions=None), [done], set(), NOW).create == []
+
+
 def test_a_job_ends_when_nothing_runs_any_more() -> None:
     one = job(backoffLimit=0)
     step = job_plan.plan(one, [job_pod("bad", "Failed"), job_pod("runs")], {"uid-bad"}, NOW)
