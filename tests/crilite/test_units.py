@@ -15,6 +15,7 @@ from kubeling.crilite import (
     attachment,
     cgroups,
     cni,
+    credentials,
     endpoints,
     hostports,
     layers,
