@@ -43,6 +43,9 @@ def delete(handler: str, folder: Path, container: str) -> None:
     root = state(folder, handler)
     if not os.path.isdir(os.path.join(root, container)) and handler != "runsc":
         return
+    if shutil.which(handler) is None:
+        log.warning("a container cannot be deleted: its runtime is not installed any more", runtime=handler, container=container)
+        return
     words = [*command(handler), "--root", root, "delete", "--force", container]
     try:
         done = subprocess.run(

@@ -13,8 +13,9 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
-from kubeling.crilite import namespaces
+from kubeling.crilite import namespaces, oci, oci_tools
 from kubeling.crilite.attachment import Attachment
 from kubeling.crilite.containers import Containers
 from kubeling.crilite.core import Core
@@ -137,3 +138,8 @@ def _clear_leftovers(core: Core) -> None:
             if name not in known and name not in core.sandboxes:
                 namespaces.unpin(str(folder / name))
                 shutil.rmtree(folder / name, ignore_errors=True)
+    for handler in oci.RUNTIMES:
+        known_to_it = Path(oci_tools.state(core.config.state, handler))
+        for name in os.listdir(known_to_it) if known_to_it.is_dir() else []:
+            if name not in core.containers:
+                oci_tools.delete(handler, core.config.state, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
@@ -69,8 +70,11 @@ async def run(config: Config, *, ready: asyncio.Event | None = None) -> None:
         sandbox = core.sandboxes.get(event["container"])
         if sandbox is not None:
             in_background(sandboxes.pause_ended(sandbox))
-        else:
+        elif event["container"] in core.containers:
             containers.ended(event["container"], event)
+        else:
+            # A stray that was ended after a start. Only now has the keeper written its last word into that folder.
+            in_background(asyncio.to_thread(shutil.rmtree, core.container_state(event["container"]), ignore_errors=True))
 
     events["exit"] = exited
     events["lost"] = lambda _event: execs.all_lost()

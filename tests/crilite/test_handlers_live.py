@@ -68,6 +68,15 @@ async def test_the_life_of_a_container(client: Cri, node: Node, box: str, handle
     await client.runtime.StopContainer(cri.StopContainerRequest(container_id=container, timeout=10))
     status = await client.status(container)
     assert status.state == cri.CONTAINER_EXITED
+    # One of which nobody knows any more is cleared away by the next daemon, from the runtime's own books too.
+    lost = await client.create(sandbox, pod, "sleep", "1000", image=box, name="lost")
+    await client.start(lost)
+    node.kill_daemon(signal.SIGKILL)
+    (node.root / "containers" / lost / "record.json").unlink()
+    node.start()
+    await client.ready()
+    assert lost not in os.listdir(node.state / "oci" / handler)
+    await eventually(lambda: lost not in os.listdir(node.state / "containers"))
     assert client.text(status.log_path) == "begun\n"
     await client.clean()
     assert not list((node.state / "oci" / handler).iterdir())
