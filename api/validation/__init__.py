@@ -6,6 +6,6 @@ prepared (:mod:`kubeling.api.strategies`) before they come here. Validators are 
 
 from __future__ import annotations
 
-from kubeling.api.validation.registry import validate_create, validate_status_update, validate_update
+from kubeling.api.validation.registry import notices_of, validate_create, validate_status_update, validate_update
 
-__all__ = ["validate_create", "validate_status_update", "validate_update"]
+__all__ = ["notices_of", "validate_create", "validate_status_update", "validate_update"]

@@ -129,6 +129,25 @@ _STATUS: dict[Resource, str] = {
     r.SERVICES: "statuses.service",
     r.INGRESSES: "statuses.ingress",
 }
+#: What authors are warned of, with the old object or None.
+_NOTICES: dict[Resource, str] = {
+    r.PODS: "podnotices.pod",
+    r.POD_TEMPLATES: "notices.pod_template",
+    r.REPLICATION_CONTROLLERS: "notices.workload",
+    r.DEPLOYMENTS: "notices.workload",
+    r.REPLICA_SETS: "notices.workload",
+    r.DAEMON_SETS: "notices.templated",
+    r.STATEFUL_SETS: "notices.stateful_set",
+    r.JOBS: "notices.job",
+    r.CRON_JOBS: "notices.cron_job",
+    r.SERVICES: "notices.service",
+    r.INGRESSES: "notices.ingress",
+    r.NETWORK_POLICIES: "notices.network_policy",
+    r.PERSISTENT_VOLUMES: "notices.persistent_volume",
+    r.PERSISTENT_VOLUME_CLAIMS: "notices.persistent_volume_claim",
+    r.RUNTIME_CLASSES: "notices.runtime_class",
+    r.STORAGE_CLASSES: "notices.storage_class",
+}
 #: An update of these says everything itself: what an older server let in may stay.
 _ALONE = frozenset({r.PODS, r.NAMESPACES, r.JOBS, r.CRON_JOBS, r.INGRESSES, r.ENDPOINT_SLICES})
 
@@ -166,6 +185,11 @@ def validate_status_update(new: Object, old: Object, resource: Resource) -> list
     return found
 
 
+def notices_of(new: Object, old: Object | None, resource: Resource) -> list[str]:
+    """What to warn of in an object that was found valid, through the main door; `old` is None on creation."""
+    return list(_named(_NOTICES[resource])(new, old)) if resource in _NOTICES else []
+
+
 def validators() -> list[str]:
     """The names of all validators, for those who want them loaded."""
-    return sorted({*_CREATE.values(), *_UPDATE.values(), *_STATUS.values()})
+    return sorted({*_CREATE.values(), *_UPDATE.values(), *_STATUS.values(), *_NOTICES.values()})

@@ -24,19 +24,24 @@ from kubeling.apiserver.storage.encryption import Encryption
 from kubeling.apiserver.storage.kv import KV
 from kubeling.daemon.clock import Clock
 
+_DEPRECATED = {
+    api_resources.ENDPOINTS: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    api_resources.COMPONENT_STATUSES: "v1 ComponentStatus is deprecated in v1.19+",
+}
+
 
 class Served:
     """One resource in one version. `store` is None for what is only ever created and answered, such as reviews."""
 
-    __slots__ = ("_schema", "_stored_schema", "list_kind", "list_open", "resource", "rules", "store", "stored")
-    #: Told to whoever uses it, in a Warning header.
-    deprecation = ""
+    __slots__ = ("_schema", "_stored_schema", "deprecation", "list_kind", "list_open", "resource", "rules", "store", "stored")
 
     def __init__(self, resource: Resource, stored: Resource, store: Store | None, rules: Rules, list_kind: str = "") -> None:
         self.resource = resource
         self.stored = stored
         self.store = store
         self.rules = rules
+        #: Told to whoever uses it, in a Warning header.
+        self.deprecation = _DEPRECATED.get(resource, "")
         self._schema: Schema | None = None
         self._stored_schema: Schema | None = None
         self.list_kind = list_kind or f"{resource.kind}List"

@@ -118,10 +118,17 @@ async def _create(context: Context, served: Served, store: Store, namespace: str
     wrong = rules.validate_create(obj)
     if wrong:
         raise errors.invalid(served.resource.kind, served.resource.group, name, wrong)
+    _warn(served, obj, None, options)
     await context.admission.validate(attributes)
     change.obj = await convert.closed(served, obj)
     change.guard = attributes.guard
     return await store.create(namespace, name, change, options.dry_run)
+
+
+def _warn(served: Served, new: Object, old: Object | None, options: Options) -> None:
+    if options.notes is not UNHEARD:
+        for text in served.rules.notices(new, old):
+            options.notes.warn(text)
 
 
 def _note_requestor(obj: Object, user: User) -> None:
@@ -170,6 +177,8 @@ async def prepare_update(
     wrong = rules.validate_update(new, old, door)
     if wrong:
         raise errors.invalid(resource.kind, resource.group, name, wrong)
+    if not door:
+        _warn(served, new, old, options)
     await context.admission.validate(attributes)
     change.guard = attributes.guard
     if is_finished(served, new):

@@ -49,6 +49,10 @@ class Rules:
             return validation.validate_status_update(new, old, self.strategy.resource)
         return validation.validate_update(new, old, self.strategy.resource)
 
+    def notices(self, new: Object, old: Object | None) -> list[str]:
+        """What to warn of in an object that was found valid."""
+        return validation.notices_of(new, old, self.strategy.resource)
+
 
 class StrictEvents(Rules):
     """events.k8s.io asks more of an event than core/v1 does, though both store the same."""

@@ -10,6 +10,8 @@ import pytest
 
 from kubeling.api import openapi, resources
 from kubeling.api.openapi import gnostic, version2
+from kubeling.api.openapi.components import component_name
+from kubeling.api.openapi.enums import ENUMS
 from kubeling.api.resources import BUILTIN, Resource
 from kubeling.api.schema import Schema
 
@@ -128,6 +130,17 @@ def test_kinds_without_built_in_types_do_not_offer_strategic_merge() -> None:
     assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
     assert "application/merge-patch+json" in patch["requestBody"]["content"]
     assert document["components"]["schemas"]["com.example.v1.Widget"]["x-kubernetes-group-version-kind"] == [mark(widget)]
+
+
+def test_values_are_named_where_a_field_is_one_of_a_few_words() -> None:
+    schemas = {name: body for each in DOCUMENTS.values() for name, body in each["components"]["schemas"].items()}
+    for message, of_fields in ENUMS.items():
+        properties = schemas[component_name(message)]["properties"]
+        for name, values in of_fields.items():
+            assert properties[name]["enum"] == list(values) == sorted(values), (message, name)
+            default = properties[name].get("default")
+            assert default is None or default in values
+    assert schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"]["enum"] == ["Always", "Never", "OnFailure"]
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:

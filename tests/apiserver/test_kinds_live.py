@@ -97,3 +97,37 @@ def test_what_is_bad_is_refused_with_its_cause(made: tuple[Namespace, Kubectl], 
             if answer.status_code != 422 or field not in causes:
                 let_in.append(f"{each.qualified} {path}: {answer.status_code} {answer.text[:300]}")
     assert not let_in, "\n".join(let_in)
+
+
+def test_what_is_odd_is_let_in_with_a_warning(ns: Namespace) -> None:
+    def said(answer: httpx.Response) -> list[str]:
+        return [
+            part.partition('"')[2][:-1].replace('\\"', '"') for part in answer.headers.get_list("warning", split_commas=False)
+        ]
+
+    pod = {
+        "metadata": {"name": "a.b"},
+        "spec": {"nodeSelector": {"beta.kubernetes.io/os": "x"}, "containers": [{"name": "c", "image": "i"}]},
+    }
+    name = (
+        "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended"
+    )
+    odd = [
+        f"{name}: [must not contain dots]",
+        'spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead',
+    ]
+    pod |= {"apiVersion": "v1", "kind": "Pod"}
+    dry = ns.http.post(ns.path("pods") + "?dryRun=All", json=pod)
+    assert (dry.status_code, said(dry)) == (201, odd)
+    assert said(ns.http.post(ns.path("pods"), json=pod)) == odd
+    # People do not change pods, and what does would not read it.
+    merge = {"content-type": "application/merge-patch+json"}
+    changed = ns.http.patch(ns.path("pods", "a.b"), json={"metadata": {"labels": {"a": "b"}}}, headers=merge)
+    assert (changed.status_code, said(changed)) == (200, [])
+    # What is wrong is refused without further words.
+    pod["spec"]["containers"] = []
+    assert said(ns.http.post(ns.path("pods"), json=pod)) == []
+    assert said(ns.http.get(ns.path("endpoints"))) == [
+        "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+    ]
+    assert said(ns.http.get("/api/v1/componentstatuses")) == ["v1 ComponentStatus is deprecated in v1.19+"]
