@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -102,6 +103,12 @@ class CSIClient:
             return await method(request, timeout=timeout)
         except self._error as error:
             raise CSIFailure(error.code().name, error.details() or "") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Nobody cancelled us: gRPC ends a call that way when its channel is closed, as it is when the driver has registered anew.
+            raise CSIFailure("CANCELLED", "the connection to the driver was closed") from error
 
     async def info(self) -> NodeInfo:
         found = await self._call(self._node.NodeGetInfo, self._pb.NodeGetInfoRequest())

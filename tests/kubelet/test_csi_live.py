@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -256,6 +258,59 @@ async def test_a_block_volume_is_a_device_of_its_container(pods: Pods, driver: C
     await pods.gone("reader", 60)
     used = [each.read_text().strip() for each in Path("/sys/block").glob("loop*/loop/backing_file")]
     assert not [each for each in used if handle in each], "a loop device was left behind"
+
+
+async def test_kubelets_and_drivers_that_die_leave_nothing_behind(pods: Pods, driver: Client) -> None:
+    """Pods with a volume come and go while the kubelets, the drivers and the controllers are killed at moments from a seed."""
+    dice = random.Random(int(os.environ.get("KUBELING_CSI_SEED", "7")))
+    nodes = [each["metadata"]["name"] for each in (await driver.list(NODES))["items"]]
+    inline = {"name": "i", "csi": {"driver": DRIVER}}
+    mounts = [*MOUNT, {"name": "i", "mountPath": "/inline"}]
+    for number in range(4):
+        await claim(pods, f"c{number}")
+    handles = set()
+    for turn in range(2):
+        for number in range(4):
+            volumes = [*using(f"c{number}")["volumes"], inline]
+            await pods.run(f"p{turn}-{number}", shell(f"echo x >> /data/turns; {FOREVER}", volumeMounts=mounts), volumes=volumes)
+        for _ in range(2):
+            await asyncio.sleep(dice.uniform(0.2, 1.2))
+            match dice.randrange(4):
+                case 0:
+                    listed = (await driver.list(PODS, "csi-hostpath"))["items"]
+                    one = dice.choice(sorted(each["metadata"]["name"] for each in listed))
+                    with contextlib.suppress(ApiError):
+                        await driver.delete(PODS, one, "csi-hostpath", grace_period_seconds=1)
+                case 1:
+                    pods.cluster.faults.kill("control-plane-1", "controllers")
+                case _:
+                    pods.cluster.faults.kill(dice.choice(nodes), "kubelet")
+        for number in range(4):
+            if dice.random() < 0.7:
+                await pods.ready(f"p{turn}-{number}", 120)
+                handles.add((await volume_of(pods, f"c{number}"))["spec"]["csi"]["volumeHandle"])
+            await pods.delete(f"p{turn}-{number}")
+        pods.cluster.faults.kill(dice.choice(nodes), "kubelet")
+        for number in range(4):
+            await pods.gone(f"p{turn}-{number}", 120)
+    for number in range(4):
+        await driver.delete(PERSISTENT_VOLUME_CLAIMS, f"c{number}", pods.namespace)
+
+    async def nothing_left() -> bool:
+        volumes = [each for each in (await driver.list(PERSISTENT_VOLUMES))["items"] if each["spec"].get("csi")]
+        ours = [each for each in volumes if each["spec"]["claimRef"]["namespace"] == pods.namespace]
+        attached = [
+            each["name"] for node in (await driver.list(NODES))["items"] for each in node["status"].get("volumesAttached") or ()
+        ]
+        return not ours and not any(handle in name for handle in handles for name in attached)
+
+    await until(nothing_left, "no volume and no attachment is left", 120)
+    for node in nodes:
+        staged = pods.cluster.root / "nodes" / node / "kubelet" / "plugins" / "kubernetes.io" / "csi" / DRIVER
+        assert not staged.exists() or list(staged.iterdir()) == []
+        left = {each.stem for each in disk(pods, node, "volumes", "").iterdir()}
+        assert not left & handles
+    assert handles
 
 
 async def test_a_pod_waits_for_its_driver_and_says_so(pods: Pods, driver: Client) -> None:

@@ -32,10 +32,13 @@ class Served(pb_grpc.NodeServicer):
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.refuse = ""
+        self.slow: asyncio.Event | None = None
         self.staged_with: Any = None
 
     async def _note(self, name: str, context: Any) -> None:
         self.calls.append(name)
+        if self.slow is not None:
+            await self.slow.wait()
         if name == self.refuse:
             await context.abort(grpc.StatusCode.INTERNAL, f"no {name} today")
 
@@ -154,6 +157,15 @@ async def test_a_pod_whose_driver_is_away_cannot_go(rig: Rig) -> None:
         await rig.volumes.take_back("one")
     rig.drivers._drivers["d"] = driver
     await rig.volumes.take_back("one")
+
+
+async def test_a_call_whose_connection_is_closed_has_failed(rig: Rig) -> None:
+    rig.served.slow = asyncio.Event()
+    staging = asyncio.create_task(rig.volumes.publish("one", volume()))
+    await until(lambda: rig.served.calls == ["stage"])
+    await rig.drivers.get("d").client.close()
+    with pytest.raises(CSIFailure, match="connection to the driver was closed"):
+        await staging
 
 
 async def test_a_torn_record_is_no_record(rig: Rig) -> None:
