@@ -211,7 +211,7 @@ class Theatre:
 
     async def _compare(self, stage: Stage, scenario: Scenario, outcome: Outcome, playing: asyncio.Task[None]) -> str:
         await playing
-        deadline, found = time.monotonic() + SECONDS / 3, State()
+        deadline, found = time.monotonic() + SECONDS / 2, State()
         since = None
         while time.monotonic() < deadline:
             found = _compared(await read(self._admin, stage.namespace, outcome.kinds), scenario)
