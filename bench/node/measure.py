@@ -119,7 +119,8 @@ class Lab:
 
     async def idle(self, pods: int, seconds: float) -> Figures:
         """Memory and processor time of the kubelet and all that belongs to the runtime, while nothing happens."""
-        await asyncio.sleep(3)
+        # What follows a start (the last statuses, events, garbage) is over by then.
+        await asyncio.sleep(15)
         before = await asyncio.to_thread(processes.cpu_seconds, self.cluster, NODE)
         await asyncio.sleep(seconds)
         after = await asyncio.to_thread(processes.cpu_seconds, self.cluster, NODE)

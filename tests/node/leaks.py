@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
 
 from kubeling.bench.node.containerd import init_of
+from kubeling.cluster import state
 from kubeling.cluster.pytest_plugin import ClusterHandle
 
 
@@ -41,14 +43,15 @@ class Node:
         """The containers' cgroups of the memory controller, or of v2, with the processes in each."""
         top = Path("/sys/fs/cgroup")
         tree = top / "memory" if (top / "memory").is_dir() else top
+        known = state.load(self.cluster.root)
+        # Clusters of other test runs on this machine may have the same name.
+        here = tree / (known.cgroup.strip("/") if known is not None else "-") / self.name / "kubepods"
         found = {}
-        for place in tree.glob(f"kubeling/*/{self.name}/kubepods/**/cgroup.procs"):
-            if "/pod" in str(place.parent) and self._ours(place):
-                found[str(place.parent.relative_to(tree))] = [int(each) for each in place.read_text().split()]
+        for place in here.glob("**/cgroup.procs"):
+            if "/pod" in str(place.parent):
+                with contextlib.suppress(OSError):
+                    found[str(place.parent.relative_to(tree))] = [int(each) for each in place.read_text().split()]
         return found
-
-    def _ours(self, place: Path) -> bool:
-        return any(part.startswith(f"{self.cluster.name}-") for part in place.parts)
 
     def container_processes(self, uid: str) -> list[int]:
         """The processes of a pod's containers."""
@@ -61,14 +64,14 @@ class Node:
         links = subprocess.run(
             ["nsenter", f"--target={init}", "--net", "ip", "-o", "link"], capture_output=True, text=True, check=True
         ).stdout.splitlines()
-        state = Path(f"/proc/{init}/root/run/kubeling/crilite")
+        runtime = Path(f"/proc/{init}/root/run/kubeling/crilite")
         return {
             "volumes": _names(self.home / "kubelet" / "pods"),
             "logs": _names(self.home / "kubelet" / "log" / "pods"),
             "sandboxes": _names(self.home / "crilite" / "sandboxes"),
             "containers": _names(self.home / "crilite" / "containers"),
-            "namespaces": _names(state / "sandboxes"),
-            "held": _names(state / "containers"),
+            "namespaces": _names(runtime / "sandboxes"),
+            "held": _names(runtime / "containers"),
             "mounts": [line.split()[1] for line in mounts if "/kubelet/pods/" in line or "/crilite/sandboxes/" in line],
             "links": [line.split()[1] for line in links if "veth" in line or ("@" in line.split()[1] and "eth0" not in line)],
             "cgroups": sorted(self.cgroups()),

@@ -12,6 +12,6 @@ pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.slow, pytest.mark.
 
 async def test_kills_at_random_points_leave_nothing_behind(pods: Pods) -> None:
     chaos = Chaos(pods, "worker-2", "20260101")
-    await chaos.run(rounds=30, seconds=40)
+    await chaos.run(rounds=25, seconds=25)
     assert chaos.made > 10
-    assert sum(chaos.kills.values()) > 10
+    assert sum(chaos.kills.values()) > 3
