@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NOT_SHIPPED = {"bench", "tests", "examples", "deploy", "docs", "build"}
+NOT_SHIPPED = {"bench", "tests", "examples", "docs", "build"}
 
 
 def rooms() -> set[str]:
