@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kubeling.api.builtin import message
+from kubeling.api.openapi.enums import ENUMS
 from kubeling.api.schema import Field, Schema
 
 Json = dict[str, Any]
@@ -129,7 +130,10 @@ class Components:
         if schema.description:
             body["description"] = schema.description
         if schema.fields:
-            body["properties"] = {name: self._property(field) for name, field in sorted(schema.fields.items())}
+            enums = ENUMS.get(schema.name, {})
+            body["properties"] = {
+                name: self._property(field, enums.get(name, ())) for name, field in sorted(schema.fields.items())
+            }
         if required := sorted(name for name, field in schema.fields.items() if field.required):
             body["required"] = required
         if schema.atomic:
@@ -138,7 +142,7 @@ class Components:
             body["x-kubernetes-preserve-unknown-fields"] = True
         return body
 
-    def _property(self, field: Field) -> Json:
+    def _property(self, field: Field, enum: tuple[str, ...]) -> Json:
         schema = field.schema
         found = self.of(schema)
         if "$ref" in found:
@@ -147,6 +151,8 @@ class Components:
             found["description"] = field.description
         if field.default is not None:
             found["default"] = field.default
+        if enum:
+            found["enum"] = list(enum)
         if schema.type == "list":
             found["x-kubernetes-list-type"] = schema.list_type
             if schema.list_map_keys:

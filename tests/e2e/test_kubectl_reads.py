@@ -214,6 +214,8 @@ def test_explain_everything(kubectl: Kubectl) -> None:
     field = kubectl("explain", "pods.spec.containers.ports.protocol")
     assert "FIELD: protocol <string>" in field
     assert "-required-" in kubectl("explain", "pod.spec.containers")
+    if kubectl.minor >= 30:  # Older ones do not show them.
+        assert re.search(r"ENUM:\s+Always\s+Never\s+OnFailure", kubectl("explain", "pods.spec.restartPolicy"))
     assert "does not exist" in kubectl.refused("explain", "pods.spec.nothing")
     # The document of version 2, in which old clients look.
     for plural in ("pods", "deployments", "customresourcedefinitions"):
