@@ -148,7 +148,7 @@ class KubeProtocol(HttpToolsProtocol):
         self._connection = Connection(self, peer)
         self.app_state = {**self.app_state, "connection": self._connection}
         self._used = self.loop.time()
-        self._idle_timer = self.loop.call_later(_FIRST_REQUEST_SECONDS, self._look_for_use, _FIRST_REQUEST_SECONDS)
+        self._idle_timer = self.loop.call_later(_FIRST_REQUEST_SECONDS, self._look_for_use)
         if self.drained is not None:
             self.shutdown()
 
@@ -255,16 +255,17 @@ class KubeProtocol(HttpToolsProtocol):
             # A refused Upgrade: the parser cannot go on after it.
             self.transport.close()
 
-    def _look_for_use(self, patience: float) -> None:
-        """Close a connection on which nothing has been asked for `patience`; else look again when it may have come to that."""
+    def _look_for_use(self) -> None:
+        """Close a connection on which nothing has been asked for long, or ever; else look again when it may have come to that."""
         if self._hijacked is not None or self.transport.is_closing():
             return
         busy = self.cycle is not None and not self.cycle.response_complete
+        patience = _FIRST_REQUEST_SECONDS if self.cycle is None else KEEP_ALIVE_SECONDS
         left = KEEP_ALIVE_SECONDS if busy else self._used + patience - self.loop.time()
         if left <= 0:
             self.transport.close()
         else:
-            self._idle_timer = self.loop.call_later(left, self._look_for_use, KEEP_ALIVE_SECONDS)
+            self._idle_timer = self.loop.call_later(left, self._look_for_use)
 
     def eof_received(self) -> None:
         if self._hijacked is not None:
