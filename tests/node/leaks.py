@@ -47,10 +47,12 @@ class Node:
         # Clusters of other test runs on this machine may have the same name.
         here = tree / (known.cgroup.strip("/") if known is not None else "-") / self.name / "kubepods"
         found = {}
-        for place in here.glob("**/cgroup.procs"):
-            if "/pod" in str(place.parent):
+        # os.walk minds no folder that goes while it looks.
+        for folder, _, _ in os.walk(here):
+            if "/pod" in folder:
                 with contextlib.suppress(OSError):
-                    found[str(place.parent.relative_to(tree))] = [int(each) for each in place.read_text().split()]
+                    procs = Path(folder, "cgroup.procs").read_text()
+                    found[str(Path(folder).relative_to(tree))] = [int(each) for each in procs.split()]
         return found
 
     def container_processes(self, uid: str) -> list[int]:
