@@ -1,4 +1,4 @@
-"""Jobs and CronJobs: what they run and how it may fail, and what may be said of their progress."""
+"""Jobs and CronJobs: what they run and how it may fail. What may be said of their progress is in `jobstatus`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import zoneinfo
 from typing import Any
 
 from kubeling.api import cron, labels, names
-from kubeling.api.conditions import is_true
 from kubeling.api.errors import (
     INVALID,
     FieldError,
@@ -254,20 +253,26 @@ def _success(path: str, policy: Map, spec: Map) -> Errors:
 
 def len_of_indexes(text: str, completions: int) -> int:
     """How many indexes `1,3-5` means. Raises ValueError for what is none, too large or out of order."""
-    total, last = 0, -1
+    total, before = 0, -1
     for part in text.split(",") if text else ():
-        ends = part.split("-")
-        if len(ends) > 2:
-            rule = "violates the requirement that an index interval can have at most two parts separated by '-'"
-            raise ValueError(f'the fragment "{part}" {rule}')
-        first, *rest = (_index(each, completions) for each in ends)
-        if rest and rest[0] <= first:
-            raise ValueError(f"non-increasing order, previous: {first}, current: {rest[0]}")
-        if first <= last:
-            raise ValueError(f"non-increasing order, previous: {last}, current: {first}")
-        last = rest[0] if rest else first
+        first, last = interval(part, completions)
+        if first <= before:
+            raise ValueError(f"non-increasing order, previous: {before}, current: {first}")
+        before = last
         total += last - first + 1
     return total
+
+
+def interval(part: str, completions: int) -> tuple[int, int]:
+    """The ends of `3-5` or `3`. Raises ValueError."""
+    ends = part.split("-")
+    if len(ends) > 2:
+        rule = "violates the requirement that an index interval can have at most two parts separated by '-'"
+        raise ValueError(f'the fragment "{part}" {rule}')
+    first, *rest = (_index(each, completions) for each in ends)
+    if rest and rest[0] <= first:
+        raise ValueError(f"non-increasing order, previous: {first}, current: {rest[0]}")
+    return first, rest[0] if rest else first
 
 
 def _index(text: str, completions: int) -> int:
@@ -311,69 +316,6 @@ def _unplaced(found: Map) -> Map:
     for field in ("labels", "annotations"):
         (bare.get("metadata") or {}).pop(field, None)
     return bare
-
-
-def job_status(new: Object, old: Object) -> Errors:
-    """What the controller writes: counts that fit together, an end that is not taken back."""
-    after, before, path = status_of(new), status_of(old), "status"
-    for field in ("active", "succeeded", "failed", "ready", "terminating"):
-        yield from not_negative(f"{path}.{field}", after.get(field))
-    complete, failed = is_true(new, "Complete"), is_true(new, "Failed")
-    met, doomed = is_true(new, "SuccessCriteriaMet"), is_true(new, "FailureTarget")
-
-    def wrong(detail: str) -> FieldError:
-        return FieldError(INVALID, f"{path}.conditions", detail=detail)
-
-    if complete and failed:
-        yield wrong("cannot set Complete=True and Failed=true conditions")
-    if complete and doomed:
-        yield wrong("cannot set Complete=True and FailureTarget=true conditions")
-    if failed and not doomed and not is_true(old, "Failed"):
-        yield wrong("cannot set Failed=True condition without the FailureTarget=true condition")
-    if complete and not met and not is_true(old, "Complete"):
-        yield wrong("cannot set Complete=True condition without the SuccessCriteriaMet=true condition")
-    if met and failed:
-        yield wrong("cannot set SuccessCriteriaMet=True and Failed=true conditions")
-    if met and doomed:
-        yield wrong("cannot set SuccessCriteriaMet=True and FailureTarget=true conditions")
-    end = after.get("completionTime")
-    if end is not None and not complete:
-        detail = "cannot set completionTime when there is no Complete=True condition"
-        yield invalid_value(f"{path}.completionTime", end, detail)
-    elif end is None and complete:
-        yield required_value(f"{path}.completionTime", "completionTime is required for Complete jobs")
-    if complete or failed:
-        for field in ("active", "terminating"):
-            if after.get(field):
-                yield invalid_value(f"{path}.{field}", after[field], f"{field}>0 is invalid for finished job")
-        if not after.get("startTime"):
-            yield required_value(f"{path}.startTime", "startTime is required for finished job")
-        left = after.get("uncountedTerminatedPods") or {}
-        if left.get("succeeded") or left.get("failed"):
-            yield invalid_value(f"{path}.uncountedTerminatedPods", left, "must be empty for finished job")
-    yield from _indexes_done(f"{path}", spec_of(new), after)
-    for kind in ("Failed", "Complete", "FailureTarget", "SuccessCriteriaMet"):
-        if is_true(old, kind) and not is_true(new, kind):
-            yield wrong(f"cannot disable the {'' if kind == 'SuccessCriteriaMet' else 'terminal '}{kind}=True condition")
-    for field in ("failed", "succeeded"):
-        if (after.get(field) or 0) < (before.get(field) or 0) and not _starts_anew(spec_of(new)):
-            yield invalid_value(f"{path}.{field}", after.get(field) or 0, f"cannot decrease the {field} counter")
-
-
-def _starts_anew(spec: Map) -> bool:
-    """An Indexed job that shrinks counts fewer of its indexes."""
-    return spec.get("completionMode") == "Indexed"
-
-
-def _indexes_done(path: str, spec: Map, status: Map) -> Errors:
-    done = status.get("completedIndexes")
-    if done and spec.get("completionMode") != "Indexed":
-        detail = "cannot set non-empty completedIndexes when non-indexed completion mode"
-        yield invalid_value(f"{path}.completedIndexes", done, detail)
-    lost = status.get("failedIndexes")
-    if lost is not None and spec.get("backoffLimitPerIndex") is None:
-        detail = "cannot set non-null failedIndexes when backoffLimitPerIndex is null"
-        yield invalid_value(f"{path}.failedIndexes", lost, detail)
 
 
 def cron_job(obj: Object) -> Errors:

@@ -113,7 +113,7 @@ _STATUS: dict[Resource, str] = {
     r.CUSTOM_RESOURCE_DEFINITIONS: "definitions.stored_versions",
     r.CERTIFICATE_SIGNING_REQUESTS: "certificates.signing_request_status",
     r.VOLUME_ATTACHMENTS: "csi.volume_attachment_status",
-    r.JOBS: "jobs.job_status",
+    r.JOBS: "jobstatus.job_status",
     r.DEPLOYMENTS: "statuses.replicas",
     r.REPLICA_SETS: "statuses.replicas",
     r.REPLICATION_CONTROLLERS: "statuses.replicas",
