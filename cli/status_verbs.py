@@ -177,9 +177,17 @@ def matching(folder: Path, daemon: str) -> list[Path]:
     """The logs that `daemon` (NODE/DAEMON, DAEMON, or the whole name) stands for."""
     if "/" in daemon:
         wanted = folder / f"{daemon.replace('/', '-')}.log"
-        return [wanted] if wanted.exists() else []
+        return [wanted] if wanted.exists() else _of_static_pods(folder, *daemon.split("/", 1))
     exact = folder / f"{daemon}.log"
-    return [exact] if exact.exists() else sorted(p for p in folder.glob("*.log") if p.stem.endswith(f"-{daemon}"))
+    found = [exact] if exact.exists() else sorted(p for p in folder.glob("*.log") if p.stem.endswith(f"-{daemon}"))
+    return found or _of_static_pods(folder, "*", daemon)
+
+
+def _of_static_pods(folder: Path, node: str, daemon: str) -> list[Path]:
+    """The newest log of the static pods that run `daemon`: it can be read while the API is away, which `kubectl logs` cannot."""
+    pods = folder.parent.glob(f"nodes/{node}/kubelet/log/pods/kube-system_{daemon}-*_*/{daemon}")
+    logs = [list(pod.glob("*.log")) for pod in pods]
+    return sorted(max(each, key=lambda path: path.stat().st_mtime) for each in logs if each)
 
 
 def _last_lines(path: Path, count: int) -> int:

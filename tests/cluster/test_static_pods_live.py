@@ -49,7 +49,7 @@ def pods(cluster: ClusterHandle) -> dict[str, dict[str, Any]]:
     return {each["metadata"]["labels"]["component"]: each["status"] for each in json.loads(done.stdout)["items"]}
 
 
-def healed(cluster: ClusterHandle, restarts: int, seconds: float = 120.0) -> None:
+def healed(cluster: ClusterHandle, restarts: int, seconds: float = 240.0) -> None:
     """Wait until every component is ready and has been restarted so often at least."""
     deadline, found = time.monotonic() + seconds, {}
     while time.monotonic() < deadline:
@@ -64,7 +64,7 @@ def healed(cluster: ClusterHandle, restarts: int, seconds: float = 120.0) -> Non
 @pytest.mark.live
 @pytest.mark.root
 def test_the_kubelet_heals_the_control_plane(own_cluster: ClusterHandle) -> None:
-    own_cluster.cli("up", f"--name={own_cluster.name}", "--static-pods", timeout=180)
+    own_cluster.cli("up", f"--name={own_cluster.name}", "--static-pods", "--timeout=240", timeout=300)
     healed(own_cluster, 0)
     node = json.loads(own_cluster.kubectl("get", "node", CONTROL, "-o", "json").stdout)
     assert "node-role.kubernetes.io/control-plane" in node["metadata"]["labels"]
@@ -74,6 +74,7 @@ def test_the_kubelet_heals_the_control_plane(own_cluster: ClusterHandle) -> None
         assert own_cluster.faults.kill(CONTROL, name) > 0
     healed(own_cluster, 1)
     own_cluster.kubectl("get", "configmap", "kept")
+    assert "serving clients" in own_cluster.cli("logs", "etcdlite").stdout
     reported = {each["daemon"]: each for each in own_cluster.status()["daemons"] if each["node"] == CONTROL}
     assert all(reported[name]["state"] == "pod" and reported[name]["health"] == "ok" for name in COMPONENTS)
     # After the machine was switched off in good order, everything is as it was.
@@ -85,6 +86,6 @@ def test_the_kubelet_heals_the_control_plane(own_cluster: ClusterHandle) -> None
     while "stopped" not in own_cluster.cli("list").stdout:
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    own_cluster.cli("up", f"--name={own_cluster.name}", timeout=180)
+    own_cluster.cli("up", f"--name={own_cluster.name}", "--timeout=240", timeout=300)
     own_cluster.kubectl("get", "configmap", "kept")
     healed(own_cluster, 1)
