@@ -49,7 +49,7 @@ _APPLETS = (
     "true",
     "kill",
 )
-_FOREVER = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+_FOREVER = "trap 'exit 0' TERM; echo begun; while :; do sleep 0.1; done"
 
 
 @pytest.fixture(
@@ -216,6 +216,8 @@ async def test_a_container_from_create_to_remove(client: Runtime) -> None:
     assert await ids(id=container) == [container]
     assert await ids(pod_sandbox_id=sandbox, state=running, label_selector={"role": "main"}) == [container]
     assert await ids(pod_sandbox_id=sandbox, label_selector={"role": "other"}) == []
+    # A first process that has not asked for a signal yet does not get it.
+    await eventually(lambda: os.path.exists(status.log_path) and "begun" in Path(status.log_path).read_text(), 30)
     stop = cri.StopContainerRequest(container_id=container, timeout=20)
     await client.runtime.StopContainer(stop)
     await client.runtime.StopContainer(stop)
