@@ -44,7 +44,7 @@ def test_nodes(kubectl: Kubectl) -> None:
         ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
         kubectl("patch", "pod", "p", "--subresource=status", "-p", json.dumps({"status": ready}))
         kubectl.bench.until("the budget is known", lambda: kubectl.json("pdb", "pdb")["status"].get("currentHealthy") == 1)
-        refused = kubectl.refused("drain", node, "--force", "--timeout=7s")
+        refused = kubectl.refused("drain", node, "--force", "--timeout=15s")
         assert "Cannot evict pod as it would violate the pod's disruption budget." in refused
         kubectl("delete", "pdb", "pdb")
         drained = kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
