@@ -20,6 +20,8 @@ from kubeling.cluster.topology import Daemon, Node, Topology
 IMAGE = "kubeling.local/host"
 #: Where a pod sees the files of the cluster: their own place is hidden from everything that runs in a container.
 INSIDE = "/etc/kubeling"
+#: Where our own modules lie.
+_PACKAGE = str(Path(__file__).resolve().parents[1])
 _REQUESTS = {
     "etcdlite": {"cpu": "100m", "memory": "100Mi"},
     "apiserver": {"cpu": "250m"},
@@ -54,6 +56,9 @@ def manifest(topology: Topology, daemon: Daemon) -> dict[str, Any]:
         kind = "Socket" if path.endswith(".sock") else "DirectoryOrCreate" if own else "File"
         volumes.append({"name": f"file-{number}", "hostPath": {"path": path, "type": kind}})
         mounts.append({"name": f"file-{number}", "mountPath": _inside(path, root), "readOnly": not own})
+    if _hidden(_PACKAGE):
+        volumes.append({"name": "package", "hostPath": {"path": _PACKAGE, "type": "Directory"}})
+        mounts.append({"name": "package", "mountPath": _PACKAGE, "readOnly": True})
     container = {
         "name": daemon.name,
         "image": IMAGE,
@@ -88,6 +93,11 @@ def _environment() -> dict[str, str]:
     """What the interpreter must be told to be ours."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if os.environ.get(name)}
     return {"PYTHONUNBUFFERED": "1", **kept}
+
+
+def _hidden(path: str) -> bool:
+    """Whether the image shows nothing of this: what lies in somebody's home is none of a pod's business, unless it is asked for."""
+    return path.split("/")[1] in ("root", "home", "tmp", "run") and not path.startswith(f"{sys.prefix}/")
 
 
 def _inside(text: str, root: str) -> str:

@@ -20,7 +20,7 @@ from .crashpoints.scenarios import SCENARIOS
 pytestmark = pytest.mark.live
 
 SEED = int(os.environ.get("KUBELING_CRASH_SEED", "1"))
-WANTED = os.environ.get("KUBELING_CRASH_POINTS", "2")
+WANTED = os.environ.get("KUBELING_CRASH_POINTS", "1")
 MOST = None if WANTED == "all" else int(WANTED)
 PARALLEL = 4
 

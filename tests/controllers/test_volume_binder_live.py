@@ -98,8 +98,10 @@ async def test_set_aside_by_name_on_either_side(storage: Storage) -> None:
 
 
 async def test_a_lost_volume_is_not_replaced(storage: Storage) -> None:
-    name = await storage.volume("v")
-    await storage.claim("c", storageClassName="")
+    # A class of its own: volumes belong to the whole cluster, and claims of other tests may want them too.
+    own = f"{storage.namespace}-own"
+    name = await storage.volume("v", storageClassName=own)
+    await storage.claim("c", storageClassName=own)
     await storage.claim_phase("c", "Bound")
     await storage.client.delete(PERSISTENT_VOLUMES, name)
     body = {"metadata": {"finalizers": None}}

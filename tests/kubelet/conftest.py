@@ -192,6 +192,13 @@ class Pods:
         )
         return done.stdout
 
+    async def reachable(self, name: str, seconds: float = 30.0) -> None:
+        """Wait until a command can be run in a pod: its kubelet was killed and is on its way back."""
+        deadline = time.monotonic() + seconds
+        while await self.exec(name, "echo", "here", check=False) != "here\n":
+            assert time.monotonic() < deadline, f"no command can be run in {name}"
+            await asyncio.sleep(0.1)
+
     async def logged(self, name: str, text: str, seconds: float = 15.0, **query: Any) -> str:
         """The log, once `text` stands in it."""
         deadline, found = time.monotonic() + seconds, ""

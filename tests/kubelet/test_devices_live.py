@@ -95,6 +95,7 @@ async def test_devices_of_a_plugin(pods: Pods, plugin: Plugin) -> None:
     assert plugin.started.read_text().split() == ["gpu2,gpu1", "gpu0"]
     pods.cluster.faults.kill(NODE, "kubelet")
     await offered(pods, gpu, "3", "3")
+    await pods.reachable("two")
     await pods.exec("two", "touch", "/tmp/die")
     await pods.until("two", lambda pod: restarts(pod) == 1 and is_ready(pod), 40)
     assert (await pods.logged("two", "mounted")).split()[0] == "gpu2,gpu1"

@@ -39,6 +39,7 @@ async def test_pods_have_users_of_their_own(pods: Pods) -> None:
     assert all(first >= userns.LENGTH and first % userns.LENGTH == 0 for first in ranges)
     # A new kubelet gives the next container the same ids.
     pods.cluster.faults.kill(NODE, "kubelet")
+    await pods.reachable("two")
     await pods.exec("two", "sh", "-c", "kill -TERM 1", check=False)
     restarted = (container_status(before, "c") or {})["restartCount"]
     await pods.until("two", lambda pod: is_ready(pod) and (container_status(pod, "c") or {})["restartCount"] > restarted, 40)
