@@ -85,14 +85,15 @@ async def test_a_claim_and_a_volume_find_each_other_and_part(storage: Storage) -
 
 
 async def test_set_aside_by_name_on_either_side(storage: Storage) -> None:
-    await storage.claim("asks", "3Gi", storageClassName="", volumeName=f"{storage.namespace}-asked-for")
+    own = f"{storage.namespace}-own"
+    await storage.claim("asks", "3Gi", storageClassName=own, volumeName=f"{storage.namespace}-asked-for")
     await storage.claim_phase("asks", "Pending")
-    asked = await storage.volume("asked-for", "3Gi")
+    asked = await storage.volume("asked-for", "3Gi", storageClassName=own)
     assert (await storage.claim_phase("asks", "Bound"))["spec"]["volumeName"] == asked
-    kept = await storage.volume("kept", "3Gi", claimRef={"namespace": storage.namespace, "name": "later"})
+    kept = await storage.volume("kept", "3Gi", storageClassName=own, claimRef={"namespace": storage.namespace, "name": "later"})
     await storage.volume_phase(kept, "Available")
-    await storage.claim("other", "3Gi", storageClassName="")
-    await storage.claim("later", "3Gi", storageClassName="")
+    await storage.claim("other", "3Gi", storageClassName=own)
+    await storage.claim("later", "3Gi", storageClassName=own)
     assert (await storage.claim_phase("later", "Bound"))["spec"]["volumeName"] == kept
     assert (await storage.get_claim("other"))["status"]["phase"] == "Pending"
 
