@@ -48,22 +48,12 @@ async def execute(
     phase = (pod.get("status") or {}).get("phase")
     if phase in ("Succeeded", "Failed"):
         raise CommandError(f"cannot exec into a container in a completed pod; current phase is {phase}")
-    if tty and not stdin:
-        tty = False
-    if tty and not sys.stdin.isatty():
-        print("Unable to use a TTY - input is not a terminal or the right kind of file", file=sys.stderr)
-        tty = False
+    tty = _with_terminal(tty and stdin)
     name = container_of(pod, container, quiet=quiet)
     query = [*(("command", word) for word in command), ("container", name), ("stdout", "true")]
     query += [("stdin", "true")] if stdin else []
     query += [("tty", "true")] if tty else [("stderr", "true")]
-    path = PODS.path(pod["metadata"]["namespace"], pod["metadata"]["name"], "exec")
-    async with connect(session.client.config, path, query, PROTOCOL) as socket:
-        with _raw_terminal(socket) if tty else contextlib.nullcontext():
-            if stdin:
-                _pass_on(socket)
-            status = await _output(socket)
-    return _exit_status(status)
+    return await _session(session, pod, "exec", query, stdin=stdin, tty=tty)
 
 
 async def attach(
@@ -88,9 +78,7 @@ async def attach(
     if tty and not spec.get("tty"):
         print(f"error: Unable to use a TTY - container {name} did not allocate one", file=sys.stderr)
         tty = False
-    if tty and not sys.stdin.isatty():
-        print("Unable to use a TTY - input is not a terminal or the right kind of file", file=sys.stderr)
-        tty = False
+    tty = _with_terminal(tty)
     if stdin and not spec.get("stdin"):
         stdin = False
     if not quiet and stdin:
@@ -98,7 +86,20 @@ async def attach(
     query = [("container", name), ("stdout", "true")]
     query += [("stdin", "true")] if stdin else []
     query += [("tty", "true")] if tty else [] if spec.get("tty") else [("stderr", "true")]
-    path = PODS.path(pod["metadata"]["namespace"], pod["metadata"]["name"], "attach")
+    return await _session(session, pod, "attach", query, stdin=stdin, tty=tty)
+
+
+def _with_terminal(wanted: bool) -> bool:
+    """Whether there is a terminal to be used, where one is wanted; what keeps us from it is said."""
+    if wanted and not sys.stdin.isatty():
+        print("Unable to use a TTY - input is not a terminal or the right kind of file", file=sys.stderr)
+        return False
+    return wanted
+
+
+async def _session(session: Session, pod: Obj, subresource: str, query: list[tuple[str, str]], *, stdin: bool, tty: bool) -> int:
+    """Connect our standard streams with those of the container until its command has ended; returns the command's exit status."""
+    path = PODS.path(pod["metadata"]["namespace"], pod["metadata"]["name"], subresource)
     async with connect(session.client.config, path, query, PROTOCOL) as socket:
         with _raw_terminal(socket) if tty else contextlib.nullcontext():
             if stdin:
