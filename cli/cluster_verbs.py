@@ -59,6 +59,10 @@ def up(
     static_pods: Annotated[
         bool, typer.Option("--static-pods", help="The control plane runs as static pods of its nodes' kubelets, as kubeadm's.")
     ] = False,
+    autoscale: Annotated[
+        str,
+        typer.Option(metavar="MIN:MAX|FILE", help="Machines that come and go as pods need them: how many, or a file with node groups."),
+    ] = "",
     wait: Annotated[bool, typer.Option(help="Wait until everything is Ready.")] = True,
     timeout: Annotated[float, typer.Option(help="Give up waiting after so many seconds.")] = 120.0,
     v: Annotated[int, typer.Option("--v", help="Verbosity of the daemons' logs; 4 and above shows debug lines.")] = 0,
@@ -70,8 +74,9 @@ def up(
     from kubeling.cluster import launch
     from kubeling.cluster.topology import ClusterSpec
 
-    spec = ClusterSpec(name, control_planes, workers, network, runtime, api_port, verbosity=v, static_pods=static_pods)
     with plain_errors():
+        spec = ClusterSpec(name, control_planes, workers, network, runtime, api_port, verbosity=v, static_pods=static_pods)
+        spec = launch.with_groups(spec, autoscale)
         root = launch.up(spec, _show, wait=wait, merge=merge, owner=owner, timeout=timeout)
     print(f"Cluster {name!r} is {'up' if wait else 'starting'} after {time.monotonic() - began:.2f}s.", end=" ")
     if merge:

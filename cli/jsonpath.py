@@ -139,9 +139,9 @@ def _evaluate(expression: str, data: Any, root: Any) -> list[Any]:
     return found
 
 
-def _top_level(text: str, separator: str) -> list[str]:
-    """Split where no bracket or quote is open."""
-    parts, depth, quote, start = [], 0, "", 0
+def _outside(text: str) -> Iterator[int]:
+    """The places in `text` where no bracket or quote is open; those that open and close are not among them."""
+    depth, quote = 0, ""
     for at, letter in enumerate(text):
         if quote:
             quote = "" if letter == quote else quote
@@ -151,10 +151,14 @@ def _top_level(text: str, separator: str) -> list[str]:
             depth += 1
         elif letter in "])":
             depth -= 1
-        elif letter == separator and depth == 0:
-            parts.append(text[start:at])
-            start = at + 1
-    return [*parts, text[start:]]
+        elif depth == 0:
+            yield at
+
+
+def _top_level(text: str, separator: str) -> list[str]:
+    """Split where no bracket or quote is open."""
+    cuts = [at for at in _outside(text) if text[at] == separator]
+    return [text[start:end] for start, end in zip([0, *(at + 1 for at in cuts)], [*cuts, len(text)], strict=True)]
 
 
 _NAME = re.compile(r"(?:[^.\[\]\\]|\\.)+")
@@ -265,17 +269,8 @@ def _filter(condition: str, item: Any, root: Any) -> bool:
 
 
 def _split_operator(condition: str, operator: str) -> tuple[str, str] | None:
-    quote, depth = "", 0
-    for at, letter in enumerate(condition):
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "\"'":
-            quote = letter
-        elif letter in "[(":
-            depth += 1
-        elif letter in "])":
-            depth -= 1
-        elif depth == 0 and condition.startswith(operator, at):
+    for at in _outside(condition):
+        if condition.startswith(operator, at):
             return condition[:at], condition[at + len(operator) :]
     return None
 

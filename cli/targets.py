@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubeling.api.resources import Resource
+from kubeling.api.resources import Resource, by_kind
 from kubeling.cli import kustomize, manifests
 from kubeling.cli.session import CommandError, Obj, Session
 
@@ -92,6 +92,49 @@ def namespace_of_manifest(session: Session, resource: Resource, obj: Obj) -> str
             f"You must pass '--namespace={own}' to perform this operation."
         )
     return own or session.namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which objects a verb that changes them means, as its line says."""
+
+    words: Sequence[str] = ()
+    filenames: Sequence[str] = ()
+    folder: str = ""
+    recursive: bool = False
+    selector: str = ""
+    field_selector: str = ""
+    all_of_them: bool = False
+    everywhere: bool = False
+    #: The server is not asked: the objects are those of the files.
+    local: bool = False
+
+    async def objects(self, session: Session) -> list[tuple[Resource, Obj]]:
+        """The objects, as they live, or as the files have them. Raises CommandError."""
+        if self.local:
+            return self._of_files()
+        targets = await targets_of(
+            session,
+            self.words,
+            filenames=self.filenames,
+            folder=self.folder,
+            recursive=self.recursive,
+            everywhere=self.everywhere,
+        )
+        return await chosen(
+            session, targets, selector=self.selector, field_selector=self.field_selector, all_of_them=self.all_of_them
+        )
+
+    def _of_files(self) -> list[tuple[Resource, Obj]]:
+        if not self.filenames and not self.folder:
+            raise CommandError("one or more files must be specified as -f when --local is specified")
+        found = []
+        for each in kustomize.load(self.filenames, self.folder, recursive=self.recursive):
+            resource = by_kind(each.obj["apiVersion"], each.obj["kind"])
+            if resource is None:
+                raise CommandError(f'no kind "{each.obj["kind"]}" is known in version "{each.obj["apiVersion"]}"')
+            found.append((resource, each.obj))
+        return found
 
 
 async def chosen(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from kubeling.cli import flags
 from kubeling.cli.report import Reporter
 from kubeling.cli.session import CommandError, Obj, Session
-from kubeling.cli.targets import chosen, targets_of
+from kubeling.cli.targets import Chosen
 
 Changes = Annotated[
     list[str] | None,
@@ -23,52 +24,87 @@ ResourceVersion = Annotated[str, typer.Option("--resource-version", help="Change
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
-    """The field of metadata that is changed, and how."""
+class Kind:
+    """A field of metadata with keys and values, and the words for it."""
 
     field: str
     singular: str
     done: str
+    manager: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What is changed of it, and how."""
+
+    kind: Kind
     changes: dict[str, str | None]
     overwrite: bool
     list_only: bool
     dry_run: str
+    field_manager: str
+    resource_version: str
 
 
-async def label(
-    session: Session,
-    words: Changes = None,
-    filename: flags.Filenames = None,
-    selector: flags.Selector = "",
-    all_of_them: flags.All = False,
-    all_namespaces: flags.AllNamespaces = False,
-    overwrite: Overwrite = False,
-    list_only: ListOnly = False,
-    form: flags.Output = "",
-    dry_run: flags.DryRun = "none",
-) -> int:
-    """Set, change or take away labels: `kubeling label pod web-1 tier=front old-`."""
-    things, changes = _split(words or [])
-    marks = Marks("labels", "label", "labeled", changes, overwrite, list_only, dry_run)
-    return await _mark(session, marks, things, filename, selector, all_of_them, all_namespaces, form)
+def _verb(kind: Kind) -> Callable[..., Coroutine[Any, Any, int]]:
+    """The command for a kind of mark: both have the same flags."""
+
+    async def command(
+        session: Session,
+        words: Changes = None,
+        filename: flags.Filenames = None,
+        recursive: flags.Recursive = False,
+        folder: flags.Kustomize = "",
+        selector: flags.Selector = "",
+        field_selector: flags.FieldSelector = "",
+        all_of_them: flags.All = False,
+        all_namespaces: flags.AllNamespaces = False,
+        overwrite: Overwrite = False,
+        list_only: ListOnly = False,
+        local: flags.Local = False,
+        resource_version: ResourceVersion = "",
+        form: flags.Output = "",
+        dry_run: flags.DryRun = "none",
+        field_manager: flags.FieldManager = kind.manager,
+    ) -> int:
+        things, changes = _split(words or [])
+        marks = Marks(kind, changes, overwrite, list_only, dry_run, field_manager, resource_version)
+        what = Chosen(
+            things,
+            filename or [],
+            folder,
+            recursive,
+            selector=selector,
+            field_selector=field_selector,
+            all_of_them=all_of_them,
+            everywhere=all_namespaces,
+            local=local,
+        )
+        return await _mark(session, marks, what, form)
+
+    command.__name__, command.__doc__ = kind.singular, kind.help
+    return command
 
 
-async def annotate(
-    session: Session,
-    words: Changes = None,
-    filename: flags.Filenames = None,
-    selector: flags.Selector = "",
-    all_of_them: flags.All = False,
-    all_namespaces: flags.AllNamespaces = False,
-    overwrite: Overwrite = False,
-    list_only: ListOnly = False,
-    form: flags.Output = "",
-    dry_run: flags.DryRun = "none",
-) -> int:
-    """Set, change or take away annotations: `kubeling annotate deploy web note="by hand"`."""
-    things, changes = _split(words or [])
-    marks = Marks("annotations", "annotation", "annotated", changes, overwrite, list_only, dry_run)
-    return await _mark(session, marks, things, filename, selector, all_of_them, all_namespaces, form)
+label = _verb(
+    Kind(
+        "labels",
+        "label",
+        "labeled",
+        "kubectl-label",
+        "Set, change or take away labels: `kubeling label pod web-1 tier=front old-`.",
+    )
+)
+annotate = _verb(
+    Kind(
+        "annotations",
+        "annotation",
+        "annotated",
+        "kubectl-annotate",
+        'Set, change or take away annotations: `kubeling annotate deploy web note="by hand"`.',
+    )
+)
 
 
 def _split(words: list[str]) -> tuple[list[str], dict[str, str | None]]:
@@ -86,36 +122,31 @@ def _split(words: list[str]) -> tuple[list[str], dict[str, str | None]]:
     return things, changes
 
 
-async def _mark(
-    session: Session,
-    marks: Marks,
-    things: list[str],
-    filename: list[str] | None,
-    selector: str,
-    all_of_them: bool,
-    everywhere: bool,
-    form: str,
-) -> int:
+async def _mark(session: Session, marks: Marks, what: Chosen, form: str) -> int:
+    kind = marks.kind
     if not marks.changes and not marks.list_only:
-        raise CommandError(f"at least one {marks.singular} update is required")
-    params = flags.write_params(marks.dry_run, f"kubectl-{marks.field.rstrip('s') if marks.field == 'labels' else 'annotate'}")
+        raise CommandError(f"at least one {kind.singular} update is required")
+    if marks.resource_version and (what.selector or what.field_selector or what.all_of_them):
+        raise CommandError("--resource-version may only be used with a single resource")
+    params = flags.write_params(marks.dry_run, marks.field_manager)
     reporter = Reporter(form, dry_run=marks.dry_run)
-    targets = await targets_of(session, things, filenames=filename or [], everywhere=everywhere)
-    for resource, obj in await chosen(session, targets, selector=selector, all_of_them=all_of_them):
+    for resource, obj in await what.objects(session):
         meta = obj["metadata"]
-        have = meta.get(marks.field) or {}
+        have = meta.get(kind.field) or {}
         if marks.list_only:
             print("".join(f"{key}={value}\n" for key, value in sorted(have.items())), end="")
             continue
         _refuse_overwriting(marks, have)
         wanted = _wanted(marks, have)
-        if wanted and marks.dry_run == "client":
+        if wanted and (marks.dry_run == "client" or what.local):
             merged = {key: value for key, value in {**have, **wanted}.items() if value is not None}
-            obj = {**obj, "metadata": {**meta, marks.field: merged}}
+            obj = {**obj, "metadata": {**meta, kind.field: merged}}
         elif wanted:
-            body: Obj = {"metadata": {marks.field: wanted}}
+            body: Obj = {"metadata": {kind.field: wanted}}
+            if marks.resource_version:
+                body["metadata"]["resourceVersion"] = marks.resource_version
             obj = await session.client.patch(resource, meta["name"], body, meta.get("namespace"), params=params)
-        reporter.done(resource, obj, _word(marks, wanted))
+        reporter.done(resource, obj, _word(kind, wanted))
     return 0
 
 
@@ -127,7 +158,7 @@ def _refuse_overwriting(marks: Marks, have: dict[str, str]) -> None:
     ]
     if not clashes or marks.overwrite:
         return
-    if marks.field == "labels":
+    if marks.kind.field == "labels":
         raise CommandError(f"{clashes[0]}, and --overwrite is false")
     raise CommandError(f"--overwrite is false but found the following declared annotation(s): {'; '.join(clashes)}")
 
@@ -138,14 +169,14 @@ def _wanted(marks: Marks, have: dict[str, str]) -> dict[str, str | None]:
     for key, value in marks.changes.items():
         if have.get(key) != value:
             wanted[key] = value
-        elif value is None and marks.field == "labels":
+        elif value is None and marks.kind.field == "labels":
             print(f'label "{key}" not found.')
     return wanted
 
 
-def _word(marks: Marks, wanted: dict[str, str | None]) -> str:
-    if marks.field != "labels":
-        return marks.done
+def _word(kind: Kind, wanted: dict[str, str | None]) -> str:
+    if kind.field != "labels":
+        return kind.done
     if not wanted:
         return "not labeled"
     return "unlabeled" if all(value is None for value in wanted.values()) else "labeled"
