@@ -122,7 +122,7 @@ class Containers:
             record.started_at = record.started_at or time.time_ns()
             if record.phase == CREATED:
                 record.phase = RUNNING
-                core.container_records.save(record)
+                core.container_records.note(record)
                 core.emit(cri_pb2.CONTAINER_STARTED_EVENT, name, sandbox)
             else:
                 # It has ended already, and the news came in the same moment as the answer.
@@ -133,7 +133,7 @@ class Containers:
         record = container.record
         record.phase, record.exit_code, record.reason, record.message = EXITED, error.code, "StartError", str(error)
         record.started_at = record.finished_at = time.time_ns()
-        self._core.container_records.save(record)
+        self._core.container_records.note(record)
         container.exited.set()
         self._core.emit(cri_pb2.CONTAINER_STOPPED_EVENT, container.id, self._core.sandboxes.get(record.sandbox_id))
 
@@ -146,7 +146,7 @@ class Containers:
         was_running = record.phase == RUNNING
         record.phase, record.exit_code, record.reason = EXITED, end["code"], end["reason"]
         record.started_at, record.finished_at, record.pid = end["began"], end["ended"], 0
-        self._core.container_records.save(record)
+        self._core.container_records.note(record)
         container.exited.set()
         if was_running:
             self._core.emit(cri_pb2.CONTAINER_STOPPED_EVENT, name, self._core.sandboxes.get(record.sandbox_id))

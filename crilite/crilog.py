@@ -6,6 +6,7 @@ output of all containers; so a chunk of output becomes one write.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -70,6 +71,14 @@ class CriLog:
                 view = view[os.write(self._fd, view) :]
         except OSError:
             self.dropped += len(view)
+            self._take_back(data[: len(data) - len(view)])
+
+    def _take_back(self, written: bytes) -> None:
+        """Cut off the half of a record that the disk had room for: what is written when there is room again must not become a part of that line."""
+        torn = len(written) - (written.rfind(b"\n") + 1)
+        if torn:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - torn)
 
     def close(self) -> None:
         if self._fd >= 0:

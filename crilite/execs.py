@@ -228,6 +228,8 @@ async def _carry(fd: int, ended: asyncio.Future[int], sink: Sink) -> None:
             if not data:
                 return
             await sink(data)
+            # A command that writes faster than this reads must not keep everybody else from being served.
+            await asyncio.sleep(0)
     finally:
         loop.remove_reader(fd)
         ended.remove_done_callback(wake)

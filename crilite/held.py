@@ -10,7 +10,9 @@ import selectors
 import signal
 import socket
 import struct
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,9 @@ _READ = 65536
 _READS_A_TURN = 4
 #: What an attached client may lag behind before it is cut off, in bytes.
 _MAX_LAG = 1 << 20
+
+#: Set aside on disk when a container starts, so that its end can be written down although the disk is full by then.
+_ROOM = b" " * 512
 
 _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
@@ -57,11 +62,29 @@ def write_atomically(path: str, data: bytes) -> None:
     temporary = f"{path}.{os.getpid()}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, data)
+        try:
+            view = memoryview(data)
+            while view:  # A disk that is nearly full takes a part.
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_in_place(path: str, data: bytes) -> None:
+    """Overwrite the file at `path`, which has as much room as is needed, and then has the content's own length. What is there must not be needed any more."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(fd, data, 0)
+        os.ftruncate(fd, len(data))
         os.fsync(fd)
     finally:
         os.close(fd)
-    os.rename(temporary, path)
 
 
 @contextlib.contextmanager
@@ -221,6 +244,8 @@ class Held:
         self.start = process_start(self.pid)
         self.began = time.time_ns()
         record = {"pid": self.pid, "start": self.start, "began": self.began, "user": said.get("uid"), "said": said}
+        with open(os.path.join(self.folder, "exit.room"), "wb") as file:
+            file.write(_ROOM)
         write_atomically(os.path.join(self.folder, "pid"), json.dumps(record).encode())
         owner = said.get("owner", said.get("uid"))
         if owner and not self._tty and os.getuid() == 0:
@@ -254,10 +279,25 @@ class Held:
         if not reason:
             reason = "OOMKilled" if code and self._oom_killed() else ("Completed" if code == 0 else "Error")
         record = {"code": code, "reason": reason, "began": self.began, "ended": time.time_ns()}
-        with contextlib.suppress(FileNotFoundError):
-            write_atomically(os.path.join(self.folder, "exit"), json.dumps(record).encode())
+        try:
+            self._write_end(json.dumps(record).encode())
+        except FileNotFoundError:
+            pass  # Its folder is gone: it is being removed.
+        except OSError:
+            # It is told all the same; only a daemon that is away just now will not learn it.
+            traceback.print_exc()
+            sys.stderr.flush()
         self.discard(selector)
         return record
+
+    def _write_end(self, data: bytes) -> None:
+        room, path = os.path.join(self.folder, "exit.room"), os.path.join(self.folder, "exit")
+        try:
+            write_in_place(room, data)
+        except FileNotFoundError:
+            write_atomically(path, data)  # A process that only holds a namespace, or one that an older keeper has started.
+        else:
+            os.rename(room, path)
 
     def _oom_killed(self) -> bool:
         """Whether the kernel has killed in this container's memory cgroup. To be read before the cgroup goes."""

@@ -370,7 +370,14 @@ class Keeper:
                         one.session.pid = message["pid"]
                 if one.held is not None:
                     one.held.pid = message.get("pid", one.held.pid)
-                    one.held.started(message)
+                    try:
+                        one.held.started(message)
+                    except OSError as error:
+                        # What cannot be put on record must not run: it waits for a word that does not come.
+                        one.failure = {"error": f"the start cannot be written down: {error}", "kind": "OSError", "code": 128}
+                        if one.helper:
+                            one.held.kill(signal.SIGKILL)
+                        break
                 with contextlib.suppress(OSError):
                     one.sock.send(b"g")
         self._finish_launch(one)
@@ -424,7 +431,11 @@ class Keeper:
                 return
             if pid == 0:
                 return
-            self._reaped(pid, status)
+            try:
+                self._reaped(pid, status)
+            except Exception:  # As in _call: the others are still to be reaped.
+                traceback.print_exc()
+                sys.stderr.flush()
 
     def _reaped(self, pid: int, status: int) -> None:
         for other in self.launches.values():

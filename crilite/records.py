@@ -113,6 +113,13 @@ class Folder:
         os.makedirs(self.path(record.id), mode=0o711, exist_ok=True)
         write_atomically(self.path(record.id, "record.json"), json.dumps(asdict(record)).encode())
 
+    def note(self, record: SandboxRecord | ContainerRecord) -> None:
+        """Save what has happened and cannot be undone. A full disk is no reason to keep it from anybody: a record that is behind is what the next start repairs."""
+        try:
+            self.save(record)
+        except OSError as error:
+            log.warning("a record cannot be brought up to date", record=record.id, error=str(error))
+
     def load(self, kind: type[R]) -> Iterator[R]:
         """All whole records. What has none was interrupted while it was made or removed, and is cleared away."""
         known = {item.name for item in fields(kind)}
@@ -121,7 +128,7 @@ class Folder:
                 with open(self.path(name, "record.json"), "rb") as file:
                     values = json.load(file)
                 yield kind(**{key: value for key, value in values.items() if key in known})
-            except (OSError, ValueError, TypeError) as error:
+            except (FileNotFoundError, NotADirectoryError, ValueError, TypeError) as error:
                 log.warning("leftovers without a readable record are removed", folder=self.path(name), error=error)
                 self.delete(name)
 

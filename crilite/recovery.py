@@ -108,7 +108,7 @@ def _started_unseen(core: Core, record: ContainerRecord, folder: str) -> None:
     said = begun["said"]
     record.phase, record.pid, record.started_at = RUNNING, begun["pid"], begun["began"]
     record.user = [said.get("uid", 0), said.get("gid", 0), said.get("groups", [])]
-    core.container_records.save(record)
+    core.container_records.note(record)
 
 
 def _is_whole(core: Core, record: SandboxRecord, host_network: bool, held: dict[str, int]) -> bool:

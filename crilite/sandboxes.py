@@ -89,7 +89,7 @@ class Sandboxes:
                 return
             await self._unmake(sandbox)
             sandbox.record.phase = STOPPED
-            self._core.sandbox_records.save(sandbox.record)
+            self._core.sandbox_records.note(sandbox.record)
         self._core.emit(cri_pb2.CONTAINER_STOPPED_EVENT, name, sandbox)
 
     async def remove(self, name: str) -> None:
@@ -189,7 +189,8 @@ class Sandboxes:
     async def _unmake(self, sandbox: Sandbox, *, force: bool = False) -> None:
         """`force`: go on although the network cannot be taken away; what is left of that goes after the next start."""
         core, record = self._core, sandbox.record
-        if record.pause_pid:
+        if _has_pause(sandbox):
+            # Also where the record does not know of one: the daemon may have died, or the keeper, between its start and its being written down.
             record.pause_pid = 0
             await core.keeper.request("kill", container=sandbox.id, signal=int(signal.SIGKILL))
         await asyncio.to_thread(self._release, sandbox, force)
@@ -207,7 +208,8 @@ class Sandboxes:
         namespaces.unpin(str(folder))
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(core.container_state(sandbox.id), ignore_errors=True)
-        if sandbox.options.pid == cri_pb2.POD and record.handler != "process":
+        if _has_pause(sandbox):
+            core.cgroups.kill(_pause_cgroup(record))
             core.cgroups.remove(_pause_cgroup(record))
         if record.owns_cgroup and record.cgroup and not core.cgroups.remove(record.cgroup):
             log.warning("the sandbox's cgroup cannot be removed", sandbox=sandbox.id, cgroup=record.cgroup)
@@ -225,6 +227,11 @@ class Sandboxes:
         if sandbox.record.phase != READY:
             raise FailedPrecondition(f"sandbox {name!r} is not ready")
         return sandbox
+
+
+def _has_pause(sandbox: Sandbox) -> bool:
+    """Whether a process holds the pid namespace that the sandbox's containers share."""
+    return sandbox.options.pid == cri_pb2.POD and sandbox.record.handler != "process"
 
 
 def _pause_cgroup(record: SandboxRecord) -> str:

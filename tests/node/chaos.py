@@ -173,7 +173,7 @@ class Chaos:
         return f"too many for {len(known)} pods: {many}" if many else ""
 
 
-async def _alone(seed: str, rounds: int, seconds: float) -> None:
+async def _alone(seed: str, rounds: int, seconds: float, hold: float) -> None:
     with tempfile.TemporaryDirectory(prefix="kl-chaos-") as folder:
         cluster = ClusterHandle("chaos", Path(folder) / "home", Path(folder) / "kubeconfig")
         try:
@@ -183,7 +183,14 @@ async def _alone(seed: str, rounds: int, seconds: float) -> None:
                     await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "chaos"}})
                 chaos = Chaos(Pods(cluster, client, "chaos"), "worker-1", seed)
                 began = time.monotonic()
-                await chaos.run(rounds, seconds)
+                try:
+                    await chaos.run(rounds, seconds)
+                except AssertionError as error:
+                    if not hold:
+                        raise
+                    print(f"{error}\nThe cluster stays for {hold:.0f} s: KUBECONFIG={cluster.kubeconfig}", flush=True)
+                    await asyncio.sleep(hold)
+                    raise
                 print(
                     f"seed {seed}: {chaos.made} pods, kills {chaos.kills}, {time.monotonic() - began:.0f} s: all agrees, nothing is left"
                 )
@@ -196,10 +203,13 @@ def main() -> int:
     flags.add_argument("--seed", default="")
     flags.add_argument("--rounds", type=int, default=1000, help="kills")
     flags.add_argument("--seconds", type=float, default=7200)
+    flags.add_argument(
+        "--hold", type=float, default=0, help="seconds that the cluster stays when something does not agree, to be looked at"
+    )
     args = flags.parse_args()
     seed = args.seed or str(random.SystemRandom().randrange(1 << 30))
     print(f"seed {seed}", flush=True)
-    asyncio.run(_alone(seed, args.rounds, args.seconds))
+    asyncio.run(_alone(seed, args.rounds, args.seconds, args.hold))
     return 0
 
 
