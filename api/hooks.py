@@ -187,10 +187,12 @@ def _autoscaler_status(obj: Object, now: datetime) -> None:
 def _update_service(new: Object, old: Object) -> None:
     """Addresses and ports that were given out stay where the client says nothing about them, and go where the type has none."""
     after, before = ensure(new, "spec"), spec_of(old)
+    _normalize_addresses(after, before)
     if _has_cluster_ip(after) and _has_cluster_ip(before):
         for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
             if not after.get(field) and before.get(field):
                 after[field] = before[field]
+        _trim_second_family(after, before)
     elif not _has_cluster_ip(after):
         for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
             if after.get(field) == before.get(field):
@@ -207,6 +209,25 @@ def _update_service(new: Object, old: Object) -> None:
         after["healthCheckNodePort"] = before["healthCheckNodePort"]
     if not _is_external(after) and after.get("externalTrafficPolicy") == before.get("externalTrafficPolicy"):
         after.pop("externalTrafficPolicy", None)
+
+
+def _normalize_addresses(after: dict[str, Any], before: dict[str, Any]) -> None:
+    """Clients of the time of one address only know `clusterIP`: what they change there, they mean for the first of `clusterIPs`."""
+    one, many = after.get("clusterIP"), after.get("clusterIPs") or []
+    if one and one != before.get("clusterIP") and many == (before.get("clusterIPs") or []):
+        after["clusterIPs"] = [one, *many[1:]]
+
+
+def _trim_second_family(after: dict[str, Any], before: dict[str, Any]) -> None:
+    """Who says SingleStack of a Service with two families need not say which one goes: the second does."""
+    if after.get("ipFamilyPolicy") != "SingleStack" or before.get("ipFamilyPolicy") not in (
+        "PreferDualStack",
+        "RequireDualStack",
+    ):
+        return
+    for field in ("clusterIPs", "ipFamilies"):
+        if len(after.get(field) or ()) > 1 and after[field] == before.get(field):
+            after[field] = after[field][:1]
 
 
 def _carry_node_ports(after: dict[str, Any], before: dict[str, Any]) -> None:

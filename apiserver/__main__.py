@@ -10,7 +10,7 @@ from ipaddress import ip_network
 
 from kubeling.apiserver import authoptions
 from kubeling.apiserver.authoptions import boolean, duration
-from kubeling.apiserver.config import Config, Network
+from kubeling.apiserver.config import DEFAULT_RANGE, Config, Network
 from kubeling.daemon import main as daemon
 
 
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--service-account-signing-key-file", default="", metavar="PEM", help="the key that signs them")
     add("--service-account-issuer", default="https://kubernetes.default.svc.cluster.local", metavar="URL")
     add("--api-audiences", default=(), type=_strings, metavar="NAME[,NAME]")
-    add("--service-cluster-ip-range", default=ip_network("10.96.0.0/16"), type=_network, metavar="CIDR")
+    add("--service-cluster-ip-range", default=(DEFAULT_RANGE,), type=_networks, metavar="CIDR[,CIDR]", help="the primary first")
     add("--service-node-port-range", default=(30000, 32767), type=_ports, metavar="FIRST-LAST")
     add("--kubelet-client-certificate", default="", metavar="PEM")
     add("--kubelet-client-key", default="", metavar="PEM")
@@ -72,8 +72,11 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(each) for each in _strings(text))
 
 
-def _network(text: str) -> Network:
-    return ip_network(text, strict=False)
+def _networks(text: str) -> tuple[Network, ...]:
+    found = tuple(ip_network(each.strip(), strict=False) for each in text.split(","))
+    if len(found) > 2 or len({each.version for each in found}) != len(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: one range of each family at most, such as 10.96.0.0/16,fd00:10:96::/112")
+    return found
 
 
 def _ports(text: str) -> tuple[int, int]:
@@ -101,7 +104,7 @@ def config_of(args: argparse.Namespace) -> Config:
         service_account_signing_key_file=args.service_account_signing_key_file,
         service_account_issuer=args.service_account_issuer,
         api_audiences=args.api_audiences,
-        service_cluster_ip_range=args.service_cluster_ip_range,
+        service_cluster_ip_ranges=args.service_cluster_ip_range,
         node_port_range=args.service_node_port_range,
         kubelet_client_certificate=args.kubelet_client_certificate,
         kubelet_client_key=args.kubelet_client_key,

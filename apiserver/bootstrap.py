@@ -52,7 +52,10 @@ async def run(context: Context, more_roles: Sequence[dict[str, Any]] = ()) -> No
         ),
         (
             resources.SERVICE_CIDRS,
-            {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": [str(context.config.service_cluster_ip_range)]}},
+            {
+                "metadata": {"name": "kubernetes"},
+                "spec": {"cidrs": [str(each) for each in context.config.service_cluster_ip_ranges]},
+            },
         ),
     ]
     backoff = Backoff(base=0.1, limit=5)

@@ -31,7 +31,8 @@ class Config:
     service_account_signing_key_file: str = ""
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
     api_audiences: tuple[str, ...] = ()
-    service_cluster_ip_range: Network = DEFAULT_RANGE
+    #: One of each family, the primary one first.
+    service_cluster_ip_ranges: tuple[Network, ...] = (DEFAULT_RANGE,)
     node_port_range: tuple[int, int] = (30000, 32767)
     kubelet_client_certificate: str = ""
     kubelet_client_key: str = ""

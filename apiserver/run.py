@@ -163,7 +163,7 @@ def _allocator(context: Context) -> ServiceAllocator:
         ports,
         services,
         context.kv,
-        config.service_cluster_ip_range,
+        config.service_cluster_ip_ranges,
         config.node_port_range,
         context.random,
         context.clock,

@@ -39,7 +39,7 @@ def service(obj: Object) -> Errors:
     yield from label_map("spec.selector", spec.get("selector"))
     yield from _affinity(spec)
     if kind != "ExternalName":
-        yield from _cluster_ips(spec, headless)
+        yield from cluster_ips(spec)
     for at, each in enumerate(spec.get("externalIPs") or ()):
         path = f"spec.externalIPs[{at}]"
         faults = list(checked(path, each, names.ip_address))
@@ -116,7 +116,9 @@ def _affinity(spec: Map) -> Errors:
             yield invalid_value(path, found, f"must be greater than 0 and less than {_MAX_TIMEOUT}")
 
 
-def _cluster_ips(spec: Map, headless: bool) -> Errors:
+def cluster_ips(spec: Map) -> Errors:
+    """The addresses and families of a Service that is no ExternalName, as far as they can be judged without knowing the cluster."""
+    headless = _is_headless(spec)
     one, many, families = spec.get("clusterIP"), spec.get("clusterIPs") or [], spec.get("ipFamilies") or []
     path = "spec.clusterIPs"
     if one and not many:
@@ -207,16 +209,21 @@ def _needs_health(spec: Map) -> bool:
 def service_update(new: Object, old: Object) -> Errors:
     """Addresses that were given out stay, unless the Service becomes or was an ExternalName; the second of two may come and go."""
     after, before = spec_of(new), spec_of(old)
-    if "ExternalName" not in (after.get("type"), before.get("type")) and not (_is_headless(after) and _is_headless(before)):
-        yield from _kept("spec.clusterIPs", after, before, "clusterIPs", "clusterIP")
-        if not _is_headless(after) and not _is_headless(before):
-            yield from _kept("spec.ipFamilies", after, before, "ipFamilies", "ipFamily")
+    yield from cluster_ips_update(after, before)
     balanced = after.get("type") == before.get("type") == "LoadBalancer"
     if balanced and after.get("loadBalancerClass") != before.get("loadBalancerClass"):
         yield invalid_value("spec.loadBalancerClass", after.get("loadBalancerClass"), "may not change once set")
     held = before.get("healthCheckNodePort") if _needs_health(after) and _needs_health(before) else None
     if held and after.get("healthCheckNodePort") != held:
         yield forbidden_value("spec.healthCheckNodePort", "field is immutable")
+
+
+def cluster_ips_update(after: Map, before: Map) -> Errors:
+    """What an update says of addresses and families that were there."""
+    if "ExternalName" not in (after.get("type"), before.get("type")) and not (_is_headless(after) and _is_headless(before)):
+        yield from _kept("spec.clusterIPs", after, before, "clusterIPs", "clusterIP")
+        if not _is_headless(after) and not _is_headless(before):
+            yield from _kept("spec.ipFamilies", after, before, "ipFamilies", "ipFamily")
 
 
 def _kept(path: str, after: Map, before: Map, field: str, what: str) -> Errors:

@@ -20,6 +20,7 @@ from kubeling.api.names import Random
 from kubeling.apiserver.cache.cache import Cache
 from kubeling.apiserver.cache.entry import encode
 from kubeling.apiserver.config import Network
+from kubeling.apiserver.registry import families
 from kubeling.apiserver.registry.store import Change, Store
 from kubeling.apiserver.storage.kv import KV, Commit, Write
 from kubeling.daemon.clock import Clock
@@ -34,7 +35,7 @@ _WITH_PORTS = ("NodePort", "LoadBalancer")
 
 
 class ServiceAllocator:
-    """The companions of Services. `random` chooses; `cidr` and `ports` are the ranges."""
+    """The companions of Services. `random` chooses; `cidrs` (one of each family, the primary one first) and `range_` (node ports) are the ranges."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class ServiceAllocator:
         ports: Cache,
         services: Store,
         kv: KV,
-        cidr: Network,
+        cidrs: Sequence[Network],
         range_: tuple[int, int],
         random: Random,
         clock: Clock,
@@ -51,7 +52,7 @@ class ServiceAllocator:
         self._ports = ports
         self._services = services
         self._kv = kv
-        self._cidr = cidr
+        self._cidrs = {f"IPv{each.version}": each for each in cidrs}
         self._range = range_
         self._random = random
         self._clock = clock
@@ -60,6 +61,7 @@ class ServiceAllocator:
         """Give what the Service needs; one without a name gets nothing, and will be refused."""
         if not obj["metadata"].get("name"):
             return Change(obj)
+        self._settle(obj, None)
         return await self._propose(obj, copy_json(obj.get("spec") or {}), set())
 
     async def _propose(self, obj: Object, spec: dict[str, Any], taken: set[str]) -> Change:
@@ -77,6 +79,7 @@ class ServiceAllocator:
     async def on_update(self, new: Object, old: Object) -> Change:
         """Keep, give and take back."""
         held = self._held(old)
+        self._settle(new, old)
         writes = await self._allocate(new, held, set())
         still = self._held(new)
         writes += await self._release([key for key in held if key not in still])
@@ -85,6 +88,10 @@ class ServiceAllocator:
     async def on_delete(self, old: Object) -> Change:
         """Take everything back."""
         return Change(None, await self._release(self._held(old)))
+
+    def _settle(self, obj: Object, old: Object | None) -> None:
+        if wrong := families.settle(obj, old, list(self._cidrs)):
+            raise errors.invalid("Service", "", obj["metadata"].get("name") or "", wrong)
 
     def _held(self, obj: Object) -> dict[str, None]:
         """The keys of what a Service has."""
@@ -130,59 +137,61 @@ class ServiceAllocator:
     # Addresses
 
     async def _allocate_ip(self, obj: Object, spec: dict[str, Any], held: dict[str, None], taken: set[str]) -> list[Write]:
-        spec.setdefault("ipFamilies", [f"IPv{self._cidr.version}"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
-        asked = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
-        if asked == "None":
-            spec["clusterIP"], spec["clusterIPs"] = "None", ["None"]
+        asked = spec.get("clusterIPs") or []
+        if asked[:1] == ["None"]:
+            spec["clusterIP"] = "None"
             return []
-        if not asked:
-            asked = await self._free_ip(taken)
-        elif self._addresses.prefix + asked not in held:
-            await self._check_ip(obj, asked)
-        spec["clusterIP"], spec["clusterIPs"] = asked, [asked]
-        key = self._addresses.prefix + asked
-        return [] if key in held else [Write(key, self._address_record(obj, asked), 0)]
+        given: list[str] = []
+        writes: list[Write] = []
+        for at, family in enumerate(spec["ipFamilies"]):
+            if at < len(asked):
+                address = asked[at]
+                if self._addresses.prefix + address not in held:
+                    await self._check_ip(obj, address, at)
+            else:
+                address = await self._free_ip(family, taken)
+            given.append(address)
+            key = self._addresses.prefix + address
+            if key not in held:
+                writes.append(Write(key, self._address_record(obj, address), 0))
+        spec["clusterIP"], spec["clusterIPs"] = given[0], given
+        return writes
 
-    async def _free_ip(self, taken: set[str]) -> str:
+    async def _free_ip(self, family: str, taken: set[str]) -> str:
         """A random free address: from above the part that is left to those who ask for one, while there is any."""
-        cache = self._addresses.cache
+        cache, cidr = self._addresses.cache, self._cidrs[family]
         await cache.ready()
-        size = self._cidr.num_addresses
+        size = cidr.num_addresses
         first = min(max(16, size // 16), 256)
-        last = size - 1 if self._cidr.version == 4 else size
+        last = size - 1 if cidr.version == 4 else size
         for low, high in ((min(first, last), last), (1, min(first, last))):
             if high <= low:
                 continue
             start = self._random.randrange(high - low)
             for step in range(min(high - low, 1 << 20)):
-                address = str(self._cidr[low + (start + step) % (high - low)])
+                address = str(cidr[low + (start + step) % (high - low)])
                 key = self._addresses.prefix + address
                 if key not in taken and cache.get(key) is None:
                     return address
         raise errors.internal("failed to allocate a serviceIP: range is full")
 
-    async def _check_ip(self, obj: Object, asked: str) -> None:
+    async def _check_ip(self, obj: Object, asked: str, at: int) -> None:
         """Raise 422 for an address that cannot be had."""
-        why = ""
-        try:
-            address = ip_address(asked)
-        except ValueError:
-            why = "must be a valid IP address"
-        else:
-            if address not in self._cidr or address in (self._cidr.network_address, self._cidr.broadcast_address):
-                why = f"failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. The range of valid IPs is {self._cidr}"
-            elif (await self._kv.get(self._addresses.prefix + asked))[0] is not None:
-                why = f"failed to allocate IP {asked}: provided IP is already allocated"
+        address, cidr, why = ip_address(asked), self._cidrs.get(families.family_of(asked)), ""
+        unusable = cidr and {cidr.network_address, *([cidr.broadcast_address] if cidr.version == 4 else [])}
+        if cidr is None or not unusable or address not in cidr or address in unusable:
+            why = f"failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. The range of valid IPs is {cidr}"
+        elif (await self._kv.get(self._addresses.prefix + asked))[0] is not None:
+            why = f"failed to allocate IP {asked}: provided IP is already allocated"
         if why:
-            name = obj["metadata"].get("name") or ""
-            raise errors.invalid("Service", "", name, [errors.invalid_value("spec.clusterIPs", [asked], why)])
+            path = "spec.clusterIPs" if at == 0 else f"spec.clusterIPs[{at}]"
+            raise errors.invalid("Service", "", obj["metadata"].get("name") or "", [errors.invalid_value(path, [asked], why)])
 
     def _address_record(self, obj: Object, address: str) -> bytes:
         metadata = obj["metadata"]
         record = _record(resources.IP_ADDRESSES, address, self._clock, _uid(obj, address))
         record["metadata"]["labels"] = {
-            "ipaddress.kubernetes.io/ip-family": f"IPv{self._cidr.version}",
+            "ipaddress.kubernetes.io/ip-family": families.family_of(address),
             "ipaddress.kubernetes.io/managed-by": _MANAGER,
         }
         parent = {"group": "", "resource": "services", "namespace": metadata["namespace"], "name": metadata["name"]}
