@@ -11,6 +11,7 @@ from kubeling.client.leaderelection import Timing
 from kubeling.controllers import manager, registry
 from kubeling.controllers.context import Options
 from kubeling.controllers.kubernetes_service import parse_endpoint
+from kubeling.controllers.node_ipam import ranges_of
 from kubeling.daemon import main as daemon
 
 
@@ -27,10 +28,12 @@ def flags() -> argparse.ArgumentParser:
     add("--bind-address", default="127.0.0.1", help="address of the health and metrics page")
     add("--secure-port", type=int, default=10257, metavar="PORT", help="its port; 0 for none")
     add("--controllers", default="*", help="'*' for all, 'x' for one, '-x' to leave one out, comma separated")
-    add("--cluster-cidr", default=default.cluster_cidr, metavar="CIDR", help="where pods' addresses come from")
+    add("--cluster-cidr", default=default.cluster_cidr, metavar="CIDR[,CIDR]", help="where pods' addresses come from")
     add("--allocate-node-cidrs", type=daemon.boolean, default=True, metavar="BOOL")
-    add("--node-cidr-mask-size", type=int, default=default.node_cidr_mask_size, metavar="BITS")
-    add("--service-cluster-ip-range", default=default.service_cluster_ip_range, metavar="CIDR")
+    add("--node-cidr-mask-size", type=int, default=default.node_cidr_mask_size, metavar="BITS", help="where there is one range")
+    add("--node-cidr-mask-size-ipv4", type=int, default=default.node_cidr_mask_size_ipv4, metavar="BITS")
+    add("--node-cidr-mask-size-ipv6", type=int, default=default.node_cidr_mask_size_ipv6, metavar="BITS")
+    add("--service-cluster-ip-range", default=default.service_cluster_ip_range, metavar="CIDR[,CIDR]")
     add("--root-ca-file", metavar="FILE", help="the CA bundle that is published to all namespaces")
     add("--service-account-private-key-file", metavar="FILE", help="the key that signs tokens in Secrets")
     add("--cluster-signing-cert-file", metavar="FILE", help="the CA that signs CertificateSigningRequests")
@@ -76,6 +79,9 @@ def configure(args: argparse.Namespace) -> manager.Config:
         key = _read("--service-account-private-key-file", args.service_account_private_key_file)
         signer = _read("--cluster-signing-cert-file", args.cluster_signing_cert_file)
         signing_key = _read("--cluster-signing-key-file", args.cluster_signing_key_file)
+        if args.allocate_node_cidrs:
+            masks = (args.node_cidr_mask_size, args.node_cidr_mask_size_ipv4, args.node_cidr_mask_size_ipv6)
+            ranges_of(args.cluster_cidr, *masks)
         client = load(args.kubeconfig)
     except (ValueError, KubeconfigError) as error:
         raise daemon.UsageError(str(error)) from error
@@ -95,6 +101,8 @@ def configure(args: argparse.Namespace) -> manager.Config:
             cluster_cidr=args.cluster_cidr,
             allocate_node_cidrs=args.allocate_node_cidrs,
             node_cidr_mask_size=args.node_cidr_mask_size,
+            node_cidr_mask_size_ipv4=args.node_cidr_mask_size_ipv4,
+            node_cidr_mask_size_ipv6=args.node_cidr_mask_size_ipv6,
             service_cluster_ip_range=args.service_cluster_ip_range,
             root_ca=root_ca,
             service_account_private_key=key,

@@ -21,9 +21,13 @@ Obj = dict[str, Any]
 class Options:
     """The flags, by upstream's names and defaults. Times in seconds."""
 
+    #: One range of each family, the primary one first; also of the Services.
     cluster_cidr: str = "10.244.0.0/16"
     allocate_node_cidrs: bool = True
-    node_cidr_mask_size: int = 24
+    #: 0: that of its family.
+    node_cidr_mask_size: int = 0
+    node_cidr_mask_size_ipv4: int = 24
+    node_cidr_mask_size_ipv6: int = 64
     service_cluster_ip_range: str = "10.96.0.0/16"
     root_ca: str = ""
     service_account_private_key: str = ""

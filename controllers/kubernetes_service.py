@@ -28,8 +28,8 @@ _DEFAULT_DURATION = 60
 
 
 def first_address(cidr: str) -> str:
-    """The Service's address: the first of the range."""
-    return str(ipaddress.ip_network(cidr)[1])
+    """The Service's address: the first of the (primary) range."""
+    return str(ipaddress.ip_network(cidr.partition(",")[0])[1])
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:

@@ -6,6 +6,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from kubeling.api.resources import CONFIG_MAPS, PODS
 from kubeling.api.times import format_time
 from kubeling.client.informer import Change
@@ -14,13 +16,15 @@ from kubeling.controllers.children import judge
 from kubeling.controllers.context import Options
 from kubeling.controllers.daemonset_plan import daemon_pod, place, target_node, update
 from kubeling.controllers.endpoints_plan import target_port
+from kubeling.controllers.endpointslice import plan_slices
 from kubeling.controllers.gc_graph import Graph
 from kubeling.controllers.kubernetes_service import endpoints_body, slice_bodies
-from kubeling.controllers.node_ipam import allocate
+from kubeling.controllers.node_ipam import allocate, ranges_of
 from kubeling.controllers.podgc import finished_too_many, why_collect
 from kubeling.controllers.registry import CONTROLLERS, chosen
 from kubeling.controllers.statefulset_plan import claim_owners
 from kubeling.controllers.taint_eviction import seconds_to_stay
+from kubeling.controllers.topology import Zones
 
 Obj = dict[str, Any]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -126,6 +130,25 @@ def test_slices_hold_a_hundred_and_change_little() -> None:
     assert [each.get("endpoints") for each in pack({}, []).create] == [[]]
 
 
+def test_each_family_of_a_service_has_slices_of_its_own() -> None:
+    service = {
+        "metadata": {"name": "s", "namespace": "d", "uid": "u"},
+        "spec": {"clusterIP": "10.0.0.1", "ipFamilies": ["IPv4", "IPv6"], "ports": [{"port": 80}]},
+    }
+    both, old = pod("both"), pod("old")
+    both["status"] |= {"podIP": "10.1.0.1", "podIPs": [{"ip": "10.1.0.1"}, {"ip": "fd00::1"}]}
+    old["status"] |= {"podIP": "10.1.0.2", "podIPs": [{"ip": "10.1.0.2"}]}
+    have = apply({}, plan_slices(service, [both, old], [], Zones()))
+    found = {each["addressType"]: sorted(one["addresses"][0] for one in each["endpoints"]) for each in have.values()}
+    assert found == {"IPv4": ["10.1.0.1", "10.1.0.2"], "IPv6": ["fd00::1"]}
+    service["spec"]["ipFamilies"] = ["IPv4"]
+    changes = plan_slices(service, [both, old], list(have.values()), Zones())
+    assert [each["addressType"] for each in changes.delete] == ["IPv6"]
+    assert not changes.create + changes.update
+    service["spec"]["ipFamilies"] = ["IPv6", "IPv4"]
+    assert not plan_slices(service, [both, old], list(have.values()), Zones()).update, "their order is of no account to slices"
+
+
 def test_two_controllers_make_slices_of_the_same_names() -> None:
     numbers = [endpoint(each) for each in range(150)]
     first, second = pack({}, numbers), pack({}, numbers)
@@ -209,14 +232,35 @@ def test_how_long_a_pod_may_stay() -> None:
 
 def test_blocks_are_given_once_and_again_after_a_node_has_gone() -> None:
     nodes = [node(each) for each in "abc"]
-    record, tell, without = allocate({}, nodes, "10.0.0.0/22", 24)
-    assert tell == {"a": "10.0.0.0/24", "b": "10.0.1.0/24", "c": "10.0.2.0/24"}
+    ranges = ranges_of("10.0.0.0/22")
+    record, tell, without = allocate({}, nodes, ranges)
+    assert tell == {"a": ["10.0.0.0/24"], "b": ["10.0.1.0/24"], "c": ["10.0.2.0/24"]}
     assert without == []
-    assert allocate(record, nodes, "10.0.0.0/22", 24)[1] == tell, "after a crash the record says what each was to get"
+    assert allocate(record, nodes, ranges)[1] == tell, "after a crash the record says what each was to get"
     nodes[0]["spec"]["podCIDR"] = "10.0.3.0/24"
-    record, tell, without = allocate(record, [nodes[0], nodes[2], node("d"), node("e")], "10.0.0.0/22", 24)
-    assert tell == {"c": "10.0.2.0/24", "d": "10.0.0.0/24", "e": "10.0.1.0/24"}
-    assert allocate(record, [nodes[0], nodes[2], node("d"), node("e"), node("f")], "10.0.0.0/22", 24)[2] == ["f"]
+    record, tell, without = allocate(record, [nodes[0], nodes[2], node("d"), node("e")], ranges)
+    assert tell == {"c": ["10.0.2.0/24"], "d": ["10.0.0.0/24"], "e": ["10.0.1.0/24"]}
+    assert allocate(record, [nodes[0], nodes[2], node("d"), node("e"), node("f")], ranges)[2] == ["f"]
+
+
+def test_nodes_have_a_block_of_each_family_or_none() -> None:
+    ranges = ranges_of("fd00:10:244::/63,10.0.0.0/22")
+    record, tell, without = allocate({}, [node("a"), node("b"), node("c")], ranges)
+    assert tell == {"a": ["fd00:10:244::/64", "10.0.0.0/24"], "b": ["fd00:10:244:1::/64", "10.0.1.0/24"]}
+    assert without == ["c"], "there is no third block of IPv6"
+    assert set(record) == {"fd00:10:244::/64", "10.0.0.0/24", "fd00:10:244:1::/64", "10.0.1.0/24"}
+    # A node of the time when the cluster had one family stays as it is, for what it has may not change.
+    old = node("old")
+    old["spec"] = {"podCIDR": "10.0.3.0/24", "podCIDRs": ["10.0.3.0/24"]}
+    assert allocate({}, [old, node("a")], ranges)[1] == {"a": ["fd00:10:244::/64", "10.0.0.0/24"]}
+
+
+@pytest.mark.parametrize(
+    "flags", [("10.0.0.0/16,10.1.0.0/16",), ("10.0.0.0/16,fd00::/56", 26), ("10.0.0.0/25",), ("fd00::/32",), ("nonsense",)]
+)
+def test_ranges_that_make_no_sense_are_refused(flags: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match=r"mask|range|prefix|appear to be"):
+        ranges_of(*flags)
 
 
 def test_which_pods_are_garbage() -> None:
