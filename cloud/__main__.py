@@ -8,6 +8,7 @@ import sys
 
 from kubeling.client.kubeconfig import KubeconfigError, load
 from kubeling.cloud import manager
+from kubeling.cloud.autoscaler import settings
 from kubeling.cloud.providers.local import DEFAULT_CIDR
 from kubeling.daemon import main as daemon
 
@@ -21,8 +22,13 @@ def flags() -> argparse.ArgumentParser:
     add("--leader-elect", type=daemon.boolean, default=True, metavar="BOOL")
     add("--dial-netns", default="", metavar="PATH", help="the network namespace from which nodes are dialled (local)")
     add("--load-balancer-cidr", default=DEFAULT_CIDR, metavar="CIDR", help="loopback addresses for LoadBalancer Services (local)")
+    add("--control-socket", default="", metavar="PATH", help="the supervisor's, which owns the machines (local)")
+    add("--cluster-name", default="kubernetes", help="how the cloud knows this cluster")
+    add("--cluster-cidr", default="", metavar="CIDR,…", help="of pods: the routes to these are ours, where the cloud needs some")
+    add("--configure-cloud-routes", type=daemon.boolean, default=True, metavar="BOOL")
     add("--bind-address", default="127.0.0.1", help="address of the health and metrics page")
     add("--secure-port", type=int, default=10258, metavar="PORT", help="its port; 0 for none")
+    settings.add_flags(made)
     return made
 
 
@@ -37,8 +43,23 @@ def configure(args: argparse.Namespace) -> manager.Config:
         raise daemon.UsageError(str(error)) from error
     if args.cloud_provider == "local" and not network.is_loopback:
         raise daemon.UsageError(f"--load-balancer-cidr {network} is not on the loopback: the local provider serves 127.0.0.0/8")
-    options = {"dial-netns": args.dial_netns, "load-balancer-cidr": str(network)}
-    return manager.Config(client, args.cloud_provider, options, args.leader_elect, args.bind_address, args.secure_port)
+    options = {
+        "dial-netns": args.dial_netns,
+        "load-balancer-cidr": str(network),
+        "control-socket": args.control_socket,
+    }
+    cidrs = tuple(each for each in args.cluster_cidr.split(",") if each) if args.configure_cloud_routes else ()
+    return manager.Config(
+        client,
+        args.cloud_provider,
+        options,
+        args.leader_elect,
+        args.bind_address,
+        args.secure_port,
+        cluster_name=args.cluster_name,
+        cluster_cidrs=cidrs,
+        autoscaler=settings.from_flags(args) if args.autoscale else None,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from kubeling.client import identity
 from kubeling.client.events import EventRecorder
@@ -11,8 +13,15 @@ from kubeling.client.informer import InformerFactory
 from kubeling.client.kubeconfig import ClientConfig
 from kubeling.client.leaderelection import LeaderElector, Timing
 from kubeling.client.rest import Client
+from kubeling.cloud.autoscaler.settings import Settings
+from kubeling.cloud.node_controller import NodeController
+from kubeling.cloud.node_lifecycle import NodeLifecycleController
+from kubeling.cloud.patience import Patience
+from kubeling.cloud.provider import Provider, ProviderError
 from kubeling.cloud.providers import create
+from kubeling.cloud.route_controller import RouteController
 from kubeling.cloud.service_controller import ServiceController
+from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.serving import StatusServer, health_pages
@@ -34,6 +43,11 @@ class Config:
     bind_address: str = "127.0.0.1"
     port: int = 10258
     timing: Timing = field(default_factory=Timing)
+    #: For the routes of clouds that need some.
+    cluster_name: str = "kubernetes"
+    cluster_cidrs: tuple[str, ...] = ()
+    #: None: no cluster autoscaler.
+    autoscaler: Settings | None = None
 
 
 async def run(config: Config, *, clock: Clock | None = None) -> None:
@@ -56,16 +70,52 @@ async def run(config: Config, *, clock: Clock | None = None) -> None:
 async def run_controllers(client: Client, config: Config, clock: Clock) -> None:
     """Until cancelled; then the provider gives up what it holds on this machine."""
     informers = InformerFactory(client, clock=clock)
-    events = EventRecorder(client, "service-controller", clock=clock)
-    services = ServiceController(client, informers, events, clock)
+    recorders = {name: EventRecorder(client, name, clock=clock) for name in ("service-controller", "cloud-node-controller")}
+    services = ServiceController(client, informers, recorders["service-controller"], clock)
     provider = create(config.provider, config.options, services.cluster)
     services.balancers = provider.load_balancers
+    nodes = recorders["cloud-node-controller"]
+    told: list[Callable[[], None]] = []
+    running: dict[str, Callable[[], Awaitable[None]]] = {}
+    if services.balancers is not None:
+        running["service-controller"] = services.run
+    if provider.instances is not None:
+        running["cloud-node-controller"] = NodeController(client, informers, nodes, provider.instances, clock, Patience()).run
+        lifecycle = NodeLifecycleController(client, informers, nodes, provider.instances, clock, Patience())
+        running["cloud-node-lifecycle"] = lifecycle.run
+        told.append(lifecycle.news)
+    if provider.routes is not None and config.cluster_cidrs:
+        running["route-controller"] = RouteController(
+            *(client, informers, nodes, provider.routes, clock, Patience()),
+            cluster=config.cluster_name,
+            cluster_cidrs=config.cluster_cidrs,
+        ).run
     try:
         async with Supervisor(clock) as parts:
             informers.start(parts)
-            parts.start("events", events.run)
-            log.info("controllers are running", provider=provider.name)
-            if services.balancers is not None:
-                await services.run()
+            for name, recorder in recorders.items():
+                parts.start(f"events {name}", recorder.run)
+            for name, part in running.items():
+                parts.start(name, part)
+            if told:
+                parts.start("news of the cloud", partial(_follow, provider, told, clock))
+            log.info("controllers are running", provider=provider.name, controllers=sorted(running))
+            await asyncio.Event().wait()  # Leaving the block ends them.
     finally:
         await provider.close()
+
+
+async def _follow(provider: Provider, told: Sequence[Callable[[], None]], clock: Clock) -> None:
+    """Tell the controllers whenever the cloud says that something has changed."""
+    backoff = Backoff(base=0.5, limit=30.0)
+    while True:
+        try:
+            await provider.changes()
+        except ProviderError as error:
+            delay = backoff.next()
+            log.warning("the cloud does not tell what changes", error=str(error), again_in=round(delay, 1))
+            await clock.sleep(delay)
+            continue
+        backoff.reset()
+        for each in told:
+            each()

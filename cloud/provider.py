@@ -17,6 +17,10 @@ class ProviderError(Exception):
     """The provider cannot do it now; the text is shown in an event on the object, so it says what to do."""
 
 
+class Outdated(ProviderError):
+    """The provider refuses because the caller has not seen the latest change: look again, nothing is wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadBalancer:
     """How a load balancer stands: what goes into `status.loadBalancer.ingress`, annotations to show, and what is wrong though it works in part."""
@@ -64,13 +68,19 @@ class LoadBalancers(Protocol):
 
 
 class Instances(Protocol):
-    """The machines behind the nodes."""
+    """The machines behind the nodes (upstream's InstancesV2)."""
 
-    async def exists(self, node: Obj) -> bool: ...
+    def covers(self, node: Obj) -> bool:
+        """Whether a Node can be one of this cloud's at all: what others registered is none of its business."""
 
-    async def is_shut_down(self, node: Obj) -> bool: ...
+    async def exists(self, node: Obj) -> bool:
+        """Whether there is a machine behind the node, running or not."""
 
-    async def metadata(self, node: Obj) -> Metadata: ...
+    async def is_shut_down(self, node: Obj) -> bool:
+        """Whether the machine is there and switched off."""
+
+    async def metadata(self, node: Obj) -> Metadata:
+        """What the machine is. ProviderError where there is none."""
 
 
 class Zones(Protocol):
@@ -90,6 +100,40 @@ class Routes(Protocol):
     async def delete(self, cluster: str, route: Route) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine of a group. `node` is the name of its Node, as far as that is known before it registers; `created` in seconds of the epoch."""
+
+    provider_id: str
+    node: str = ""
+    created: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGroup:
+    """Machines that are all alike. `size` is what was asked for, `machines` may be fewer for a while; `template` the Node that a new one will have."""
+
+    name: str
+    minimum: int
+    maximum: int
+    size: int
+    machines: tuple[Machine, ...] = ()
+    template: Obj = field(default_factory=dict)
+
+
+class NodeGroups(Protocol):
+    """Groups of machines that can be resized: what the cluster autoscaler works with."""
+
+    async def list(self) -> Sequence[NodeGroup]:
+        """All groups, as they are now."""
+
+    async def grow(self, group: str, before: int, after: int) -> None:
+        """Ask for `after` machines where `before` were asked for. Outdated where that is not so: two who want one more get one."""
+
+    async def remove(self, group: str, machine: Machine) -> None:
+        """Take one machine away and ask for one less; one that has gone is fine."""
+
+
 class Provider(Protocol):
     """One cloud."""
 
@@ -107,6 +151,12 @@ class Provider(Protocol):
 
     @property
     def routes(self) -> Routes | None: ...
+
+    @property
+    def node_groups(self) -> NodeGroups | None: ...
+
+    async def changes(self) -> None:
+        """Return when machines have changed since the last time that this was asked; never, where the cloud does not tell."""
 
     async def close(self) -> None:
         """We lead no longer: leave to the next leader what it needs."""

@@ -28,8 +28,8 @@ from kubeling.client.events import EventRecorder
 from kubeling.client.informer import Change, InformerFactory
 from kubeling.client.rest import Client
 from kubeling.cloud.nodes import eligible, fingerprint
+from kubeling.cloud.patience import Patience
 from kubeling.cloud.provider import Cluster, LoadBalancer, LoadBalancers, Obj, ProviderError
-from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
 
@@ -62,7 +62,7 @@ class ServiceController:
         self.balancers: LoadBalancers | None = None
         #: What each Service's load balancer was last made from, and the Service as it was then.
         self._made: dict[str, tuple[bytes, Obj]] = {}
-        self._backoff: dict[str, Backoff] = {}
+        self._patience = Patience()
         # One worker: whoever comes first gets the address.
         self._loop = Reconciler("service-controller", self.reconcile, workers=1, clock=clock, max_delay=30.0)
         self._loop.watches(self._services, self._same_address)
@@ -108,9 +108,14 @@ class ServiceController:
         balancers = self.balancers
         assert balancers is not None
         if service is None:
-            self._backoff.pop(key, None)
-            if (last := self._made.pop(key, None)) is not None:
-                await balancers.delete(last[1])  # It went without us: somebody took the finalizer away.
+            if (last := self._made.get(key)) is not None:
+                # It went without us: somebody took the finalizer away.
+                try:
+                    await self._patience.call(balancers.delete(last[1]))
+                except ProviderError as error:
+                    return self._patience.later(key, error)
+                self._made.pop(key, None)
+            self._patience.done(key)
             return None
         try:
             if wants_load_balancer(service):
@@ -121,10 +126,10 @@ class ServiceController:
             doing = "ensure" if wants_load_balancer(service) else "delete"
             message = f"Error syncing load balancer: failed to {doing} load balancer: {error}"
             self._events.event(service, "Warning", "SyncLoadBalancerFailed", message)
-            delay = self._backoff.setdefault(key, Backoff(base=1.0, limit=60.0)).next()
+            delay = self._patience.later(key, error)
             log.warning("the provider refused", service=key, error=str(error), again_in=round(delay, 1))
             return delay
-        self._backoff.pop(key, None)
+        self._patience.done(key)
         return None
 
     async def _ensure(self, balancers: LoadBalancers, service: Obj, key: str) -> None:
@@ -132,14 +137,14 @@ class ServiceController:
         nodes = [each for each in self._nodes.store if eligible(each)]
         before = self._made.get(key)
         if before is not None and before[0] == now and _ingress(service) and not self._disputed(service):
-            await balancers.update(service, nodes)
+            await self._patience.call(balancers.update(service, nodes))
             return
         if FINALIZER not in finalizers_of(service):
             service = await self._set(service, {"finalizers": [*finalizers_of(service), FINALIZER]})
         news = not _ingress(service) or (before is not None and before[0] != now)
         if news:
             self._events.event(service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")
-        made = await balancers.ensure(service, nodes)
+        made = await self._patience.call(balancers.ensure(service, nodes))
         service = await self._show(balancers, service, made)
         if not nodes:
             self._events.event(service, "Warning", "UnAvailableLoadBalancer", "There are no available nodes for LoadBalancer")
@@ -167,7 +172,7 @@ class ServiceController:
         if FINALIZER not in finalizers_of(service):
             return
         self._events.event(service, "Normal", "DeletingLoadBalancer", "Deleting load balancer")
-        await balancers.delete(service)
+        await self._patience.call(balancers.delete(service))
         if _ingress(service) and not is_deleting(service):
             status = {**status_of(service), "loadBalancer": {}}
             service = await self._client.update_status(SERVICES, {**service, "status": status})

@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kubeling.cluster.state import ClusterError, short_path
+from kubeling.cluster.state import ClusterError
 from kubeling.daemon.log import get_logger
+from kubeling.daemon.unixpath import short_path
 
 log = get_logger("cluster.control")
 

@@ -1,35 +1,22 @@
 """Adding and removing nodes of a running cluster, and loading images into it.
 
-The identities of a new node are made here, by whoever asks, as `up` does it; the supervisor then boots it. A node that is removed also goes from the API.
+The supervisor makes and removes nodes, see :mod:`machines`. A node that is removed also goes from the API.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from kubeling.cluster import launch, state
+from kubeling.cluster import state
 from kubeling.cluster.control import Control
 from kubeling.cluster.state import ClusterError
-from kubeling.cluster.topology import MAX_WORKERS, missing_ports, next_worker
 
 
 def add_node(name: str) -> str:
     """Add a worker to the cluster `name` and return its name; it is booted but not yet Ready."""
-    root = state.root_of(name)
-    with Control(root) as control:
-        found = state.load(root)
-        if found is None:
-            raise ClusterError(f"there is no cluster {name!r}")
-        node = next_worker(found.nodes)
-        if node.number > MAX_WORKERS:
-            raise ClusterError(f"the cluster {name!r} has {MAX_WORKERS} workers, and its switch has room for no more")
-        ports = launch.free_ports(missing_ports(found.spec, [node], found.ports))
-        grown = replace(found.topology(root), nodes=(*found.nodes, node), ports={**found.ports, **ports})
-        launch.make_identities(grown)
-        control.call("node-add", node=node.name, ports=ports)
-    return node.name
+    with Control(state.root_of(name)) as control:
+        return str(control.call("node-add")["node"])
 
 
 def remove_node(name: str, node: str) -> None:

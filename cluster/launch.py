@@ -82,6 +82,19 @@ def up(
     return root
 
 
+def with_groups(spec: ClusterSpec, text: str) -> ClusterSpec:
+    """The spec with what `--autoscale` says. Raises ClusterError."""
+    if not text:
+        return spec
+    from kubeling.cluster import groups
+
+    try:
+        found, flags = groups.load(text)
+    except groups.GroupError as error:
+        raise ClusterError(f"--autoscale: {error}") from error
+    return replace(spec, groups=found, autoscaler=flags)
+
+
 def _check_spec(spec: ClusterSpec) -> None:
     if spec.control_planes not in (1, 3):
         raise ClusterError(

@@ -14,7 +14,6 @@ from kubeling.cluster import inspection, plan, state, staticpods
 from kubeling.cluster.control import Handler, Progress
 from kubeling.cluster.nodes import NodeRuntime
 from kubeling.cluster.state import ClusterError
-from kubeling.cluster.topology import parse_node
 from kubeling.cluster.units import Unit
 from kubeling.daemon.log import get_logger
 
@@ -44,6 +43,9 @@ class Operations:
             "image": self._image,
             "down": self._down,
             "stop": self._stop,
+            "machines": self._machines,
+            "group-resize": self._group_resize,
+            "machine-remove": self._machine_remove,
             "node-add": self._node_add,
             "node-remove": self._node_remove,
             "node-stop": self._node_stop,
@@ -192,11 +194,22 @@ class Operations:
             raise ClusterError(f"there is no node {request.get('node')!r}: there are {', '.join(self._of.nodes)}")
         return found
 
-    async def _node_add(self, request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
+    async def _machines(self, request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
+        return await self._of.machines.report(int(request.get("after", 0)), float(request.get("timeout", 0.0)))
+
+    async def _group_resize(self, request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
         async with self._lock:
-            node = parse_node(request["node"])
-            await self._of.add_node(node, request.get("ports", {}))
-        return {"node": node.name}
+            made = await self._of.machines.resize(str(request["group"]), int(request["before"]), int(request["size"]))
+        return {"nodes": made}
+
+    async def _machine_remove(self, request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
+        async with self._lock:
+            await self._of.machines.remove(str(request["machine"]))
+        return {}
+
+    async def _node_add(self, _request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
+        async with self._lock:
+            return {"node": await self._of.machines.add()}
 
     async def _node_remove(self, request: dict[str, Any], _tell: Progress) -> dict[str, Any]:
         async with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kubeling.cluster import nodeconfig
+from kubeling.cluster import groups, nodeconfig
 from kubeling.cluster.topology import DOMAIN, Daemon, Node, Probe, Topology
 
 #: What is a static pod with `--static-pods`.
@@ -155,13 +155,21 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
                 "cloud",
                 "--cloud-provider=local",
                 f"--load-balancer-cidr={spec.load_balancer_cidr}",
+                f"--control-socket={layout.control_socket}",
                 *dial,
+                *_autoscaler(topology),
                 bind=f"127.{spec.loopback}.1.1" if spec.isolated else "127.0.0.1",
                 on_host=True,
                 needs=_LATER,
             )
         )
     return found
+
+
+def _autoscaler(topology: Topology) -> tuple[str, ...]:
+    """The flags of the cluster autoscaler; none where there is nothing that it might scale."""
+    spec = topology.spec
+    return ("--autoscale=true", *(f"--{name}={value}" for name, value in spec.autoscaler.items())) if spec.groups else ()
 
 
 def _kubeproxy(topology: Topology, node: Node) -> Daemon:
@@ -186,7 +194,8 @@ def _kubeproxy(topology: Topology, node: Node) -> Daemon:
 
 
 def _worker(topology: Topology, node: Node) -> list[Daemon]:
-    found = _node_agents(topology, node)
+    group = topology.group_of(node)
+    found = _node_agents(topology, node, groups.kubelet_flags(group) if group else ())
     if topology.spec.isolated:
         found.append(_kubeproxy(topology, node))
     return found

@@ -103,6 +103,23 @@ def objects() -> list[dict[str, Any]]:
         _rule(("patch", "update"), "", "services/status"),
         _rule(("list", "watch"), "discovery.k8s.io", "endpointslices"),
     )
+    # The cluster autoscaler is one of its controllers.
+    found += _role(
+        "kubeling:cluster-autoscaler",
+        "system:cloud-controller-manager",
+        _rule(_READ, "", "pods"),
+        _rule(("create",), "", "pods/eviction"),
+        _rule(("list", "watch"), "apps", "daemonsets"),
+        _rule(("list", "watch"), "policy", "poddisruptionbudgets"),
+    )
+    found += _role(
+        "kubeling:cluster-autoscaler",
+        "system:cloud-controller-manager",
+        _rule(("get", "create", "update"), "", "configmaps"),
+        # Where the scheduler that is asked what would fit is to be found.
+        _rule(("list",), "coordination.k8s.io", "leases"),
+        namespace="kube-system",
+    )
     return found
 
 

@@ -18,10 +18,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from kubeling.cluster.groups import Membership
 from kubeling.cluster.topology import ClusterSpec, Layout, Node, Topology, parse_node, spec_from_json, spec_to_json
 
 Phase = Literal["creating", "running", "stopped", "removing"]
@@ -60,9 +61,12 @@ class State:
     user_namespace: bool = False
     supervisor: Process | None = None
     processes: list[Process] = field(default_factory=list)
+    #: Machines of groups by the names of their nodes, and the highest number that one was given.
+    machines: dict[str, Membership] = field(default_factory=dict)
+    last_machine: int = 0
 
     def topology(self, root: Path) -> Topology:
-        return Topology(self.spec, self.nodes, Layout(root, Path(self.run)), self.ports, self.cgroup)
+        return Topology(self.spec, self.nodes, Layout(root, Path(self.run)), self.ports, self.cgroup, self.machines)
 
 
 def home() -> Path:
@@ -100,6 +104,8 @@ def load(root: Path) -> State | None:
         nodes=tuple(parse_node(name) for name in raw["nodes"]),
         stopped_nodes=list(raw.get("stopped_nodes", [])),
         ports=dict(raw.get("ports", {})),
+        machines={name: Membership(**entry) for name, entry in raw.get("machines", {}).items()},
+        last_machine=raw.get("last_machine", 0),
         cgroup=raw.get("cgroup", ""),
         run=raw.get("run", "/run/kubeling"),
         user_namespace=bool(raw.get("user_namespace")),
@@ -116,6 +122,8 @@ def save(root: Path, state: State) -> None:
         "nodes": [node.name for node in state.nodes],
         "stopped_nodes": state.stopped_nodes,
         "ports": state.ports,
+        "machines": {name: asdict(each) for name, each in state.machines.items()},
+        "last_machine": state.last_machine,
         "cgroup": state.cgroup,
         "run": state.run,
         "user_namespace": state.user_namespace,
@@ -165,16 +173,6 @@ def clusters() -> list[Path]:
     with contextlib.suppress(FileNotFoundError):
         return sorted(path for path in home().iterdir() if (path / FILE).exists())
     return []
-
-
-@contextlib.contextmanager
-def short_path(folder: Path) -> Iterator[str]:
-    """A short path to `folder`: Unix sockets take at most 107 bytes, and a cluster may lie deep."""
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def remove_tree(root: Path) -> None:

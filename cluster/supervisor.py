@@ -28,6 +28,7 @@ from typing import Any
 from kubeling.cluster import cgroups, channel, child, plan, state
 from kubeling.cluster import zygote as zygotes
 from kubeling.cluster.control import ControlServer
+from kubeling.cluster.machines import Machines
 from kubeling.cluster.network import Switch
 from kubeling.cluster.nodes import NodeRuntime, Surroundings
 from kubeling.cluster.operations import Operations
@@ -86,6 +87,7 @@ class Supervisor:
         self._dirty = False
         self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self.machines = Machines(self)
 
     # -- what the parts share ------------------------------------------------------------------------------------------------------
 
@@ -105,6 +107,7 @@ class Supervisor:
         self._dirty = False
         if self._closing:
             return
+        self.machines.poke()
         self.save()
 
     def save(self) -> None:
@@ -330,19 +333,6 @@ class Supervisor:
 
     # -- nodes ---------------------------------------------------------------------------------------------------------------------
 
-    async def add_node(self, node: Node, ports: dict[str, int]) -> None:
-        """Boot one more node; its certificates and kubeconfigs are there already."""
-        if node.name in self.nodes:
-            raise ClusterError(f"there is a node {node.name} already")
-        self.state.ports.update(ports)
-        self.state.nodes = (*self.state.nodes, node)
-        if self.state.cgroup:
-            await asyncio.to_thread(cgroups.create, f"{self.state.cgroup}/{node.name}")
-        runtime = self.nodes[node.name] = NodeRuntime(node, self.surroundings())
-        self.save()
-        await runtime.boot()
-        runtime.start_daemons()
-
     async def remove_node(self, runtime: NodeRuntime) -> None:
         """Pull the plug of a node and throw it away, disk and all."""
         await runtime.kill()
@@ -350,6 +340,7 @@ class Supervisor:
         name = runtime.node.name
         self.state.nodes = tuple(n for n in self.state.nodes if n.name != name)
         self.state.stopped_nodes = [n for n in self.state.stopped_nodes if n != name]
+        self.state.machines.pop(name, None)
         self.save()
         if self.state.cgroup:
             await asyncio.to_thread(cgroups.remove, f"{self.state.cgroup}/{name}")

@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from kubeling.cluster import groups
+from kubeling.cluster.groups import Membership, NodeGroup
+
 Role = Literal["control-plane", "worker"]
 
 GATEWAY = "172.30.0.1"
@@ -63,6 +66,9 @@ class ClusterSpec:
     verbosity: int = 0
     #: The control plane runs as static pods of its nodes' kubelets.
     static_pods: bool = False
+    #: What the cluster autoscaler may add machines to, and its flags.
+    groups: tuple[NodeGroup, ...] = ()
+    autoscaler: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def isolated(self) -> bool:
@@ -208,6 +214,13 @@ class Topology:
     ports: Mapping[str, int] = field(default_factory=dict)
     #: The cgroup that all of the cluster lives in, relative to each controller's root; empty where cgroups may not be written.
     cgroup: str = ""
+    #: The nodes that are machines of a group, by name.
+    machines: Mapping[str, Membership] = field(default_factory=dict)
+
+    def group_of(self, node: Node) -> NodeGroup | None:
+        """The group that the node belongs to, if any."""
+        member = self.machines.get(node.name)
+        return next((each for each in self.spec.groups if member is not None and each.name == member.group), None)
 
     def node(self, name: str) -> Node:
         for node in self.nodes:
@@ -252,6 +265,13 @@ def next_worker(nodes: Sequence[Node]) -> Node:
     return Node("worker", next(n for n in range(1, MAX_WORKERS + 2) if n not in taken))
 
 
+def next_machine(nodes: Sequence[Node], last: int) -> Node:
+    """The worker for a machine of a group: a number that was not in use lately, so that nobody takes its Node for that of a machine that has just gone."""
+    taken = {node.number for node in nodes if node.role == "worker"}
+    order = [*range(max(last, *taken, 0) + 1, MAX_WORKERS + 1), *range(1, MAX_WORKERS + 2)]
+    return Node("worker", next(n for n in order if n not in taken))
+
+
 def parse_node(name: str) -> Node:
     """The inverse of :attr:`Node.name`."""
     role, _, number = name.rpartition("-")
@@ -275,4 +295,5 @@ def spec_to_json(spec: ClusterSpec) -> dict[str, Any]:
 
 
 def spec_from_json(raw: Mapping[str, Any]) -> ClusterSpec:
-    return ClusterSpec(**{key: raw[key] for key in ClusterSpec.__dataclass_fields__ if key in raw})
+    known = {key: raw[key] for key in ClusterSpec.__dataclass_fields__ if key in raw}
+    return ClusterSpec(**{**known, "groups": tuple(groups.from_json(each) for each in raw.get("groups", ()))})

@@ -9,6 +9,7 @@ An ordinary user may not listen below port 1024. Then the port is served at 8000
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import socket
@@ -17,11 +18,13 @@ from dataclasses import dataclass, field
 
 from kubeling.api.meta import name_of, spec_of, uid_of
 from kubeling.cloud.nodes import internal_address
-from kubeling.cloud.provider import Cluster, Instances, LoadBalancer, LoadBalancers, Obj, ProviderError, Routes, Zones
+from kubeling.cloud.provider import Cluster, Instances, LoadBalancer, LoadBalancers, NodeGroups, Obj, ProviderError, Routes, Zones
 from kubeling.cloud.providers.addresses import Network, choose, source_ranges
 from kubeling.cloud.providers.datagrams import UdpRelay
 from kubeling.cloud.providers.dialer import Dialer, listen
+from kubeling.cloud.providers.machines import Machines
 from kubeling.cloud.providers.relay import TcpRelay
+from kubeling.cloud.providers.supervisor import Supervisor
 from kubeling.cloud.providers.targets import Target, Targets
 from kubeling.daemon.log import get_logger
 
@@ -169,13 +172,15 @@ class LocalLoadBalancers:
 
 
 class LocalProvider:
-    """See :class:`kubeling.cloud.provider.Provider`. `options` holds the flags --load-balancer-cidr and --dial-netns."""
+    """See :class:`kubeling.cloud.provider.Provider`. `options` holds the flags --load-balancer-cidr, --dial-netns and --control-socket."""
 
     name = "local"
 
     def __init__(self, options: Mapping[str, str], cluster: Cluster) -> None:
         network = ipaddress.ip_network(options.get("load-balancer-cidr") or DEFAULT_CIDR)
         self._balancers = LocalLoadBalancers(network, Dialer(options.get("dial-netns", "")), cluster)
+        control = options.get("control-socket", "")
+        self._machines = Machines(Supervisor(control)) if control else None
 
     @property
     def load_balancers(self) -> LoadBalancers | None:
@@ -183,8 +188,8 @@ class LocalProvider:
 
     @property
     def instances(self) -> Instances | None:
-        """The supervisor owns the machines."""
-        return None
+        """The supervisor owns the machines: without a way to it nothing is known of them."""
+        return self._machines
 
     @property
     def zones(self) -> Zones | None:
@@ -194,6 +199,17 @@ class LocalProvider:
     def routes(self) -> Routes | None:
         """kube-proxy programs them (host-gw)."""
         return None
+
+    @property
+    def node_groups(self) -> NodeGroups | None:
+        return self._machines
+
+    async def changes(self) -> None:
+        """Return when machines have changed."""
+        if self._machines is None:
+            await asyncio.Event().wait()
+        else:
+            await self._machines.changes()
 
     async def close(self) -> None:
         """Give up all listening sockets."""
