@@ -7,61 +7,53 @@ variables; expressions without nested comprehensions take time in proportion to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from kubeling.api.cel import wire
 
 #: Steps; about a second.
 BUDGET = 10_000_000
 MAX_NESTING = 12
-#: In cel.expr.Expr: the member that is a comprehension, and in that the parts that are done once a step.
-_COMPREHENSION, _LOOP_CONDITION, _LOOP_STEP, _RANGE = 9, 5, 6, 2
-_CALL, _LIST, _STRUCT, _SELECT = 6, 7, 8, 5
-_MAX_DEPTH = 250
+#: Of a comprehension: the parts that are done once a step, and the others.
+_EACH_STEP, _ONCE = (5, 6), (2, 4, 7)
 
 
 def nesting(serialized: bytes) -> int:
     """How deep comprehensions stand in one another. `serialized` is an Any that holds a cel.expr.CheckedExpr."""
-    return _expr(_member(_member(serialized, 2), 4), 0)
+    return _expr(wire.first(packed(serialized), wire.EXPRESSION), 0)
 
 
 def packed(serialized: bytes) -> bytes:
     """What an Any holds."""
-    return _member(serialized, 2)
+    return wire.first(serialized, 2)
 
 
 def _expr(data: bytes, depth: int) -> int:
     """The members of all nodes that hold expressions are looked at, whatever they mean: a comprehension is known by its place."""
-    if depth > _MAX_DEPTH:
+    if depth > wire.MAX_DEPTH:
         return MAX_NESTING + 1
     deepest = 0
-    for number, value in _members(data):
-        if number == _COMPREHENSION:
+    for number, value in wire.parts(data, wire.SELECT, wire.CALL, wire.LIST, wire.STRUCT, wire.COMPREHENSION):
+        if number == wire.COMPREHENSION:
             deepest = max(deepest, _comprehension(value, depth + 1))
-        elif number in (_CALL, _LIST, _STRUCT, _SELECT):
+        else:
             deepest = max(deepest, _holder(number, value, depth + 1))
     return deepest
 
 
 def _holder(kind: int, data: bytes, depth: int) -> int:
     """call: target 1, args 3; list: elements 1; select: operand 1; struct: entries 2 with key 3 and value 4."""
-    deepest = 0
-    for number, value in _members(data):
-        if kind == _STRUCT:
-            if number == 2:
-                inner = [each for at, each in _members(value) if at in (3, 4)]
-                deepest = max([deepest, *(_expr(each, depth) for each in inner)])
-        elif number == 1 or (kind == _CALL and number == 3):
-            deepest = max(deepest, _expr(value, depth))
-    return deepest
+    if kind == wire.STRUCT:
+        inner = [each for _, entry in wire.parts(data, 2) for _, each in wire.parts(entry, 3, 4)]
+    else:
+        inner = [each for _, each in wire.parts(data, *((1, 3) if kind == wire.CALL else (1,)))]
+    return max((_expr(each, depth) for each in inner), default=0)
 
 
 def _comprehension(data: bytes, depth: int) -> int:
-    inside = outside = 0
-    for number, value in _members(data):
-        if number in (_LOOP_CONDITION, _LOOP_STEP):
-            inside = max(inside, _expr(value, depth))
-        elif number in (_RANGE, 4, 7):
-            outside = max(outside, _expr(value, depth))
+    inside = max((_expr(each, depth) for _, each in wire.parts(data, *_EACH_STEP)), default=0)
+    outside = max((_expr(each, depth) for _, each in wire.parts(data, *_ONCE)), default=0)
     return max(inside + 1, outside)
 
 
@@ -88,36 +80,3 @@ def _largest(value: Any) -> int:
             largest = max(largest, len(each))
             waiting += each
     return largest
-
-
-def _member(data: bytes, wanted: int) -> bytes:
-    return next((value for number, value in _members(data) if number == wanted), b"")
-
-
-def _members(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The length-delimited members of a protobuf message."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        kind = tag & 7
-        if kind == 0:
-            _, at = _varint(data, at)
-        elif kind == 1:
-            at += 8
-        elif kind == 5:
-            at += 4
-        else:
-            size, at = _varint(data, at)
-            yield tag >> 3, data[at : at + size]
-            at += size
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-        shift += 7

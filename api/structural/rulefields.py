@@ -6,16 +6,14 @@ of a function, say) nothing is claimed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from kubeling.api.cel import wire
 from kubeling.api.structural.celvalues import escaped
 from kubeling.api.structural.node import Node
 
-#: The numbers of cel.expr.Expr's members.
-_ID, _IDENT, _SELECT, _CALL, _LIST, _STRUCT, _COMPREHENSION = 2, 4, 5, 6, 7, 8, 9
-_MAX_DEPTH = 250
 _TEXT = Node({}, type="string")
 _METADATA = Node({}, type="object", properties={"name": _TEXT, "generateName": _TEXT})
 
@@ -49,44 +47,44 @@ def undefined_fields(checked: bytes, node: Node, *, top: bool, old: str) -> list
     if top or node.embedded:
         properties = {**node.properties, "apiVersion": _TEXT, "kind": _TEXT, "metadata": _METADATA}
         own = replace(node, properties=properties)
-    info = _first(checked, 5)
-    positions = dict(_position(each) for number, each in members(info) if number == 4 and isinstance(each, bytes))
+    info = wire.first(checked, wire.SOURCE)
+    positions = dict(_position(each) for number, each in wire.members(info) if number == 4 and isinstance(each, bytes))
     scope = _Scope({"self": own, old: own}, positions)
-    _walk(_first(checked, 4), scope)
+    _walk(wire.first(checked, wire.EXPRESSION), scope)
     return list(dict.fromkeys(scope.found))
 
 
 def _position(entry: bytes) -> tuple[int, int]:
-    values = {number: value for number, value in members(entry) if isinstance(value, int)}
+    values = {number: value for number, value in wire.members(entry) if isinstance(value, int)}
     return values.get(1, 0), values.get(2, 0)
 
 
 def _walk(data: bytes, scope: _Scope) -> Node | None:
     """The schema of an expression's value, None where it is not known."""
-    if scope.depth > _MAX_DEPTH:
+    if scope.depth > wire.MAX_DEPTH:
         return None
     identity = -1
-    for number, value in members(data):
-        if number == _ID and isinstance(value, int):
+    for number, value in wire.members(data):
+        if number == wire.ID and isinstance(value, int):
             identity = value
         elif isinstance(value, bytes):
             match number:
-                case 4:
-                    return scope.names.get(_text(value, 1))
-                case 5:
-                    return _member(_walk(_first(value, 1), scope.inner()), _text(value, 2), identity, scope)
-                case 6:
+                case wire.IDENT:
+                    return scope.names.get(wire.text(value, 1))
+                case wire.SELECT:
+                    return _member(_walk(wire.first(value, 1), scope.inner()), wire.text(value, 2), identity, scope)
+                case wire.CALL:
                     return _call(value, identity, scope)
-                case 7:
-                    for _, each in _parts(value, 1):
+                case wire.LIST:
+                    for _, each in wire.parts(value, 1):
                         _walk(each, scope.inner())
                     return None
-                case 8:
-                    for _, entry in _parts(value, 2):
-                        for _, each in _parts(entry, 3, 4):
+                case wire.STRUCT:
+                    for _, entry in wire.parts(value, 2):
+                        for _, each in wire.parts(entry, 3, 4):
                             _walk(each, scope.inner())
                     return None
-                case 9:
+                case wire.COMPREHENSION:
                     return _comprehension(value, scope)
     return None
 
@@ -106,14 +104,14 @@ def _member(owner: Node | None, name: str, identity: int, scope: _Scope) -> Node
 
 
 def _call(data: bytes, identity: int, scope: _Scope) -> Node | None:
-    function = _text(data, 2)
-    arguments = [each for _, each in _parts(data, 3)]
-    target = _first(data, 1)
+    function = wire.text(data, 2)
+    arguments = [each for _, each in wire.parts(data, 3)]
+    target = wire.first(data, 1)
     if target:
         _walk(target, scope.inner())
     if function == "_?._" and len(arguments) == 2:
         owner = _walk(arguments[0], scope.inner())
-        _member(owner, _text(_first(arguments[1], 3), 6), identity, scope)
+        _member(owner, wire.text(wire.first(arguments[1], 3), 6), identity, scope)
         return None
     found = [_walk(each, scope.inner()) for each in arguments]
     if function == "_[_]" and found and found[0] is not None:
@@ -124,59 +122,14 @@ def _call(data: bytes, identity: int, scope: _Scope) -> Node | None:
 
 
 def _comprehension(data: bytes, scope: _Scope) -> Node | None:
-    over = _walk(_first(data, 2), scope.inner())
-    first, second = _text(data, 1), _text(data, 8)
-    names: dict[str, Node | None] = {first: None, _text(data, 3): _walk(_first(data, 4), scope.inner())}
+    over = _walk(wire.first(data, 2), scope.inner())
+    first, second = wire.text(data, 1), wire.text(data, 8)
+    names: dict[str, Node | None] = {first: None, wire.text(data, 3): _walk(wire.first(data, 4), scope.inner())}
     if over is not None and over.items is not None:
         names[second or first] = over.items
     elif over is not None and second:
         names[second] = over.additional
     inside = scope.inner(**names)
     for number in (5, 6):
-        _walk(_first(data, number), inside)
-    return _walk(_first(data, 7), inside)
-
-
-# -- the wire --------------------------------------------------------------------------------------------------------------------------
-
-
-def members(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The members of a protobuf message: numbers, and messages or text as bytes."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        match tag & 7:
-            case 0:
-                value, at = _varint(data, at)
-                yield tag >> 3, value
-            case 2:
-                size, at = _varint(data, at)
-                yield tag >> 3, data[at : at + size]
-                at += size
-            case 1:
-                at += 8
-            case _:
-                at += 4
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-        shift += 7
-
-
-def _parts(data: bytes, *wanted: int) -> list[tuple[int, bytes]]:
-    return [(number, value) for number, value in members(data) if number in wanted and isinstance(value, bytes)]
-
-
-def _first(data: bytes, wanted: int) -> bytes:
-    return next((value for _, value in _parts(data, wanted)), b"")
-
-
-def _text(data: bytes, wanted: int) -> str:
-    return _first(data, wanted).decode("utf-8", "replace")
+        _walk(wire.first(data, number), inside)
+    return _walk(wire.first(data, 7), inside)
