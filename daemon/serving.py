@@ -1,7 +1,7 @@
 """A small HTTP/1.1 server on h11 for the daemons that only show health, metrics and debug pages.
 
-The apiserver and the kubelet need more and use uvicorn; everything else would pay 16 MB for it. Requests carry no body that anybody reads,
-responses are short, and a connection that says nothing for a while is closed.
+The apiserver and the kubelet need more and use uvicorn; everything else would pay 16 MB for it. Only what is posted to a page that takes it has a body
+that anybody reads, up to a limit; a connection that says nothing for a while is closed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ log = get_logger("serving")
 _READ = 16 * 1024
 _IDLE_SECONDS = 90.0
 _MAX_CONNECTIONS = 256
+MAX_BODY = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,22 @@ class Page:
 Handler = Callable[[], Awaitable[Page] | Page]
 #: A page that depends on the query of its address.
 QueryHandler = Callable[[Mapping[str, str]], Page]
+#: A page that answers what is posted to it.
+PostHandler = Callable[[bytes], Awaitable[Page]]
 
 
 class StatusServer:
     """Serves fixed paths. A handler that raises is a 500 with the error's text and a log line, never the end of the daemon."""
 
-    def __init__(self, pages: Mapping[str, Handler], queries: Mapping[str, QueryHandler] | None = None) -> None:
+    def __init__(
+        self,
+        pages: Mapping[str, Handler],
+        queries: Mapping[str, QueryHandler] | None = None,
+        posts: Mapping[str, PostHandler] | None = None,
+    ) -> None:
         self._pages = dict(pages)
         self._queries = dict(queries or {})
+        self._posts = dict(posts or {})
         self._connections = 0
 
     async def run(self, host: str, port: int, *, ready: asyncio.Event | None = None, sock: socket.socket | None = None) -> None:
@@ -71,6 +80,7 @@ class StatusServer:
     async def _exchange(self, connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; False when the connection is over."""
         target = method = ""
+        sent = bytearray()
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
@@ -78,11 +88,16 @@ class StatusServer:
                     connection.receive_data(await reader.read(_READ))
             elif isinstance(event, h11.Request):
                 target, method = event.target.decode("ascii", "replace"), event.method.decode("ascii")
+            elif isinstance(event, h11.Data):
+                if method == "POST" and target in self._posts:
+                    sent += event.data
+                    if len(sent) > MAX_BODY:
+                        return False
             elif isinstance(event, h11.EndOfMessage):
                 break
             elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
                 return False
-        page = await self._page(method, target)
+        page = await self._page(method, target, bytes(sent))
         body = page.body.encode() if isinstance(page.body, str) else page.body
         head = h11.Response(
             status_code=page.status,
@@ -96,14 +111,22 @@ class StatusServer:
         await writer.drain()
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
 
-    async def _page(self, method: str, target: str) -> Page:
+    async def _page(self, method: str, target: str, sent: bytes) -> Page:
         path, _, query = target.partition("?")
+        if method == "POST" and path in self._posts:
+            try:
+                return await self._posts[path](sent)
+            except Exception as error:
+                log.exception("a posted question failed", path=path)
+                return Page(f"500: {error}\n", 500)
         handler = self._pages.get(path.rstrip("/") or "/")
         if path in self._queries:
             asked, answer = dict(parse_qsl(query)), self._queries[path]
             handler = lambda: answer(asked)  # noqa: E731
         if handler is None:
-            return Page("404: no such page. Served here: " + ", ".join(sorted({*self._pages, *self._queries})) + "\n", 404)
+            return Page(
+                "404: no such page. Served here: " + ", ".join(sorted({*self._pages, *self._queries, *self._posts})) + "\n", 404
+            )
         if method not in ("GET", "HEAD"):
             return Page(f"405: {method} is not allowed here, use GET\n", 405)
         try:

@@ -93,9 +93,12 @@ async def run(args: argparse.Namespace) -> None:
         def explain(query: Mapping[str, str]) -> Page:
             return explanation(running[0] if running else None, query)
 
+        async def suppose(body: bytes) -> Page:
+            return await supposition(running[0] if running else None, body)
+
         async with Supervisor() as parts:
             if args.secure_port:
-                server = StatusServer(health_pages(), {"/explain": explain})
+                server = StatusServer(health_pages(), {"/explain": explain}, {"/simulate": suppose})
                 parts.start("status server", lambda: server.run(args.bind_address, args.secure_port))
             if args.leader_elect:
                 elector = LeaderElector(
@@ -132,6 +135,22 @@ def explanation(scheduler: Scheduler | None, query: Mapping[str, str]) -> Page:
     )
     if found is None:
         return Page("there is no such pod, or another scheduler's\n", 404)
+    return Page(orjson.dumps(found), content_type="application/json")
+
+
+async def supposition(scheduler: Scheduler | None, body: bytes) -> Page:
+    """`POST /simulate`: see :mod:`kubeling.scheduler.simulate`."""
+    import orjson
+
+    from kubeling.daemon.serving import Page
+    from kubeling.scheduler.simulate import BadQuestion, simulate
+
+    if scheduler is None:
+        return Page("this scheduler does not lead\n", 503)
+    try:
+        found = await simulate(scheduler.cache, scheduler.frameworks, orjson.loads(body))
+    except (BadQuestion, orjson.JSONDecodeError) as error:
+        return Page(f"{error}\n", 400)
     return Page(orjson.dumps(found), content_type="application/json")
 
 

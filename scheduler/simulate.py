@@ -1,0 +1,148 @@
+"""What would fit if the cluster were another: the question of whoever adds and removes nodes, answered with the very plugins that will decide then.
+
+`POST /simulate` on the status port takes one supposed cluster and pods to place in it, in order, each counting for those after it::
+
+    {"remove": [NODE…],                          nodes as if they were gone, with their pods
+     "add": [{"node": Node, "pods": [Pod…]}…],   nodes as if they were there already
+     "grow": {"node": Node, "pods": [Pod…], "max": N},  and as many more of this one as turn out to be needed
+     "pods": [Pod…]}
+
+and says for each pod where it would go, or why it goes nowhere::
+
+    {"placements": [{"node": NAME, "kind": "there"|"added"|"grown"} | {"node": "", "message": …, "reasons": […]}…], "grown": N}
+
+Nothing is changed by it. The first node that fits is taken, those that are there already first, so that what has to be added is little. Extenders are not
+asked; pods of a scheduler that this one does not play are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kubeling.scheduler.cache import Cache
+from kubeling.scheduler.framework import Framework
+from kubeling.scheduler.nodeinfo import NodeInfo, Obj, PodInfo
+from kubeling.scheduler.types import Cycle
+from kubeling.scheduler.verdicts import FitError
+
+MAX_PODS = 5000
+MAX_NODES = 5000
+#: Other work has its turn after so many pods.
+_SLICE = 10
+
+
+class BadQuestion(ValueError):
+    """The question cannot be meant; the text says why."""
+
+
+class World:
+    """The supposed cluster. Nodes are copied before they change: those of the real one are never touched."""
+
+    def __init__(self, cache: Cache, frameworks: Mapping[str, Framework], question: Obj) -> None:
+        self._frameworks, self._nominated = frameworks, cache.nominated
+        gone = frozenset(question.get("remove") or ())
+        self._nodes = {name: info for name, info in cache.nodes.items() if name not in gone}
+        self._ours: set[str] = set()
+        self.kinds: dict[str, str] = {}
+        for each in question.get("add") or ():
+            self._add(each["node"], each.get("pods") or (), "added")
+        self._grow: Obj = question.get("grow") or {}
+        self._most = 0
+        self.grown = 0
+        if self._grow:
+            NodeInfo(_named(self._grow["node"], "checked"))
+            self._most = int(self._grow["max"])
+
+    def _add(self, node: Obj, pods: Iterable[Obj], kind: str) -> str:
+        info = NodeInfo(node)
+        for pod in pods:
+            info.add(PodInfo(pod))
+        self._nodes[info.name] = info
+        self._ours.add(info.name)
+        self.kinds[info.name] = kind
+        return info.name
+
+    def place(self, info: PodInfo) -> Obj:
+        """Put one pod somewhere."""
+        name = str(info.spec.get("schedulerName") or "default-scheduler")
+        framework = self._frameworks.get(name)
+        if framework is None:
+            words = f"it is the scheduler {name}'s"
+            return {"node": "", "message": words, "reasons": [words]}
+        try:
+            return self._take(framework, info)
+        except FitError as error:
+            if self.grown >= self._most:
+                return _refusal(error)
+        return self._expand(framework, info)
+
+    def _take(self, framework: Framework, pod: PodInfo, only: str = "") -> Obj:
+        cycle = Cycle(pod, self._nodes, None, self._nominated)
+        found = framework.feasible(cycle, enough=1, only=only).node(0)
+        if found.name not in self._ours:
+            # What follows must not be counted in the real cluster.
+            found = self._nodes[found.name] = found.copy()
+            self._ours.add(found.name)
+        found.add(pod)
+        return {"node": found.name, "kind": self.kinds.get(found.name, "there")}
+
+    def _expand(self, framework: Framework, pod: PodInfo) -> Obj:
+        """Try it on one more node of the kind that may be added; the node stays only where the pod does."""
+        name = f"{self._grow['node']['metadata']['name']}-{self.grown}"
+        self._add(_named(self._grow["node"], name), _renamed(self._grow.get("pods") or (), name), "grown")
+        try:
+            placed = self._take(framework, pod, only=name)
+        except FitError as error:
+            del self._nodes[name]
+            return _refusal(error, only=name)
+        self.grown += 1
+        return placed
+
+
+def _refusal(error: FitError, only: str = "") -> Obj:
+    if error.prefilter is not None:
+        reasons = list(error.prefilter.reasons)
+    else:
+        found = error.verdicts.get(only) if only else None
+        reasons = list(found.reasons) if found else sorted({text for each, _ in error.verdicts.counts() for text in each.reasons})
+    return {"node": "", "message": str(error), "reasons": reasons}
+
+
+def _named(node: Obj, name: str) -> Obj:
+    meta = node["metadata"]
+    return {**node, "metadata": {**meta, "name": name, "labels": {**(meta.get("labels") or {}), "kubernetes.io/hostname": name}}}
+
+
+def _renamed(pods: Iterable[Obj], node: str) -> list[Obj]:
+    """Pods that are there on every node of the kind, each with an identity of its own."""
+    return [
+        {**each, "metadata": {**each["metadata"], "name": f"{each['metadata']['name']}-{node}", "uid": f"{node}/{number}"}}
+        for number, each in enumerate(pods)
+    ]
+
+
+def _unbound(pod: Obj) -> PodInfo:
+    """As if it were on no node yet."""
+    return PodInfo({**pod, "spec": {key: value for key, value in pod["spec"].items() if key != "nodeName"}})
+
+
+async def simulate(cache: Cache, frameworks: Mapping[str, Framework], question: Any) -> Obj:
+    """The answer. BadQuestion where the question makes no sense."""
+    if not isinstance(question, dict):
+        raise BadQuestion("a JSON object is expected")
+    wanted = question.get("pods") or []
+    if len(wanted) > MAX_PODS or len(question.get("add") or ()) > MAX_NODES:
+        raise BadQuestion(f"at most {MAX_PODS} pods and {MAX_NODES} added nodes in one question")
+    try:
+        world = World(cache, frameworks, question)
+        pods = [_unbound(each) for each in wanted]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadQuestion(f"an object of the question is not whole: {error!r}") from error
+    placements: list[Obj] = []
+    for number, pod in enumerate(pods, 1):
+        placements.append(world.place(pod))
+        if not number % _SLICE:
+            await asyncio.sleep(0)
+    return {"placements": placements, "grown": world.grown}
