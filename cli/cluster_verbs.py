@@ -61,7 +61,9 @@ def up(
     ] = False,
     autoscale: Annotated[
         str,
-        typer.Option(metavar="MIN:MAX|FILE", help="Machines that come and go as pods need them: how many, or a file with node groups."),
+        typer.Option(
+            metavar="MIN:MAX|FILE", help="Machines that come and go as pods need them: how many, or a file with node groups."
+        ),
     ] = "",
     wait: Annotated[bool, typer.Option(help="Wait until everything is Ready.")] = True,
     timeout: Annotated[float, typer.Option(help="Give up waiting after so many seconds.")] = 120.0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from typer.core import TyperCommand
@@ -56,15 +56,21 @@ class DashedCommand(KubectlCommand):
         return found
 
 
-def verb(body: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[..., None]:
-    """Make a typer command function of a coroutine function whose first parameter is the Session; the rest are its flags and arguments."""
+def verb(body: Callable[..., Any]) -> Callable[..., None]:
+    """Make a typer command function of a verb: its parameters are the flags and arguments.
+
+    A coroutine function gets a Session as its first parameter. A plain function is for what needs no server.
+    """
     signature = inspect.signature(body, eval_str=True)
-    parameters = list(signature.parameters.values())[1:]
+    parameters = list(signature.parameters.values())
+    online = inspect.iscoroutinefunction(body)
+    if online:
+        parameters = parameters[1:]
 
     def command(**given: Any) -> None:
-        from kubeling.cli.session import run
+        from kubeling.cli.session import run, run_offline
 
-        sys.exit(run(lambda session: body(session, **given)))
+        sys.exit(run(lambda session: body(session, **given)) if online else run_offline(lambda: body(**given)))
 
     command.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}

@@ -17,6 +17,7 @@ Obj = dict[str, Any]
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _MAX_BYTES = 64 * 1024 * 1024
+_FETCH_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,9 @@ def _texts(path: str, recursive: bool) -> Iterator[tuple[str, str]]:
     if path == "-":
         yield "STDIN", sys.stdin.read(_MAX_BYTES)
         return
+    if path.startswith(("http://", "https://")):
+        yield path, _fetched(path)
+        return
     place = Path(path)
     if place.is_dir():
         files = sorted(
@@ -85,3 +89,20 @@ def _texts(path: str, recursive: bool) -> Iterator[tuple[str, str]]:
             yield str(file), file.read_text()
         except UnicodeDecodeError as error:
             raise CommandError(f"{file} is not UTF-8 text: {error}") from error
+
+
+def _fetched(url: str) -> str:
+    """A manifest from the web."""
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=_FETCH_SECONDS) as answer:
+            body: bytes = answer.read(_MAX_BYTES)
+            return body.decode()
+    except HTTPError as error:
+        raise CommandError(
+            f'unable to read URL "{url}", server reported {error.code} {error.reason}, status code={error.code}'
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CommandError(f'unable to read URL "{url}": {getattr(error, "reason", error)}') from error

@@ -136,7 +136,7 @@ def custom_columns(spec: str, objects: Sequence[Obj], *, no_headers: bool = Fals
 
 
 def align(rows: Sequence[Sequence[str]], widths: list[int] | None = None) -> str:
-    """Columns three blanks apart. `widths` (kept between calls) only ever grow, so that the lines of a watch stay aligned."""
+    """Columns three blanks apart, and at least six wide, as Go's tabwriter is set. `widths` (kept between calls) only ever grow, so that the lines of a watch stay aligned."""
     widths = widths if widths is not None else []
     for row in rows:
         for at, cell in enumerate(row):
@@ -145,7 +145,7 @@ def align(rows: Sequence[Sequence[str]], widths: list[int] | None = None) -> str
             widths[at] = max(widths[at], len(cell))
     text = ""
     for row in rows:
-        text += "".join(f"{cell:<{widths[at] + 3}}" for at, cell in enumerate(row[:-1])) + (row[-1] if row else "") + "\n"
+        text += "".join(f"{cell:<{max(6, widths[at] + 3)}}" for at, cell in enumerate(row[:-1])) + (row[-1] if row else "") + "\n"
     return text
 
 

@@ -6,12 +6,15 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource, Subresource
+from kubeling.cli import flags
 from kubeling.cli.globalflags import options
 from kubeling.client import kubeconfig
+from kubeling.client.kubeconfig import ClientConfig
 from kubeling.client.rest import Client, ConnectionFailed
 
 Obj = dict[str, Any]
@@ -107,17 +110,35 @@ def run(body: Callable[[Session], Coroutine[Any, Any, int | None]]) -> int:
     """Open a session, run `body`, and put what goes wrong into the words that kubectl uses. Returns the exit status."""
 
     async def main() -> int:
-        config = kubeconfig.load(options.kubeconfig, options.context)
-        if options.server:
-            config = replace(config, servers=(options.server.rstrip("/"),))
-        if options.token:
-            config = replace(config, token=options.token, cert_pem="", key_pem="")
-        async with Client(config, user_agent="kubeling", on_warning=_warn) as client:
-            session = Session(client, options.namespace or config.namespace, options.namespace is not None)
-            return await body(session) or 0
+        config = connection()
+        limit = flags.duration(options.request_timeout) if options.request_timeout else 0
+        warnings: list[str] = []
 
+        def warn(text: str) -> None:
+            warnings.append(text)
+            print(f"Warning: {text}", file=sys.stderr)
+
+        async with Client(config, user_agent="kubeling", on_warning=warn) as client:
+            session = Session(client, options.namespace or config.namespace, options.namespace is not None)
+            within = asyncio.timeout(limit or None)
+            try:
+                async with within:
+                    status = await body(session) or 0
+            except TimeoutError:
+                if within.expired():
+                    raise CommandError(f"the server did not answer within --request-timeout={options.request_timeout}") from None
+                raise
+        if warnings and options.warnings_as_errors == "true":
+            raise CommandError(f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''} received")
+        return status
+
+    return run_offline(lambda: asyncio.run(main()))
+
+
+def run_offline(body: Callable[[], int]) -> int:
+    """Run a verb, and put what goes wrong into the words that kubectl uses. Returns the exit status."""
     try:
-        return asyncio.run(main())
+        return body()
     except ApiError as error:
         print(words_of(error), file=sys.stderr)
     except ConnectionFailed as error:
@@ -135,8 +156,34 @@ def run(body: Callable[[Session], Coroutine[Any, Any, int | None]]) -> int:
     return 1
 
 
-def _warn(text: str) -> None:
-    print(f"Warning: {text}", file=sys.stderr)
+def connection() -> ClientConfig:
+    """Whom to talk to and as whom: what the kubeconfig says, with what the line says in its place. Raises KubeconfigError."""
+    config = kubeconfig.load(options.kubeconfig, options.context, cluster=options.cluster, user=options.user)
+    if options.server:
+        config = replace(config, servers=(options.server.rstrip("/"),))
+    if options.token:
+        config = replace(config, token=options.token, cert_pem="", key_pem="")
+    if options.username:
+        config = replace(config, basic=(options.username, options.password or ""), token="")
+    if options.certificate_authority:
+        config = replace(config, ca_pem=Path(options.certificate_authority).read_text())
+    if options.client_certificate and options.client_key:
+        pair = (Path(options.client_certificate).read_text(), Path(options.client_key).read_text())
+        config = replace(config, cert_pem=pair[0], key_pem=pair[1])
+    if options.tls_server_name:
+        config = replace(config, tls_server_name=options.tls_server_name)
+    if options.insecure_skip_tls_verify == "true":
+        config = replace(config, insecure=True, ca_pem="")
+    if options.as_user or options.as_group or options.as_uid:
+        if not options.as_user:
+            raise CommandError("requesting uid, groups or user-extra without impersonating a user")
+        extra: dict[str, list[str]] = {}
+        for each in options.as_user_extra:
+            key, _, value = each.partition("=")
+            extra.setdefault(key, []).append(value)
+        asked = kubeconfig.impersonation(options.as_user, options.as_group, options.as_uid or "", extra)
+        config = replace(config, impersonation=asked)
+    return config
 
 
 def words_of(error: ApiError, doing: str = "") -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlencode, urlsplit
 
@@ -48,9 +48,9 @@ class WebSocket:
             self._writer.write(data)
             await self._writer.drain()
 
-    async def handshake(self, host: str, target: str, subprotocol: str, headers: Mapping[str, str]) -> None:
+    async def handshake(self, host: str, target: str, subprotocol: str, headers: Sequence[tuple[str, str]]) -> None:
         """Ask for the upgrade. Raises ApiError where the server refuses."""
-        extra = [(name.encode(), value.encode()) for name, value in headers.items()]
+        extra = [(name.encode(), value.encode()) for name, value in headers]
         await self._write(self._protocol.send(Request(host=host, target=target, subprotocols=[subprotocol], extra_headers=extra)))
         code, body = 0, b""
         while True:
@@ -133,15 +133,19 @@ async def connect(config: ClientConfig, path: str, query: list[tuple[str, str]],
         writer.close()
 
 
-def _authorization(config: ClientConfig) -> dict[str, str]:
+def _authorization(config: ClientConfig) -> list[tuple[str, str]]:
+    return [*_identity(config), *config.impersonation]
+
+
+def _identity(config: ClientConfig) -> list[tuple[str, str]]:
     if config.token_file:
         with open(config.token_file, encoding="ascii") as file:
-            return {"authorization": f"Bearer {file.read().strip()}"}
+            return [("authorization", f"Bearer {file.read().strip()}")]
     if config.token:
-        return {"authorization": f"Bearer {config.token}"}
+        return [("authorization", f"Bearer {config.token}")]
     if config.basic:
-        return {"authorization": "Basic " + base64.b64encode(":".join(config.basic).encode()).decode()}
-    return {}
+        return [("authorization", "Basic " + base64.b64encode(":".join(config.basic).encode()).decode())]
+    return []
 
 
 def _refusal(code: int, body: bytes) -> ApiError:

@@ -9,9 +9,11 @@ import base64
 import os
 import ssl
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -38,6 +40,8 @@ class ClientConfig:
     insecure: bool = False
     tls_server_name: str = ""
     namespace: str = "default"
+    #: Whom to act for, as the headers of every request: Impersonate-User, -Group …
+    impersonation: tuple[tuple[str, str], ...] = ()
 
     def ssl_context(self) -> ssl.SSLContext:
         """A context that trusts the cluster's CA and shows our certificate."""
@@ -62,17 +66,31 @@ def _load_chain(context: ssl.SSLContext, cert: str, key: str) -> None:
         context.load_cert_chain(path)
 
 
-def default_path() -> Path:
-    """The file that kubectl would use: the first of $KUBECONFIG, else ~/.kube/config."""
+def paths() -> list[Path]:
+    """The files that kubectl would read: those of $KUBECONFIG, else ~/.kube/config."""
     listed = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    return Path(listed[0]) if listed else Path.home() / ".kube" / "config"
+    return [Path(each) for each in dict.fromkeys(listed)] or [Path.home() / ".kube" / "config"]
 
 
-def load(path: str | Path | None = None, context: str | None = None) -> ClientConfig:
-    """Read a kubeconfig (the default one where `path` is None, the service account's where that is missing and we are in a pod)."""
-    file = Path(path) if path is not None else default_path()
-    if path is None and not file.exists() and in_cluster_available():
+def load(
+    path: str | Path | None = None, context: str | None = None, *, cluster: str | None = None, user: str | None = None
+) -> ClientConfig:
+    """Read a kubeconfig (the default ones where `path` is None, the service account's where they are missing and we are in a pod).
+
+    `cluster` and `user` name others than the context's.
+    """
+    files = [Path(path)] if path is not None else paths()
+    there = files if path is not None else [each for each in files if each.exists()]
+    if not there and in_cluster_available():
         return in_cluster()
+    if len(there) > 1:
+        return from_document(merged({file: read(file) for file in there}), Path("/"), context, cluster=cluster, user=user)
+    file = (there or files)[0]
+    return from_document(read(file), file, context, cluster=cluster, user=user)
+
+
+def read(file: Path) -> dict[str, Any]:
+    """One file, parsed. Raises KubeconfigError."""
     try:
         document = _parse(file.read_bytes())
     except OSError as error:
@@ -83,7 +101,26 @@ def load(path: str | Path | None = None, context: str | None = None) -> ClientCo
         raise KubeconfigError(f"the kubeconfig {file} is not YAML: {error}") from error
     if not isinstance(document, dict):
         raise KubeconfigError(f"the kubeconfig {file} is empty. Try: kubeling up")
-    return from_document(document, file, context)
+    return document
+
+
+_SECTIONS = {"clusters": "cluster", "users": "user", "contexts": "context"}
+_FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+
+
+def merged(documents: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+    """Several as one: of two entries of a name the first counts, and so does the first current context. Names of files are made absolute."""
+    found: dict[str, Any] = {"current-context": "", **{section: [] for section in _SECTIONS}}
+    for file, document in documents.items():
+        found["current-context"] = found["current-context"] or document.get("current-context") or ""
+        for section, singular in _SECTIONS.items():
+            have = {each.get("name") for each in found[section]}
+            for entry in document.get(section) or []:
+                if entry.get("name") not in have:
+                    body = entry.get(singular) or {}
+                    absolute = {key: str(file.absolute().parent / body[key]) for key in _FILES if body.get(key)}
+                    found[section].append({**entry, singular: {**body, **absolute}})
+    return found
 
 
 def _parse(text: bytes) -> Any:
@@ -99,36 +136,62 @@ def _parse(text: bytes) -> Any:
             raise ValueError(str(error)) from error
 
 
-def from_document(document: dict[str, Any], file: Path, context: str | None = None) -> ClientConfig:
+def from_document(
+    document: dict[str, Any],
+    file: Path,
+    context: str | None = None,
+    *,
+    cluster: str | None = None,
+    user: str | None = None,
+) -> ClientConfig:
     """Take the named (or current) context of a parsed kubeconfig; relative file names in it are relative to `file`."""
     wanted = context or document.get("current-context") or ""
     if not wanted:
         raise KubeconfigError(f"{file} has no current-context. Name one with --context, or try: kubeling up")
     chosen = _entry(document, "contexts", "context", wanted, file)
-    cluster = _entry(document, "clusters", "cluster", chosen.get("cluster", ""), file)
-    user = _entry(document, "users", "user", chosen["user"], file) if chosen.get("user") else {}
-    servers = [str(cluster.get("server", ""))]
+    server = _entry(document, "clusters", "cluster", cluster or chosen.get("cluster", ""), file)
+    named = user or chosen.get("user")
+    identity = _entry(document, "users", "user", named, file) if named else {}
+    servers = [str(server.get("server", ""))]
     if not servers[0]:
         raise KubeconfigError(f"{file}: cluster {chosen.get('cluster')!r} has no server")
-    for extension in cluster.get("extensions") or []:
+    for extension in server.get("extensions") or []:
         if extension.get("name") == SERVERS_EXTENSION:
             servers += [url for url in extension.get("extension", {}).get("servers", []) if url not in servers]
-    cert_pem, key_pem, token = _pem(user, "client-certificate", file), _pem(user, "client-key", file), user.get("token", "")
-    if user.get("exec") and not (token or cert_pem):
-        token, cert_pem, key_pem = _from_plugin(user["exec"], servers[0], cluster, file)
-    password = (user["username"], user.get("password", "")) if user.get("username") else None
+    cert_pem, key_pem = _pem(identity, "client-certificate", file), _pem(identity, "client-key", file)
+    token = identity.get("token", "")
+    if identity.get("exec") and not (token or cert_pem):
+        token, cert_pem, key_pem = _from_plugin(identity["exec"], servers[0], server, file)
+    password = (identity["username"], identity.get("password", "")) if identity.get("username") else None
     return ClientConfig(
         servers=tuple(url.rstrip("/") for url in servers),
-        ca_pem=_pem(cluster, "certificate-authority", file),
+        ca_pem=_pem(server, "certificate-authority", file),
         cert_pem=cert_pem,
         key_pem=key_pem,
         token=token,
-        token_file=_relative(user["tokenFile"], file) if user.get("tokenFile") else "",
+        token_file=_relative(identity["tokenFile"], file) if identity.get("tokenFile") else "",
         basic=password,
-        insecure=bool(cluster.get("insecure-skip-tls-verify")),
-        tls_server_name=cluster.get("tls-server-name", ""),
+        insecure=bool(server.get("insecure-skip-tls-verify")),
+        tls_server_name=server.get("tls-server-name", ""),
         namespace=chosen.get("namespace") or "default",
+        impersonation=impersonation(
+            identity.get("as", ""),
+            identity.get("as-groups") or (),
+            identity.get("as-uid", ""),
+            identity.get("as-user-extra") or {},
+        ),
     )
+
+
+def impersonation(
+    user: str, groups: Sequence[str] = (), uid: str = "", extra: Mapping[str, Sequence[str]] | None = None
+) -> tuple[tuple[str, str], ...]:
+    """The headers of one who acts for another."""
+    headers = [("Impersonate-User", user)] if user else []
+    headers += [("Impersonate-Group", each) for each in groups]
+    headers += [("Impersonate-Uid", uid)] if uid else []
+    headers += [(f"Impersonate-Extra-{quote(key, safe='')}", value) for key, values in (extra or {}).items() for value in values]
+    return tuple(headers)
 
 
 def _from_plugin(spec: dict[str, Any], server: str, cluster: dict[str, Any], file: Path) -> tuple[str, str, str]:

@@ -81,9 +81,14 @@ class Client:
             needs_tls = any(server.startswith("https:") for server in config.servers)
             verify = config.ssl_context() if needs_tls else False
             transport, streams = _transport(verify, _PARALLEL), _Streams(verify)
-        headers = {"user-agent": user_agent, "accept": "application/json", "accept-encoding": "identity"}
+        headers = [
+            ("user-agent", user_agent),
+            ("accept", "application/json"),
+            ("accept-encoding", "identity"),
+            *config.impersonation,
+        ]
         if config.token:
-            headers["authorization"] = f"Bearer {config.token}"
+            headers.append(("authorization", f"Bearer {config.token}"))
         self._http, self._streams = (
             httpx.AsyncClient(transport=each, timeout=_TIMEOUT, headers=headers, auth=config.basic, trust_env=False)
             for each in (transport, streams)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import json
 import os
 import time
@@ -95,8 +96,7 @@ def user_file() -> Path:
 
 def merge(ours: dict[str, Any], path: Path) -> str:
     """Put the entries of `ours` into the kubeconfig at `path` and make its context current. Returns the context that was current before."""
-    with _locked(path):
-        found = _read(path)
+    with changed(path) as found:
         before = str(found.get("current-context") or "")
         for section in ("clusters", "users", "contexts"):
             names = {entry["name"] for entry in ours[section]}
@@ -105,7 +105,6 @@ def merge(ours: dict[str, Any], path: Path) -> str:
         found["current-context"] = ours["current-context"]
         found.setdefault("apiVersion", "v1")
         found.setdefault("kind", "Config")
-        _save(path, found)
     return before
 
 
@@ -113,14 +112,23 @@ def unmerge(name: str, path: Path, previous: str = "") -> None:
     """Take the context `name`, its cluster and its user out again. Where it is current, `previous` becomes so, if it is still there."""
     if not path.exists():
         return
-    with _locked(path):
-        found = _read(path)
+    with changed(path) as found:
         for section in ("clusters", "users", "contexts"):
             found[section] = [entry for entry in found.get(section) or [] if entry.get("name") != name]
         if found.get("current-context") == name:
             known = {entry.get("name") for entry in found["contexts"]}
             found["current-context"] = previous if previous in known else ""
-        _save(path, found)
+
+
+@contextlib.contextmanager
+def changed(path: Path) -> Iterator[dict[str, Any]]:
+    """The parsed kubeconfig at `path` (empty where there is none), to be changed in place under kubectl's lock; saved at the end if it differs."""
+    with _locked(path):
+        found = _read(path)
+        before = copy.deepcopy(found)
+        yield found
+        if found != before:
+            _save(path, found)
 
 
 def _read(path: Path) -> dict[str, Any]:

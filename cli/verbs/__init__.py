@@ -48,6 +48,21 @@ _VERBS: dict[str, tuple[str, str]] = {
     "drain": ("node", "drain"),
     "taint": ("node", "taint"),
 }
+_CONFIG = (
+    "view",
+    "get_contexts",
+    "get_clusters",
+    "get_users",
+    "current_context",
+    "use_context",
+    "set_context",
+    "set_cluster",
+    "set_credentials",
+    "delete_context",
+    "delete_cluster",
+    "delete_user",
+    "rename_context",
+)
 #: Verbs of two words: the first → (its help, module, second → function).
 _GROUPS: dict[str, tuple[str, str, dict[str, str]]] = {
     "rollout": (
@@ -60,6 +75,11 @@ _GROUPS: dict[str, tuple[str, str, dict[str, str]]] = {
         "What nodes and pods use.",
         "top",
         {"node": "top_node", "nodes": "top_node", "no": "top_node", "pod": "top_pod", "pods": "top_pod", "po": "top_pod"},
+    ),
+    "config": (
+        "See and change the kubeconfig.",
+        "config",
+        {name.replace("_", "-"): name for name in _CONFIG} | {"set": "set_property", "unset": "unset_property"},
     ),
     "auth": ("What one may do.", "auth", {"can-i": "can_i", "whoami": "whoami"}),
 }
