@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kubeling.crilite.errors import InvalidArgument
@@ -34,8 +34,8 @@ class Attachment:
     id: str
     #: The file of its network namespace.
     netns: str
-    #: The address that was allocated for it; empty where the plugin chooses.
-    ip: str = ""
+    #: The addresses that were allocated for it, one of each family, the main one first; none where the plugin chooses.
+    ips: tuple[str, ...] = ()
     name: str = ""
     namespace: str = ""
     uid: str = ""
@@ -48,13 +48,13 @@ class Attachment:
     cgroup: str = ""
 
 
-def attachment(name: str, config: cri_pb2.PodSandboxConfig, netns: str, ip: str, cgroup: str) -> Attachment:
+def attachment(name: str, config: cri_pb2.PodSandboxConfig, netns: str, ips: Iterable[str], cgroup: str) -> Attachment:
     """From a sandbox's configuration; what it asks for and cannot be understood is an InvalidArgument."""
     dns = config.dns_config
     return Attachment(
         id=name,
         netns=netns,
-        ip=ip,
+        ips=tuple(ips),
         name=config.metadata.name,
         namespace=config.metadata.namespace,
         uid=config.metadata.uid,

@@ -57,8 +57,8 @@ class CniNetwork:
             return str(error)
         return ""
 
-    def allocate(self, taken: Collection[str]) -> str:
-        return ""
+    def allocate(self, taken: Collection[str]) -> list[str]:
+        return []
 
     def attach(self, one: Attachment) -> list[str]:
         network = cni.first(self._conf_dir)
@@ -166,7 +166,7 @@ class CniNetwork:
         if one.cgroup:
             made["cgroupPath"] = one.cgroup
         if self._cidr:
-            made["ipRanges"] = [[{"subnet": self._cidr}]]
+            made["ipRanges"] = [[{"subnet": each}] for each in self._cidr.split(",")]
         return made
 
     def _path(self, name: str) -> Path:

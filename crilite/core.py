@@ -78,7 +78,7 @@ class Core:
     def attachment(self, sandbox: Sandbox) -> Attachment:
         """The sandbox as its network knows it."""
         netns = str(self.sandbox_state(sandbox.id) / "net")
-        return attachment(sandbox.id, sandbox.config, netns, sandbox.record.ip, sandbox.record.cgroup)
+        return attachment(sandbox.id, sandbox.config, netns, sandbox.record.ips, sandbox.record.cgroup)
 
     def sandbox_state(self, sandbox: str) -> Path:
         """Where the sandbox's namespaces are pinned."""
@@ -96,7 +96,7 @@ class Core:
     # -- the node's pod CIDR -------------------------------------------------------------------------------------------------------------------
 
     def set_pod_cidr(self, cidr: str) -> None:
-        """Give pods addresses of `cidr` from now on, after a restart too. A ValueError if it is none."""
+        """Give pods addresses of `cidr` (or two, one of each family, with a comma between them) from now on, after a restart too. A ValueError if it is none."""
         self.native_network.configure(cidr)
         write_atomically(str(self.config.root / "network.json"), json.dumps({"podCIDR": cidr}).encode())
 

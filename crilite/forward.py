@@ -17,21 +17,30 @@ _CONNECT_SECONDS = 10.0
 
 async def connect(core: Core, sandbox: Sandbox, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection to `port` of the pod. An OSError says why there is none."""
-    address = "127.0.0.1"
+    addresses = ["127.0.0.1", "::1"]
     if sandbox.record.handler == "process":
-        address = sandbox.record.ip
-    path = str(core.sandbox_state(sandbox.id) / "net")
-    if sandbox.record.handler == "process" or sandbox.host_network:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    else:
-        sock = await asyncio.to_thread(netns.make_socket, path)
-    try:
-        async with asyncio.timeout(_CONNECT_SECONDS):
-            await asyncio.get_running_loop().sock_connect(sock, (address, port))
-    except BaseException:
-        sock.close()
-        raise
+        addresses = [sandbox.record.ip]
+    while True:
+        sock = await _socket(core, sandbox, addresses[0])
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await asyncio.get_running_loop().sock_connect(sock, (addresses.pop(0), port))
+            break
+        except ConnectionRefusedError:
+            sock.close()
+            if not addresses:
+                raise
+        except BaseException:
+            sock.close()
+            raise
     return await asyncio.open_connection(sock=sock)
+
+
+async def _socket(core: Core, sandbox: Sandbox, address: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if sandbox.record.handler == "process" or sandbox.host_network:
+        return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    return await asyncio.to_thread(netns.make_socket, str(core.sandbox_state(sandbox.id) / "net"), family)
 
 
 async def over_websocket(core: Core, request: Any, client: WebSocket) -> None:

@@ -1,9 +1,10 @@
-"""Host ports of the built-in network: one nftables table in the node, written as a whole at every change.
+"""Host ports of the built-in network: an nftables table for each family in the node, written as a whole at every change.
 
 What belongs into it follows from the sandboxes, so nothing of one that is gone can stay. A connection to the port of the node is translated to the pod,
 whether it comes from outside, from the node itself (127.0.0.1 too) or from a pod. Two cases need the source translated as well, lest the answer goes
 another way: a pod that reaches itself, and the node's loopback. For the latter the kernel is told to route 127/8 on the pod's link, and the first rule
-closes again what that opens: nothing from outside may name a loopback address.
+closes again what that opens: nothing from outside may name a loopback address. IPv6 has no such way out of the node's loopback: there, [::1] leads
+nowhere, as in other implementations.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import ipaddress
 import subprocess
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from kubeling.crilite.attachment import Attachment, HostPort
 from kubeling.crilite.errors import CriError, FailedPrecondition
@@ -25,7 +26,7 @@ class HostPorts:
     """The table of this network namespace. Callable from any thread."""
 
     def __init__(self) -> None:
-        self._pods: dict[str, tuple[str, tuple[HostPort, ...]]] = {}
+        self._pods: dict[str, tuple[tuple[str, ...], tuple[HostPort, ...]]] = {}
         self._lock = threading.Lock()
 
     def add(self, one: Attachment, link: str) -> None:
@@ -41,7 +42,7 @@ class HostPorts:
             if any(_is_loopback(port.host_ip) for port in one.ports):
                 with open(f"/proc/sys/net/ipv4/conf/{link}/route_localnet", "w") as file:
                     file.write("1")
-            self._pods[one.id] = (one.ip, one.ports)
+            self._pods[one.id] = (one.ips, one.ports)
             try:
                 self._write()
             except CriError:
@@ -56,38 +57,47 @@ class HostPorts:
     def retain(self, those: Iterable[Attachment]) -> None:
         """After a restart: exactly `those` are there."""
         with self._lock:
-            self._pods = {one.id: (one.ip, one.ports) for one in those if one.ports}
+            self._pods = {one.id: (one.ips, one.ports) for one in those if one.ports}
             there = ""
             with contextlib.suppress(CriError):
-                there = _nft("list", "tables", "ip")
-            if self._pods or f"table ip {TABLE}\n" in there:
+                there = nft("list", "tables")
+            if self._pods or f" {TABLE}\n" in there:
                 self._write()
 
     def _write(self) -> None:
-        text = f"table ip {TABLE}\ndelete table ip {TABLE}\n"
-        if self._pods:
-            text += rules(self._pods)
-        _nft("-f", "-", text=text)
+        text = "".join(f"table {family} {TABLE}\ndelete table {family} {TABLE}\n" for family in ("ip", "ip6"))
+        nft("-f", "-", text=text + rules(self._pods))
 
 
-def rules(pods: dict[str, tuple[str, tuple[HostPort, ...]]]) -> str:
-    """The table for `pods`: sandbox to address and ports."""
-    lines = []
+def rules(pods: Mapping[str, tuple[Sequence[str], Sequence[HostPort]]]) -> str:
+    """The tables for `pods`: sandbox to addresses and ports."""
+    found = ((ip, port) for ips, ports in pods.values() for ip in ips for port in ports)
     # A port of one address before the same port of all of them.
-    for ip, port in sorted(
-        ((ip, port) for ip, ports in pods.values() for port in ports),
-        key=lambda entry: (not entry[1].host_ip, entry[1].host_port),
-    ):
-        where = f"ip daddr {port.host_ip} " if port.host_ip else ""
-        lines.append(f"    {where}{port.protocol} dport {port.host_port} dnat to {ip}:{port.container_port}")
-    hairpins = [f"    ip saddr {ip} ip daddr {ip} masquerade" for ip in sorted({ip for ip, _ in pods.values()})]
+    entries = sorted(found, key=lambda entry: (not entry[1].host_ip, entry[1].host_port))
+    return "".join(_table(family, [(ip, port) for ip, port in entries if family == _family(ip)]) for family in ("ip", "ip6"))
+
+
+def _table(family: str, entries: Sequence[tuple[str, HostPort]]) -> str:
+    lines = []
+    for ip, port in entries:
+        if port.host_ip and _family(port.host_ip) != family:
+            continue
+        where = f"{family} daddr {port.host_ip} " if port.host_ip else ""
+        to = f"[{ip}]" if family == "ip6" else ip
+        lines.append(f"    {where}{port.protocol} dport {port.host_port} dnat to {to}:{port.container_port}")
+    if not lines:
+        return ""
+    hairpins = [f"    {family} saddr {ip} {family} daddr {ip} masquerade" for ip in sorted({ip for ip, _ in entries})]
+    guard = [
+        "  chain guard {",
+        "    type filter hook prerouting priority raw; policy accept;",
+        '    iifname != "lo" ip daddr 127.0.0.0/8 drop',
+        "  }",
+    ]
     return "\n".join(
         [
-            f"table ip {TABLE} {{",
-            "  chain guard {",
-            "    type filter hook prerouting priority raw; policy accept;",
-            '    iifname != "lo" ip daddr 127.0.0.0/8 drop',
-            "  }",
+            f"table {family} {TABLE} {{",
+            *(guard if family == "ip" else ()),
             "  chain prerouting {",
             "    type nat hook prerouting priority -105; policy accept;",
             "    fib daddr type local jump ports",
@@ -98,7 +108,7 @@ def rules(pods: dict[str, tuple[str, tuple[HostPort, ...]]]) -> str:
             "  }",
             "  chain postrouting {",
             "    type nat hook postrouting priority 95; policy accept;",
-            '    oifname != "lo" ip saddr 127.0.0.0/8 masquerade',
+            *(('    oifname != "lo" ip saddr 127.0.0.0/8 masquerade',) if family == "ip" else ()),
             *hairpins,
             "  }",
             "  chain ports {",
@@ -108,6 +118,10 @@ def rules(pods: dict[str, tuple[str, tuple[HostPort, ...]]]) -> str:
             "",
         ]
     )
+
+
+def _family(ip: str) -> str:
+    return "ip6" if ":" in ip else "ip"
 
 
 def _is_loopback(host_ip: str) -> bool:
@@ -120,13 +134,14 @@ def _overlap(one: HostPort, other: HostPort) -> bool:
     )
 
 
-def _nft(*words: str, text: str = "") -> str:
+def nft(*words: str, text: str = "") -> str:
+    """Run nft in the network namespace of this process. Raises CriError."""
     try:
         done = subprocess.run(["nft", *words], input=text, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except FileNotFoundError:
-        raise CriError("host ports need nft: install nftables") from None
+        raise CriError("the program nft is missing: install nftables") from None
     except subprocess.TimeoutExpired as error:
         raise CriError(f"nft has not ended after {_SECONDS} s") from error
     if done.returncode != 0:
-        raise CriError(f"host ports cannot be set: nft: {' '.join(done.stderr.split())[:500]}")
+        raise CriError(f"nft: {' '.join(done.stderr.split())[:500]}")
     return done.stdout

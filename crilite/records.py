@@ -34,13 +34,17 @@ class SandboxRecord:
     created_at: int
     phase: str = CREATING
     ip: str = ""
-    #: All addresses, where there are more.
+    #: All addresses, the main one first.
     ips: list[str] = field(default_factory=list)
     cgroup: str = ""
     #: Whether the cgroup was not there before: then it goes with the sandbox.
     owns_cgroup: bool = False
     #: Holds the pid namespace that the containers share.
     pause_pid: int = 0
+
+    def __post_init__(self) -> None:
+        if self.ip and not self.ips:
+            self.ips = [self.ip]  # Written by an earlier version.
 
 
 @dataclass

@@ -55,8 +55,9 @@ class Sandboxes:
                     raise InvalidArgument(f"the handler {handler!r} has no user namespaces")
                 core.attachment(sandbox)  # What it asks of the network must be understood before anything is made.
                 if handler == "process" or not sandbox.host_network:
-                    taken = {other.record.ip for other in core.sandboxes.values()}
-                    record.ip = core.network_of(sandbox).allocate(taken)
+                    taken = {ip for other in core.sandboxes.values() for ip in other.record.ips}
+                    record.ips = core.network_of(sandbox).allocate(taken)
+                    record.ip = record.ips[0] if record.ips else ""
                 record.owns_cgroup = not core.cgroups.exists(record.cgroup)
                 core.sandbox_records.save(record)
                 try:
@@ -175,7 +176,7 @@ class Sandboxes:
         folder = Path(self._core.sandbox_records.path(sandbox.id))
         hostname = sandbox.config.hostname or os.uname().nodename
         (folder / "hostname").write_text(hostname + "\n")
-        (folder / "hosts").write_text(spec.hosts(hostname, sandbox.record.ip))
+        (folder / "hosts").write_text(spec.hosts(hostname, sandbox.record.ips))
         text = spec.resolv_conf(sandbox.config.dns_config) if sandbox.config.HasField("dns_config") else ""
         if not text:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,11 +135,10 @@ def resolv_conf(dns: cri_pb2.DNSConfig) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def hosts(hostname: str, ip: str) -> str:
+def hosts(hostname: str, ips: Iterable[str]) -> str:
     """/etc/hosts for clients that mount none of their own."""
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    if ip and hostname:
-        lines.append(f"{ip}\t{hostname}")
+    lines += [f"{ip}\t{hostname}" for ip in ips if hostname]
     return "\n".join(lines) + "\n"
 
 

@@ -28,6 +28,7 @@ _NLMSG_ERROR = 2
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_F_NODAD = 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NUD_PERMANENT = 0x80
@@ -89,30 +90,42 @@ def link_delete(name: str) -> Change:
     return Change(f"delete link {name}", _RTM_DELLINK, 0, _link_head() + _attr(_IFLA_IFNAME, _name(name)))
 
 
+def _family(ip: str) -> tuple[socket.AddressFamily, bytes]:
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    return family, socket.inet_pton(family, ip)
+
+
 def address(index: int, ip: str, prefix: int) -> Change:
-    """An IPv4 address on a link."""
-    raw = socket.inet_aton(ip)
-    head = struct.pack("=BBBBi", socket.AF_INET, prefix, 0, 0, index)
+    """An address on a link; one of IPv6 counts from the first moment, and nobody is asked whether another has it too (RFC 4862 5.4)."""
+    family, raw = _family(ip)
+    head = struct.pack("=BBBBi", family, prefix, _IFA_F_NODAD if family == socket.AF_INET6 else 0, 0, index)
     body = head + _attr(_IFA_LOCAL, raw) + _attr(_IFA_ADDRESS, raw)
     return Change(f"add address {ip}/{prefix}", _RTM_NEWADDR, _NLM_F_CREATE | _NLM_F_REPLACE, body)
 
 
 def route(index: int, destination: str = "", prefix: int = 0, gateway: str = "", scope: int = SCOPE_LINK) -> Change:
-    """An IPv4 route by link `index`; no `destination` is the default route."""
-    head = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, _RT_TABLE_MAIN, _RTPROT_STATIC, scope, _RTN_UNICAST, 0)
+    """A route by link `index`; no `destination` is the default route of the gateway's family."""
+    family, _ = _family(destination or gateway)
+    head = struct.pack("=BBBBBBBBI", family, prefix, 0, 0, _RT_TABLE_MAIN, _RTPROT_STATIC, scope, _RTN_UNICAST, 0)
     body = head + _attr(_RTA_OIF, struct.pack("=i", index))
     if destination:
-        body += _attr(_RTA_DST, socket.inet_aton(destination))
+        body += _attr(_RTA_DST, _family(destination)[1])
     if gateway:
-        body += _attr(_RTA_GATEWAY, socket.inet_aton(gateway))
+        body += _attr(_RTA_GATEWAY, _family(gateway)[1])
     return Change(f"add route {destination or 'default'}/{prefix}", _RTM_NEWROUTE, _NLM_F_CREATE | _NLM_F_REPLACE, body)
 
 
 def neighbour(index: int, ip: str, mac: str) -> Change:
     """A permanent entry of the neighbour table, so that nobody has to ask for `ip`."""
-    head = struct.pack("=BxxxiHBB", socket.AF_INET, index, _NUD_PERMANENT, 0, _RTN_UNICAST)
-    body = head + _attr(_NDA_DST, socket.inet_aton(ip)) + _attr(_NDA_LLADDR, _mac(mac))
+    family, raw = _family(ip)
+    head = struct.pack("=BxxxiHBB", family, index, _NUD_PERMANENT, 0, _RTN_UNICAST)
+    body = head + _attr(_NDA_DST, raw) + _attr(_NDA_LLADDR, _mac(mac))
     return Change(f"add neighbour {ip}", _RTM_NEWNEIGH, _NLM_F_CREATE | _NLM_F_REPLACE, body)
+
+
+def bits(ip: str) -> int:
+    """The length of the prefix that holds `ip` alone."""
+    return 128 if ":" in ip else 32
 
 
 class Netlink:

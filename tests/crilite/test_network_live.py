@@ -22,25 +22,26 @@ from tests.crilite.conftest import Cri, Node, eventually
 pytestmark = [pytest.mark.live, pytest.mark.root]
 
 #: An address of the node, as others know it.
-ADDRESS = "10.98.0.1"
+ADDRESS, ADDRESS_V6 = "10.98.0.1", "fd00:98::1"
 _PLUGINS = Path("/usr/lib/cni")
 #: Says who asks, on TCP port 80.
 _SERVER = """
 import socket
-server = socket.create_server(("", 80))
+server = socket.create_server(("", 80), family=socket.AF_INET6, dualstack_ipv6=True)
 while True:
     link, peer = server.accept()
     with link:
-        link.sendall(peer[0].encode())
+        link.sendall(peer[0].removeprefix("::ffff:").encode())
 """
 _SINK = """
-import socket
+import contextlib, socket
 server = socket.create_server(("", 81))
 while True:
     link, peer = server.accept()
-    with link:
+    with link, contextlib.suppress(OSError):
         while link.recv(1 << 16):
             pass
+        link.sendall(bytes(700_000))
 """
 
 
@@ -48,10 +49,13 @@ while True:
 def node(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Node]:
     if os.geteuid() != 0:
         pytest.skip("namespaces are tried as root")
-    made = Node(tmp_path_factory.mktemp("node"), f"net-{worker_id}-{os.getpid()}")
+    made = Node(
+        tmp_path_factory.mktemp("node"), f"net-{worker_id}-{os.getpid()}", ("--pod-cidr=10.244.7.0/24,fd00:10:244:7::/64",)
+    )
     # A data centre of one neighbour: the test itself, by way of a namespace of its own.
     made.run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
     made.run("ip", "address", "add", f"{ADDRESS}/24", "dev", "up0")
+    made.run("ip", "address", "add", f"{ADDRESS_V6}/64", "dev", "up0", "nodad")
     made.run("ip", "link", "set", "up0", "up")
     made.start()
     try:
@@ -68,7 +72,9 @@ def outside(node: Node) -> Iterator[str]:
     holder.stdout.readline()
     path = f"/proc/{holder.pid}/ns/net"
     netns.ip_batch([f"link set up1 netns {holder.pid}"], f"/proc/{node.pid}/ns/net")
-    netns.ip_batch(["addr add 10.98.0.2/24 dev up1", "link set up1 up", "link set lo up"], path)
+    netns.ip_batch(
+        ["addr add 10.98.0.2/24 dev up1", "addr add fd00:98::2/64 dev up1 nodad", "link set up1 up", "link set lo up"], path
+    )
     yield path
     netns.ip_batch([f"link set up1 netns {node.pid}"], path)
     holder.kill()
@@ -91,8 +97,8 @@ def ask(where: str, address: str, port: int) -> str:
 
 async def listening(client: Cri, container: str, port: int) -> None:
     async def there() -> bool:
-        _, table, _ = await client.exec(container, "cat", "/proc/net/tcp")
-        return f":{port:04X} 00000000:0000 0A" in table
+        _, table, _ = await client.exec(container, "cat", "/proc/net/tcp", "/proc/net/tcp6")
+        return f":{port:04X} 00000000" in table
 
     await eventually(there, 20)
 
@@ -114,11 +120,16 @@ async def test_host_ports(client: Cri, node: Node, outside: str) -> None:
     assert ask(here, "127.0.0.1", 8080)
     assert ask(here, "127.0.0.1", 8082)
     assert ask(here, "127.0.0.1", 8081) == ""
+    assert ask(outside, ADDRESS_V6, 8080) == "fd00:98::2"
+    assert ask(outside, ADDRESS_V6, 8081) == "", "that was asked for of an IPv4 address"
+    assert ask(here, ADDRESS_V6, 8080)
     # Hairpin: the pod asks itself by the node's port.
-    script = f"import socket; print(socket.create_connection(('{ADDRESS}', 8080), 3).recv(99).decode())"
-    code, said, problem = await client.exec(container, sys.executable, "-c", script)
-    assert (code, problem) == (0, "")
-    assert said.strip() != status.network.ip
+    second = status.network.additional_ips[0].ip
+    for address, own in ((ADDRESS, status.network.ip), (ADDRESS_V6, second)):
+        script = f"import socket; print(socket.create_connection(('{address}', 8080), 3).recv(99).decode())"
+        code, said, problem = await client.exec(container, sys.executable, "-c", script)
+        assert (code, problem) == (0, "")
+        assert said.strip() != own
     # Another pod cannot have the same port, and is not half there afterwards.
     with pytest.raises(grpc.aio.AioRpcError, match="host port 8080/tcp is taken"):
         await client.sandbox(client.pod_config(port_mappings=[port(8080)]))
@@ -151,6 +162,36 @@ async def test_host_ports(client: Cri, node: Node, outside: str) -> None:
     assert "crilite_hostports" not in node.run("nft", "list", "tables")
 
 
+async def test_both_families(client: Cri, node: Node, outside: str) -> None:
+    pods = [await client.pod(sys.executable, "-c", _SERVER) for _ in range(2)]
+    addresses = []
+    for sandbox, container in pods:
+        status = (await client.runtime.PodSandboxStatus(cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox))).status
+        addresses.append((status.network.ip, status.network.additional_ips[0].ip))
+        await listening(client, container, 80)
+    (mine, mine_v6), (theirs, theirs_v6) = addresses
+    assert mine.startswith("10.244.7.")
+    assert mine_v6.startswith("fd00:10:244:7::")
+    pod, other, here = *[f"/proc/{await client.pid(each)}/ns/net" for _, each in pods], f"/proc/{node.pid}/ns/net"
+    assert (ask(pod, theirs, 80), ask(pod, theirs_v6, 80)) == (mine, mine_v6)
+    assert ask(here, mine_v6, 80) == ADDRESS_V6
+    _, hosts, _ = await client.exec(pods[0][1], "cat", "/etc/hosts")
+    assert [line.split()[0] for line in hosts.splitlines()][-2:] == [mine, mine_v6]
+    # What says that it comes from another pod's address gets no further than the link.
+    netns.ip_batch([f"addr add {mine_v6} dev eth0 nodad"], other)
+    with netns.inside(here, lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)) as receiver:
+        receiver.bind((ADDRESS_V6, 0))
+        receiver.settimeout(10)
+
+        def say(source: str) -> None:
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+                sock.bind((source, 0))
+                sock.sendto(source.encode(), receiver.getsockname())
+
+        netns.inside(other, lambda: [say(each) for each in (mine_v6, theirs_v6)])
+        assert receiver.recv(100).decode() == theirs_v6
+
+
 async def test_bandwidth(client: Cri, node: Node) -> None:
     rates = {"kubernetes.io/ingress-bandwidth": "8M", "kubernetes.io/egress-bandwidth": "4M"}
     _, container = await client.pod(sys.executable, "-c", _SINK, pod=client.pod_config(annotations=rates))
@@ -170,8 +211,18 @@ async def test_bandwidth(client: Cri, node: Node) -> None:
             link.recv(1)
         return time.monotonic() - began
 
-    # 12 million bits at 8 million a second, less what the bucket and the buffers hold.
+    def receive() -> float:
+        began, left = time.monotonic(), 700_000
+        with socket.create_connection((status.network.ip, 81), 5) as link:
+            link.shutdown(socket.SHUT_WR)
+            while data := link.recv(1 << 16):
+                left -= len(data)
+        assert left == 0
+        return time.monotonic() - began
+
+    # 12 million bits at 8 million a second, less what the bucket and the buffers hold; and 5.6 million at 4 million.
     assert netns.inside(f"/proc/{node.pid}/ns/net", send) > 0.8
+    assert netns.inside(f"/proc/{node.pid}/ns/net", receive) > 0.8
     with pytest.raises(grpc.aio.AioRpcError, match="is not a rate"):
         await client.sandbox(client.pod_config(annotations={"kubernetes.io/ingress-bandwidth": "fast"}))
     # What a daemon that died leaves of a pod is cleared away by the next.

@@ -395,7 +395,7 @@ def test_cni_configurations_and_results() -> None:
 
 def test_the_more_exact_host_port_comes_first() -> None:
     ports = (attachment.HostPort("tcp", "", 80, 8080), attachment.HostPort("tcp", "10.0.0.9", 80, 8081))
-    lines = [line.strip() for line in hostports.rules({"a": ("10.1.0.2", ports)}).splitlines() if " dnat to " in line]
+    lines = [line.strip() for line in hostports.rules({"a": (["10.1.0.2"], ports)}).splitlines() if " dnat to " in line]
     assert lines == ["ip daddr 10.0.0.9 tcp dport 80 dnat to 10.1.0.2:8081", "tcp dport 80 dnat to 10.1.0.2:8080"]
 
 
