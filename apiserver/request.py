@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -174,16 +175,23 @@ class Request:
             await self.send({"type": "http.response.start", "status": status, "headers": all_headers})
             await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
 
-    async def respond_pieces(self, pieces: Iterable[bytes], length: int) -> None:
-        """Answer with JSON of `length` bytes that is made while it is sent. Each piece should have some 64 KB.
+    async def respond_pieces(self, pieces: Iterable[bytes], length: int | None = None, content_type: bytes = _JSON) -> None:
+        """Answer with what is made while it is sent, of `length` bytes where that is known. Each piece should have some 64 KB.
 
         What is in memory is what the client is behind, and other requests get their turns meanwhile.
         """
-        if length <= _PIECE or (self.audit is not None and self.audit.wants_answer):
-            await self.respond(b"".join(pieces))
+        first: list[bytes] = []
+        if length is None:
+            # What is short is sent with its length, and what cannot be made has still time to be an error.
+            pieces = iter(pieces)
+            first = list(itertools.islice(pieces, 2))
+            pieces = itertools.chain(first, pieces)
+        whole = len(first) < 2 if length is None else length <= _PIECE
+        if whole or (self.audit is not None and self.audit.wants_answer):
+            await self.respond(b"".join(pieces), content_type=content_type)
             return
         self.status = 200
-        await self._send_pieces(pieces, length, 200, _JSON, ())
+        await self._send_pieces(pieces, length, 200, content_type, ())
 
     async def _start(self, length: int | None, status: int, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
         all_headers = self._headers(content_type, headers)
@@ -200,14 +208,19 @@ class Request:
         return all_headers
 
     async def _send_pieces(
-        self, pieces: Iterable[bytes], length: int, status: int, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]
+        self,
+        pieces: Iterable[bytes],
+        length: int | None,
+        status: int,
+        content_type: bytes,
+        headers: Iterable[tuple[bytes, bytes]],
     ) -> None:
         connection = self.scope["state"]["connection"]
-        if compression.wanted(self.scope, length):
+        fixed = length
+        # Of what has no length yet only so much is known: that it is more than a piece.
+        if compression.wanted(self.scope, 2 * _PIECE if length is None else length):
             headers = (*headers, *compression.HEADERS)
             pieces, fixed = compression.packed(pieces), None
-        else:
-            fixed = length
         await self._start(fixed, status, content_type, headers)
         if self.scope["method"] == "HEAD":
             pieces = ()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from kubeling.api.printers.table import columns_of, row_of, table
+from kubeling.api.printers.table import columns_of, printer_of, row_of, table
 
-__all__ = ["columns_of", "row_of", "table"]
+__all__ = ["columns_of", "printer_of", "row_of", "table"]

@@ -88,8 +88,9 @@ def row_of(
     obj: Object, resource: Resource, now: datetime, include: Include = "Metadata", printer: Printer | None = None
 ) -> dict[str, Any]:
     """One row. `include` says what of the object goes with it."""
-    row: dict[str, Any] = {"cells": (printer or printer_of(resource)).cells(obj, now)}
-    if resource == r.PODS:
+    printer = printer or printer_of(resource)
+    row: dict[str, Any] = {"cells": printer.cells(obj, now)}
+    if printer is POD:
         conditions = row_conditions(obj)
         if conditions:
             row["conditions"] = conditions

@@ -9,6 +9,7 @@ Unknown field numbers, from newer clients, are skipped. Custom resources have no
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -19,7 +20,18 @@ from kubeling.api.decode import DecodeError
 from kubeling.api.protobuf.descriptors import special
 from kubeling.api.protobuf.plans import Plan, plan_of
 
-__all__ = ["CONTENT_TYPE", "MAGIC", "decode", "decode_raw", "encode", "encode_raw", "encode_watch_event", "envelope", "is_known"]
+__all__ = [
+    "CONTENT_TYPE",
+    "MAGIC",
+    "decode",
+    "decode_raw",
+    "encode",
+    "encode_list",
+    "encode_raw",
+    "encode_watch_event",
+    "envelope",
+    "is_known",
+]
 
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\x00"
@@ -62,6 +74,42 @@ def encode(obj: dict[str, Any]) -> bytes:
     return envelope(obj["apiVersion"], obj["kind"], encode_raw(obj, obj["apiVersion"], obj["kind"]))
 
 
+def encode_list(empty: dict[str, Any], items: Sequence[bytes]) -> tuple[Iterator[bytes], int]:
+    """The enveloped body of a list in pieces of some 64 KB, and its length. `empty` is the list without items, which come as :func:`encode_raw` makes them."""
+    head = encode_raw(empty, empty["apiVersion"], empty["kind"])
+    length = len(head) + sum([1 + _varint_size(len(each)) + len(each) for each in items])
+    # Field 2 of the envelope is the list, field 2 of a list an item.
+    opening = envelope(empty["apiVersion"], empty["kind"], None) + b"\x12" + _varint(length) + head
+    return _pieces(opening, items), len(opening) - len(head) + length
+
+
+_PIECE = 64 * 1024
+
+
+def _pieces(opening: bytes, items: Sequence[bytes]) -> Iterator[bytes]:
+    gathered, size = [opening], 0
+    for each in items:
+        gathered += (b"\x12", _varint(len(each)), each)
+        size += len(each)
+        if size > _PIECE:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    yield b"".join(gathered)
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
+
+
+def _varint_size(number: int) -> int:
+    return max(1, -(-number.bit_length() // 7))
+
+
 def encode_raw(obj: dict[str, Any], api_version: str, kind: str) -> bytes:
     """The object's own bytes, without the envelope."""
     plan = plan_of(schema_of(api_version, kind))
@@ -73,12 +121,13 @@ def encode_raw(obj: dict[str, Any], api_version: str, kind: str) -> bytes:
         raise ValueError(f"{kind} does not fit its schema: {error}") from error
 
 
-def envelope(api_version: str, kind: str, raw: bytes) -> bytes:
-    """Put the object's bytes into a body."""
+def envelope(api_version: str, kind: str, raw: bytes | None) -> bytes:
+    """Put the object's bytes into a body; where they are None, all that comes before them."""
     unknown = special("Unknown")()
     unknown.type_meta.api_version = api_version
     unknown.type_meta.kind = kind
-    unknown.raw = raw
+    if raw is not None:
+        unknown.raw = raw
     return MAGIC + bytes(unknown.SerializeToString())
 
 

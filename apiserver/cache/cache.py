@@ -7,14 +7,17 @@ least the last 75 seconds as far as its bound allows. A revision older than it i
 from __future__ import annotations
 
 import asyncio
+import heapq
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import orjson
 
 from kubeling.api import errors
+from kubeling.apiserver.cache.encodings import Encodings
 from kubeling.apiserver.cache.entry import Entry, Fields, Settle, head_of, make_entry
 from kubeling.apiserver.cache.hub import Hub
 from kubeling.apiserver.cache.watcher import Event, Watcher
@@ -65,6 +68,7 @@ class Cache:
         self._watchers: set[Watcher] = set()
         self._indexed: dict[str, set[Watcher]] = {}
         self._dirty: set[Watcher] = set()
+        self.encodings = Encodings()
         self._loaded = False
         self._loading: asyncio.Task[None] | None = None
         #: Counts the resets: a load that one of them overtook is done again.
@@ -99,6 +103,27 @@ class Cache:
             if not key.startswith(prefix):
                 return
             yield entries[key]
+
+    def knows(self, revision: int) -> bool:
+        """Whether the history has all changes since `revision`, which has been reached."""
+        return self._loaded and self._oldest <= revision <= self.revision
+
+    def past(self, revision: int, prefix: str, start: str = "") -> Iterator[Entry] | None:
+        """As :meth:`entries`, as they were at `revision`; None where :meth:`knows` says so."""
+        if not self.knows(revision):
+            return None
+        undone: dict[str, Entry | None] = {}
+        for event in reversed(self._history):
+            if event.revision <= revision:
+                break
+            undone[event.entry.key] = event.previous
+        return self._without(undone, prefix, max(prefix, start)) if undone else self.entries(prefix, start)
+
+    def _without(self, undone: dict[str, Entry | None], prefix: str, start: str) -> Iterator[Entry]:
+        """The objects, with what is in `undone` in place of what it is now."""
+        kept = (each for each in self.entries(prefix, start) if each.key not in undone)
+        former = [each for key, each in undone.items() if each is not None and key >= start and key.startswith(prefix)]
+        yield from heapq.merge(kept, sorted(former, key=_key), key=_key)
 
     async def ready(self) -> None:
         """Load from the store unless that is done."""
@@ -166,6 +191,7 @@ class Cache:
         """Forget everything and end the watches with 410: changes may have been missed."""
         self._loaded = False
         self._epoch += 1
+        self.encodings.clear()
         gone = errors.expired("too old resource version: the server's history was compacted")
         line = error_line(gone.status)
         for watcher in self.watchers():
@@ -180,6 +206,7 @@ class Cache:
         """Forget everything and end the watches; their clients go on where they were, if there is still anything."""
         self._loaded = False
         self._epoch += 1
+        self.encodings.clear()
         for watcher in self.watchers():
             watcher.close()
 
@@ -221,6 +248,7 @@ class Cache:
                 continue
             self._remember(event, now)
             self._fan_out(event)
+            event.lines.clear()
 
     def flush(self) -> None:
         dirty, self._dirty = self._dirty, set()
@@ -284,6 +312,9 @@ class Cache:
     def watchers(self) -> list[Watcher]:
         """All that are attached."""
         return [*self._watchers, *(each for group in self._indexed.values() for each in group)]
+
+
+_key = attrgetter("key")
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

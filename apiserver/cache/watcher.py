@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from kubeling.apiserver.cache.entry import Entry, with_revision
 
@@ -22,7 +22,7 @@ _OPEN = {kind: b'{"type":"%b","object":' % kind.encode() for kind in ("ADDED", "
 class Event:
     """A change of one object. Of a deletion `entry` is the last state, under the revision of the deletion."""
 
-    __slots__ = ("_encoded", "entry", "head", "previous", "revision", "time", "type")
+    __slots__ = ("entry", "head", "lines", "previous", "revision", "time", "type")
 
     def __init__(self, kind: str, revision: int, entry: Entry, previous: Entry | None, head: bytes, time: float) -> None:
         self.type = kind
@@ -31,16 +31,16 @@ class Event:
         self.previous = previous
         self.head = head
         self.time = time
-        self._encoded: bytes | None = None
+        #: The lines that were made of it, by kind of event and form, which all watchers share. Dropped after the fan-out: few events are replayed later.
+        self.lines: dict[tuple[str, Hashable], bytes] = {}
 
     def encode(self, kind: str) -> bytes:
         """The line on the wire. `kind` differs from the event's own where a selector makes an update an arrival or a departure."""
-        if kind == self.type:
-            if self._encoded is None:
-                self._encoded = frame(kind, self.entry.raw, self.head, self.revision)
-            return self._encoded
-        source = self.previous if kind == "DELETED" and self.previous is not None else self.entry
-        return frame(kind, source.raw, self.head, self.revision)
+        found = self.lines.get((kind, None))
+        if found is None:
+            source = self.previous if kind == "DELETED" and self.previous is not None else self.entry
+            found = self.lines[kind, None] = frame(kind, source.raw, self.head, self.revision)
+        return found
 
 
 def frame(kind: str, raw: bytes, head: bytes, revision: int) -> bytes:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
 from kubeling.api import errors, fields, labels
-from kubeling.apiserver import convert, render
+from kubeling.apiserver import convert
 from kubeling.apiserver.cache.entry import Entry
 from kubeling.apiserver.context import Context
+from kubeling.apiserver.handlers import lists
 from kubeling.apiserver.handlers.common import respond_stored, store_of
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.registry.store import MAX_VERSION, Store, parse_integer, parse_version
@@ -117,47 +118,7 @@ async def list_(context: Context, request: Request, served: Served) -> None:
     store = store_of(served)
     selection = Selection(request, served)
     result = await find(request, served, store, selection)
-    output = request.output
-    if output.plain and not served.converts:
-        head = store.head
-        # List items carry no apiVersion and kind, but for custom resources: what stands before the metadata is left out.
-        inner = b'{"metadata":{' if served.is_builtin else head
-        opening = b'%b%b,"items":[' % (served.list_open, orjson.dumps(result.metadata()))
-        await request.respond_pieces(
-            _items(opening, result.entries, len(head), inner), _length(opening, result.entries, len(head), inner)
-        )
-        return
-    objects = await convert.present(served, [each.object() for each in result.entries])
-    body = render.many(output, served, objects, result.metadata(), request.clock.now(), request.query.get("includeObject", ""))
-    await request.respond(body, 200, output.content_type)
-
-
-#: What stands between the items' own bytes: `"resourceVersion":"` and `",`.
-_AROUND = 21
-_BATCH_BYTES = 64 * 1024
-
-
-def _items(opening: bytes, entries: list[Entry], head: int, inner: bytes) -> Iterator[bytes]:
-    """A list in pieces of about 64 KB. `head`: how much of a stored object `inner` stands for."""
-    gathered, size = [opening], 0
-    comma = b""
-    for entry in entries:
-        raw = entry.raw
-        gathered.append(b'%b%b"resourceVersion":"%d",%b' % (comma, inner, entry.revision, raw[head:]))
-        comma = b","
-        size += len(raw)
-        if size > _BATCH_BYTES:
-            yield b"".join(gathered)
-            gathered, size = [], 0
-    gathered.append(b"]}")
-    yield b"".join(gathered)
-
-
-def _length(opening: bytes, entries: list[Entry], head: int, inner: bytes) -> int:
-    """How long such a list is."""
-    own = sum([len(each.raw) + len(str(each.revision)) for each in entries])
-    between = (len(inner) - head + _AROUND + 1) * len(entries)
-    return len(opening) + own + between - (1 if entries else 0) + 2
+    await lists.respond(request, served, result.entries, result.metadata())
 
 
 async def find(request: Request, served: Served, store: Store, selection: Selection) -> ListResult:
@@ -173,9 +134,9 @@ async def find(request: Request, served: Served, store: Store, selection: Select
         if version and version != "0":
             raise errors.bad_request("specifying resource version is not allowed when using continue")
         position = Token.decode(token)
-        return await _from_store(store, prefix, position.revision, limit, selection.matches, position.start)
+        return await _past(store, prefix, position.revision, limit, selection.matches, position.start)
     if match == "Exact":
-        return await _from_store(store, prefix, parse_version(version), limit, selection.matches, "")
+        return await _past(store, prefix, parse_version(version), limit, selection.matches, "")
     if version == "0":
         await cache.ready()
         if not cache.revision:
@@ -211,6 +172,17 @@ def _take(entries: Iterable[Entry], revision: int, limit: int, matches: Matches 
             return ListResult(found, revision, found[-1].key[len(prefix) :] + "\0", remaining)
         found.append(entry)
     return ListResult(found, revision)
+
+
+async def _past(store: Store, prefix: str, revision: int, limit: int, matches: Matches | None, start: str) -> ListResult:
+    """A past revision: out of the cache as far as its history reaches back, else from the store, which has to know it still in either case."""
+    if not store.cache.knows(revision):
+        return await _from_store(store, prefix, revision, limit, matches, start)
+    await store.kv.check_revision(revision)
+    entries = store.cache.past(revision, prefix, prefix + start if start else "")
+    if entries is None:
+        return await _from_store(store, prefix, revision, limit, matches, start)
+    return _take(entries, revision, limit, matches, prefix)
 
 
 async def _from_store(store: Store, prefix: str, revision: int, limit: int, matches: Matches | None, start: str) -> ListResult:

@@ -154,10 +154,17 @@ def _encoder(output: Output, served: Served, include: str, clock: Clock) -> Enco
     if served.converts_late:
         return _unconverted
 
+    ages = output.transform == "Table"
+
     def encode(kind: str, event: Event) -> bytes:
-        source = event.previous if kind == "DELETED" and event.previous is not None else event.entry
-        obj = convert.from_storage(served, decode(source.raw, event.revision))
-        return render.event(output, served, kind, obj, include, clock.now())
+        # All watchers that want the same share it; ages have to be of this second.
+        form = (output, served, include, int(clock.monotonic()) if ages else 0)
+        found = event.lines.get((kind, form))
+        if found is None:
+            source = event.previous if kind == "DELETED" and event.previous is not None else event.entry
+            obj = convert.from_storage(served, decode(source.raw, event.revision))
+            found = event.lines[kind, form] = render.event(output, served, kind, obj, include, clock.now())
+        return found
 
     return encode
 
@@ -204,10 +211,11 @@ def _bookmark(output: Output, served: Served, revision: int, clock: Clock, *, in
 
 
 async def bookmarks(context: Context) -> None:
-    """Once a minute, tell every watcher that allows it how far it is."""
+    """Once a minute, tell every watcher that allows it how far it is, and let go of encodings that nobody asks for."""
     while True:
         await context.clock.sleep(60)
         for store in context.kinds.stores():
             if store.cache.active:
+                store.cache.encodings.age()
                 for watcher in store.cache.watchers():
                     watcher.bookmark(store.cache.revision)

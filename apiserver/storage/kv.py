@@ -174,6 +174,10 @@ class KV:
         answer = await self.client.call("Range", request, read=True)
         return int(answer.header.revision)
 
+    async def check_revision(self, revision: int) -> None:
+        """Return if the state of that revision can still be read; raise Compacted, or what else is wrong with it, otherwise."""
+        await self.client.call("Range", pb.RangeRequest(key=_NOWHERE, count_only=True, revision=revision), read=True)
+
     async def ping(self, deadline: float) -> None:
         """Return if the store answers a consistent read within `deadline` seconds; raise a StoreError otherwise."""
         await self.client.call("Range", pb.RangeRequest(key=_NOWHERE, count_only=True), read=True, deadline=deadline)

@@ -103,6 +103,15 @@ def applies(count: int) -> Make:
     )
 
 
-def lists(where: str) -> Make:
-    """GET of all pods of a namespace."""
-    return numbered("GET", f"/api/v1/namespaces/{where}/pods")
+def lists(where: str, query: str = "", accept: str = "application/json") -> Make:
+    """GET of all pods of a namespace, or of a page of them, in the form asked for."""
+    made = request("GET", f"/api/v1/namespaces/{where}/pods{query and '?' + query}", accept=accept)
+    return lambda number: made
+
+
+#: The forms in which the same 5,000 pods are asked for: what kubectl, Go's clients and the garbage collector want.
+FORMS = {
+    "as Table": "application/json;as=Table;v=v1;g=meta.k8s.io",
+    "as protobuf": "application/vnd.kubernetes.protobuf",
+    "of metadata": "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+}

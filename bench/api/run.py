@@ -110,7 +110,20 @@ class Bench:
             self._loop("list of 500", objects.lists("list500"), clients)
             aims = ("", "< 150 ms" if clients == 1 else "")
             self._loop("list of 5,000", objects.lists("list5000"), clients, aims)
+        for form, accept in objects.FORMS.items():
+            self._loop(f"list of 5,000 {form}", objects.lists("list5000", accept=accept), 1, ("", "< 150 ms"))
+        self._pages()
         self._add("memory after the lists", "MB", self._server.memory() / 1024, aim="< 300 MB")
+
+    def _pages(self) -> None:
+        """What kubectl asks for: 500 of 5,000 pods as a Table, and then the next 500."""
+        table = objects.FORMS["as Table"]
+        self._loop("page of 500", objects.lists("list5000", "limit=500"), 1)
+        self._loop("page of 500 as Table", objects.lists("list5000", "limit=500", table), 1)
+        first = request("GET", "/api/v1/namespaces/list5000/pods?limit=500")
+        token = json.loads(fetch(self._server.url, self._server.tls, first))["metadata"]["continue"]
+        for form, accept in (("", "application/json"), (" as Table", table)):
+            self._loop(f"following page of 500{form}", objects.lists("list5000", f"limit=500&continue={token}", accept), 1)
 
     def watch(self) -> None:
         """Fan-out."""
