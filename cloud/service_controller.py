@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kubeling.api import endpointslices
 from kubeling.api.errors import ApiError, is_not_found
 from kubeling.api.hashing import canonical_json
 from kubeling.api.meta import (
     annotations_of,
     finalizers_of,
     is_deleting,
-    labels_of,
     name_of,
     namespace_of,
     resource_version_of,
@@ -36,7 +36,6 @@ from kubeling.daemon.log import get_logger
 log = get_logger("service-controller")
 
 FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
-SERVICE_NAME = "kubernetes.io/service-name"
 
 
 def wants_load_balancer(service: Obj) -> bool:
@@ -57,7 +56,7 @@ class ServiceController:
         self._client = client
         self._services = informers.informer(SERVICES, indexers={"address": _by_address})
         self._nodes = informers.informer(NODES)
-        self._slices = informers.informer(ENDPOINT_SLICES, indexers={"service": _by_service})
+        self._slices = informers.informer(ENDPOINT_SLICES, indexers=endpointslices.INDEXERS)
         self._events = events
         self.balancers: LoadBalancers | None = None
         #: What each Service's load balancer was last made from, and the Service as it was then.
@@ -87,7 +86,7 @@ class ServiceController:
 
     def _slice_changed(self, change: Change) -> None:
         """Only a Service with the policy Local depends on where its endpoints are."""
-        for key in _by_service(change.obj):
+        for key in endpointslices.touched(change.old, change.new):
             service = self._services.store.get_key(key)
             if service and wants_load_balancer(service) and spec_of(service).get("externalTrafficPolicy") == "Local":
                 self._loop.queue.add(request_for(service))
@@ -197,8 +196,3 @@ def _ingress(service: Obj) -> list[Obj]:
 
 def _by_address(service: Obj) -> Iterable[str]:
     return [each["ip"] for each in _ingress(service) if each.get("ip")] if wants_load_balancer(service) else []
-
-
-def _by_service(slice_: Obj) -> Iterable[str]:
-    service = labels_of(slice_).get(SERVICE_NAME)
-    return (f"{namespace_of(slice_)}/{service}",) if service else ()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from kubeling.api import endpointslices
+from kubeling.api.endpointslices import SERVICE_NAME
 from kubeling.api.errors import ApiError, is_namespace_terminating, is_not_found
 from kubeling.api.labels import from_labels
 from kubeling.api.meta import is_deleting, labels_of, name_of, namespace_of, resource_version_of, uid_of
@@ -21,7 +23,6 @@ from kubeling.controllers.children import child_prefix
 from kubeling.controllers.context import POD_INDEXERS, Context, Obj
 from kubeling.controllers.service_index import SERVICE_INDEXERS, services_of_pod
 
-SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 CONTROLLER = "endpointslice-controller.k8s.io"
 #: Labels that say who keeps a slice and for what; a Service's own labels never override them.
@@ -34,7 +35,7 @@ class EndpointSliceController:
         self._services = ctx.informers.informer(SERVICES, indexers=SERVICE_INDEXERS)
         self._pods = ctx.informers.informer(PODS, indexers=POD_INDEXERS)
         self._nodes = ctx.informers.informer(NODES)
-        self._slices = ctx.informers.informer(ENDPOINT_SLICES, indexers={"service": by_service})
+        self._slices = ctx.informers.informer(ENDPOINT_SLICES, indexers=endpointslices.INDEXERS)
         self._events = ctx.recorder("endpoint-slice-controller")
         self._loop = Reconciler("endpoint-slice-controller", self.reconcile, workers=5, clock=ctx.clock)
         self._loop.watches(self._services)
@@ -111,12 +112,6 @@ def _endpoint(candidate: plan.Candidate, service: Obj, zones: topology.Zones) ->
     if hostname := plan.hostname_of(candidate.pod, service):
         found["hostname"] = hostname
     return found
-
-
-def by_service(slice_: Obj) -> Iterable[str]:
-    """An indexer: the key of the Service to which a slice belongs."""
-    service = labels_of(slice_).get(SERVICE_NAME)
-    return (f"{namespace_of(slice_)}/{service}",) if service else ()
 
 
 def _service_of(slice_: Obj) -> Iterable[Request]:

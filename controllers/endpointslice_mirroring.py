@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
+from kubeling.api import endpointslices
+from kubeling.api.endpointslices import SERVICE_NAME
 from kubeling.api.meta import annotations_of, is_deleting, labels_of, name_of, namespace_of, uid_of
 from kubeling.api.owner import make_owner_reference
 from kubeling.api.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES
@@ -17,7 +19,7 @@ from kubeling.controllers import slices
 from kubeling.controllers.children import child_prefix
 from kubeling.controllers.context import Context, Obj
 from kubeling.controllers.endpoints_plan import family_of, selects
-from kubeling.controllers.endpointslice import MANAGED_BY, SERVICE_NAME, by_service, write
+from kubeling.controllers.endpointslice import MANAGED_BY, write
 
 CONTROLLER = "endpointslicemirroring-controller.k8s.io"
 SKIP = "endpointslice.kubernetes.io/skip-mirror"
@@ -68,7 +70,7 @@ class MirroringController:
         self._client = ctx.client
         self._services = ctx.informers.informer(SERVICES)
         self._endpoints = ctx.informers.informer(ENDPOINTS)
-        self._slices = ctx.informers.informer(ENDPOINT_SLICES, indexers={"service": by_service})
+        self._slices = ctx.informers.informer(ENDPOINT_SLICES, indexers=endpointslices.INDEXERS)
         self._loop = Reconciler("endpoint-slice-mirroring-controller", self.reconcile, workers=2, clock=ctx.clock)
         self._loop.watches(self._services)
         self._loop.watches(self._endpoints)

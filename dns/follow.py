@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from kubeling.api.meta import labels_of, name_of, namespace_of
+from kubeling.api import endpointslices
+from kubeling.api.meta import name_of, namespace_of
 from kubeling.api.resources import ENDPOINT_SLICES, NAMESPACES, SERVICES
 from kubeling.client.informer import Change, InformerFactory
-from kubeling.dns.records import Obj, Records
-
-SERVICE_NAME = "kubernetes.io/service-name"
-
-
-def _by_service(slice_: Obj) -> Iterable[str]:
-    name = labels_of(slice_).get(SERVICE_NAME)
-    return (f"{namespace_of(slice_)}/{name}",) if name else ()
+from kubeling.dns.records import Records
 
 
 class Follower:
@@ -23,7 +15,7 @@ class Follower:
     def __init__(self, informers: InformerFactory, records: Records) -> None:
         self._records = records
         self._services = informers.informer(SERVICES)
-        self._slices = informers.informer(ENDPOINT_SLICES, indexers={"service": _by_service})
+        self._slices = informers.informer(ENDPOINT_SLICES, indexers=endpointslices.INDEXERS)
         self._namespaces = informers.informer(NAMESPACES)
         self._services.add_handler(self._on_service)
         self._slices.add_handler(self._on_slice)
@@ -38,9 +30,9 @@ class Follower:
         self._refresh(namespace_of(change.obj), name_of(change.obj))
 
     def _on_slice(self, change: Change) -> None:
-        for obj in (change.old, change.new):
-            if obj is not None and (name := labels_of(obj).get(SERVICE_NAME)):
-                self._refresh(namespace_of(obj), name)
+        for key in endpointslices.touched(change.old, change.new):
+            namespace, _, name = key.partition("/")
+            self._refresh(namespace, name)
 
     def _on_namespace(self, change: Change) -> None:
         self._records.set_namespaces(name_of(each) for each in self._namespaces.store)

@@ -10,7 +10,6 @@ from kubeling.api.meta import labels_of, name_of, namespace_of, spec_of
 
 Obj = dict[str, Any]
 
-SERVICE_NAME = "kubernetes.io/service-name"
 PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 _DEFAULT_AFFINITY_SECONDS = 10800
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
-from kubeling.api.meta import key_of, labels_of, name_of, namespace_of
+from kubeling.api import endpointslices
+from kubeling.api.meta import key_of, labels_of, name_of
 from kubeling.api.resources import ENDPOINT_SLICES, NODES, SERVICES
 from kubeling.client.informer import Change, InformerFactory
 from kubeling.daemon.backoff import Backoff
@@ -15,7 +15,7 @@ from kubeling.daemon.tasks import Supervisor
 from kubeling.kubeproxy import model
 from kubeling.kubeproxy.backend import Backend
 from kubeling.kubeproxy.healthcheck import HealthChecks
-from kubeling.kubeproxy.model import SERVICE_NAME, Obj, Place, ServicePort
+from kubeling.kubeproxy.model import Obj, Place, ServicePort
 from kubeling.kubeproxy.routes import RouteKeeper, wanted_routes
 
 log = get_logger("kubeproxy")
@@ -23,11 +23,6 @@ log = get_logger("kubeproxy")
 #: Changes that come together are served together: a rollout touches many slices at once.
 BATCH_SECONDS = 0.01
 ZONE = "topology.kubernetes.io/zone"
-
-
-def _by_service(slice_: Obj) -> Iterable[str]:
-    name = labels_of(slice_).get(SERVICE_NAME)
-    return (f"{namespace_of(slice_)}/{name}",) if name else ()
 
 
 class Proxy:
@@ -47,7 +42,7 @@ class Proxy:
         self._informers, self._backend, self._node, self._node_ip, self._routes = informers, backend, node, node_ip, routes
         self._clock = clock or SystemClock()
         self._services = informers.informer(SERVICES)
-        self._slices = informers.informer(ENDPOINT_SLICES, indexers={"service": _by_service})
+        self._slices = informers.informer(ENDPOINT_SLICES, indexers=endpointslices.INDEXERS)
         self._nodes = informers.informer(NODES)
         self._place = Place(node)
         #: Services of which something has changed, by namespace and name; None: all of them may have.
@@ -87,9 +82,8 @@ class Proxy:
         self._touch(key_of(change.obj))
 
     def _on_slice(self, change: Change) -> None:
-        for obj in (change.old, change.new):
-            for key in _by_service(obj) if obj else ():
-                self._touch(key)
+        for key in endpointslices.touched(change.old, change.new):
+            self._touch(key)
 
     async def _keep_services(self) -> None:
         await self._informers.wait_synced([self._services, self._slices])

@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 
+from kubeling.api import endpointslices
 from kubeling.api.errors import ApiError
 from kubeling.api.meta import key_of, status_of
 from kubeling.api.resources import ENDPOINT_SLICES, INGRESS_CLASSES, INGRESSES, SECRETS, SERVICES
@@ -39,7 +40,7 @@ class Controller:
         self._ingresses = factory.informer(INGRESSES)
         self._classes = factory.informer(INGRESS_CLASSES)
         self._services = factory.informer(SERVICES)
-        self._slices = factory.informer(ENDPOINT_SLICES)
+        self._slices = factory.informer(ENDPOINT_SLICES, indexers=endpointslices.INDEXERS)
         self._secrets = factory.informer(SECRETS, field_selector=f"type={TLS}")
         self._all: tuple[Informer, ...] = (self._ingresses, self._classes, self._services, self._slices, self._secrets)
         self._events = EventRecorder(client, "haproxy-ingress")
@@ -80,7 +81,7 @@ class Controller:
         ours = [each for each in self._ingresses.store if routes.is_ours(each, classes)]
         services = {key_of(each): each for each in self._services.store}
         secrets = {key_of(each): each for each in self._secrets.store}
-        routing = routes.route(ours, Cluster(services, routes.by_service(self._slices.store), secrets))
+        routing = routes.route(ours, Cluster(services, lambda key: self._slices.store.by_index("service", key), secrets))
         shown = self._certificates(routing, secrets)
         if await self._proxy.apply(haproxy.files(routing, shown, self._settings)):
             log.info("new rules", ingresses=len(ours), backends=len(routing.backends), certificates=len(shown) - 1)

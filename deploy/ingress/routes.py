@@ -6,11 +6,11 @@ paths an exact one wins, then the longest prefix, by whole elements. Of two Ingr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubeling.api.meta import annotations_of, key_of, labels_of, metadata_of, name_of, namespace_of, spec_of
+from kubeling.api.meta import annotations_of, key_of, metadata_of, namespace_of, spec_of
 
 Obj = dict[str, Any]
 
@@ -60,10 +60,10 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What Ingresses refer to. `services` and `secrets` by namespace/name, `slices` by the Service's."""
+    """What Ingresses refer to. `services` and `secrets` by namespace/name; `slices` tells those of the Service of this name."""
 
     services: Mapping[str, Obj]
-    slices: Mapping[str, list[Obj]]
+    slices: Callable[[str], Iterable[Obj]]
     secrets: Mapping[str, Obj]
 
 
@@ -146,7 +146,7 @@ class _Reader:
         if not ports:
             self._problem(f"Service {key} has no port {wanted}")
             return ()
-        return _ready(self._cluster.slices.get(key, []), ports[0].get("name") or "")
+        return _ready(self._cluster.slices(key), ports[0].get("name") or "")
 
     def _tls(self, tls: Obj) -> None:
         hosts = {each.lower() for each in tls.get("hosts") or ()}
@@ -185,20 +185,6 @@ def _ready(slices: Iterable[Obj], port_name: str) -> tuple[tuple[str, int], ...]
     return tuple(sorted(ready or ending))
 
 
-def by_service(slices: Iterable[Obj]) -> dict[str, list[Obj]]:
-    """EndpointSlices by the key of their Service."""
-    found: dict[str, list[Obj]] = {}
-    for each in slices:
-        name = labels_of(each).get("kubernetes.io/service-name")
-        if name:
-            found.setdefault(f"{namespace_of(each)}/{name}", []).append(each)
-    return found
-
-
 def describe(routing: Routing, ingress: Obj) -> str:
     """For events: what is wrong with one Ingress, "" for nothing."""
     return "; ".join(dict.fromkeys(routing.problems.get(key_of(ingress), [])))
-
-
-def name_for(ingress: Obj) -> str:
-    return f"{namespace_of(ingress)}/{name_of(ingress)}"

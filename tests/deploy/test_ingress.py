@@ -51,7 +51,7 @@ class Backends:
             services[f"x/{name}"] = {"metadata": {"name": name, "namespace": "x"}, "spec": {"ports": [{"port": 80}]}}
             end = {"addresses": ["127.0.0.1"], "conditions": {"ready": True}}
             slices[f"x/{name}"] = [{"ports": [{"name": "", "port": server.server_address[1]}], "endpoints": [end]}]
-        self.cluster = Cluster(services, slices, {})
+        self.cluster = Cluster(services, lambda key: slices.get(key, []), {})
 
     def close(self) -> None:
         for each in self._servers:
