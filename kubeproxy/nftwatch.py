@@ -63,6 +63,8 @@ class NftWatch:
         self._listeners: dict[str, Callable[[], None]] = {}
         self._expected: Counter[str] = Counter()
         self._touched: set[str] = set()
+        #: Set while the kernel tells us.
+        self.listening = asyncio.Event()
 
     def listen(self, table: str, listener: Callable[[], None]) -> None:
         """Tables go by their name without the family."""
@@ -94,9 +96,11 @@ class NftWatch:
             loop = asyncio.get_running_loop()
             failed: asyncio.Future[None] = loop.create_future()
             loop.add_reader(listener, self._drain, listener, failed)
+            self.listening.set()
             try:
                 await failed
             finally:
+                self.listening.clear()
                 loop.remove_reader(listener)
 
     def _drain(self, listener: socket.socket, failed: asyncio.Future[None]) -> None:

@@ -11,11 +11,11 @@ depends on what has changed and not on how much there is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kubeling.kubeproxy.model import Endpoint, ServicePort
-from kubeling.kubeproxy.text import family_of, short_hash
+from kubeling.kubeproxy.text import chain_additions, chain_removals, family_of, map_changes, short_hash
 
 TABLE = "inet kubeling-proxy"
 #: What the table was called when it knew only IPv4: to be taken away.
@@ -261,31 +261,17 @@ def changes(old: Ruleset, new: Ruleset) -> str:
     for name, (kind, seconds) in new.affinity_sets.items():
         if name not in old.affinity_sets:
             lines.append(f"add set {TABLE} {name} {{ type {kind}; flags dynamic,timeout; timeout {seconds}s; }}")
-    # Chains first without their rules, since these refer to each other.
-    lines += [f"add chain {TABLE} {name}" for name in new.chains if name not in old.chains]
-    for name, body in new.chains.items():
-        if name in old.chains:
-            if old.chains[name] == body:
-                continue
-            lines.append(f"flush chain {TABLE} {name}")
-        lines += [f"add rule {TABLE} {name} {rule}" for rule in body]
-    lines += _element_lines(
-        "delete", ((place, "") for place, verdict in old.elements.items() if new.elements.get(place) != verdict)
-    )
-    lines += _element_lines(
-        "add", ((place, verdict) for place, verdict in new.elements.items() if old.elements.get(place) != verdict)
-    )
-    gone = [name for name in old.chains if name not in new.chains]
-    lines += [f"flush chain {TABLE} {name}" for name in gone]
-    lines += [f"delete chain {TABLE} {name}" for name in gone]
+    lines += chain_additions(TABLE, old.chains, new.chains)
+    before, after = _by_map(old.elements), _by_map(new.elements)
+    for name in {**before, **after}:
+        lines += map_changes(TABLE, name, before.get(name, {}), after.get(name, {}))
+    lines += chain_removals(TABLE, old.chains, new.chains)
     lines += [f"delete set {TABLE} {name}" for name in old.affinity_sets if name not in new.affinity_sets]
     return "".join(line + "\n" for line in lines)
 
 
-def _element_lines(verb: str, elements: Iterable[tuple[Element, str]]) -> Iterator[str]:
-    """One line a map."""
-    found: dict[str, list[str]] = {}
-    for (name, key), verdict in elements:
-        found.setdefault(name, []).append(f"{key} : {verdict}" if verdict else key)
-    for name, keys in found.items():
-        yield f"{verb} element {TABLE} {name} {{ {', '.join(keys)} }}"
+def _by_map(elements: Mapping[Element, str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for (name, key), verdict in elements.items():
+        found.setdefault(name, {})[key] = verdict
+    return found

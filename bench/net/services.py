@@ -118,7 +118,8 @@ async def _changes(plane: Plane, words: str, changes: int) -> list[Figure]:
     watch = NftWatch()
     watch.listen("kubeling-proxy", lambda: seen.put_nowait(time.monotonic()))
     watching = asyncio.ensure_future(watch.run())
-    await asyncio.sleep(1)
+    async with asyncio.timeout(10):
+        await watch.listening.wait()
     times: list[float] = []
     try:
         async with plane.client() as client:

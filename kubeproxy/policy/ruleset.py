@@ -10,14 +10,14 @@ Packets between a pod and its own node do not come by here: a node may always re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from kubeling.api.labels import EVERYTHING
 from kubeling.kubeproxy.policy.index import Index
 from kubeling.kubeproxy.policy.model import Block, Policy, Port, Rule, Scope
-from kubeling.kubeproxy.text import family_of, short_hash
+from kubeling.kubeproxy.text import chain_additions, chain_removals, element_lines, family_of, map_changes, short_hash
 
 TABLE = "inet kubeling-policy"
 Direction = Literal["ingress", "egress"]
@@ -221,18 +221,10 @@ def removal() -> str:
 def changes(old: Ruleset, new: Ruleset) -> str:
     """A script that leads from `old` to `new`, in one transaction; empty where they are the same. Only what differs is touched."""
     lines = list(_set_changes(old, new))
-    lines += [f"add chain {TABLE} {name}" for name in new.chains if name not in old.chains]
-    for name, body in new.chains.items():
-        if name in old.chains:
-            if old.chains[name] == body:
-                continue
-            lines.append(f"flush chain {TABLE} {name}")
-        lines += [f"add rule {TABLE} {name} {rule}" for rule in body]
+    lines += chain_additions(TABLE, old.chains, new.chains)
     for name, elements in new.maps.items():
-        lines += _map_changes(name, old.maps.get(name, {}), elements)
-    gone = [name for name in old.chains if name not in new.chains]
-    lines += [f"flush chain {TABLE} {name}" for name in gone]
-    lines += [f"delete chain {TABLE} {name}" for name in gone]
+        lines += map_changes(TABLE, name, old.maps.get(name, {}), elements)
+    lines += chain_removals(TABLE, old.chains, new.chains)
     lines += [f"delete set {TABLE} {name}" for name in old.sets if name not in new.sets]
     return "".join(f"{line}\n" for line in lines)
 
@@ -247,16 +239,5 @@ def _set_changes(old: Ruleset, new: Ruleset) -> Iterator[str]:
             there = before[1]
         if there is elements or there == elements:
             continue
-        yield from _element_lines("delete", name, there - elements)
-        yield from _element_lines("add", name, elements - there)
-
-
-def _map_changes(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
-    yield from _element_lines("delete", name, (key for key, verdict in old.items() if new.get(key) != verdict))
-    yield from _element_lines("add", name, (f"{key} : {verdict}" for key, verdict in new.items() if old.get(key) != verdict))
-
-
-def _element_lines(verb: str, name: str, elements: Iterable[str]) -> Iterator[str]:
-    found = sorted(elements)
-    if found:
-        yield f"{verb} element {TABLE} {name} {{ {', '.join(found)} }}"
+        yield from element_lines("delete", TABLE, name, sorted(there - elements))
+        yield from element_lines("add", TABLE, name, sorted(elements - there))

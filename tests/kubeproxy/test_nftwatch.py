@@ -31,7 +31,7 @@ async def main():
     backend = NftBackend(cluster_cidrs=["10.0.0.0/16"], node_ips=["127.0.0.1"], watch=watch)
     backend.on_tampered = lambda: alarms.put_nowait(None)
     watching = asyncio.ensure_future(watch.run())
-    await asyncio.sleep(0)
+    await watch.listening.wait()
     # Our own doing, small and large, the latter more than the socket holds.
     await backend.sync(wanted)
     await backend.sync(ports(4000))
