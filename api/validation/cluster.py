@@ -9,7 +9,7 @@ from typing import Any
 from kubeling.api import names, quantity
 from kubeling.api.errors import duplicate_value, forbidden_value, invalid_value, required_value, too_long_value
 from kubeling.api.meta import Object, annotations_of, name_of, spec_of, status_of
-from kubeling.api.validation.common import Errors, amount, checked, label_map, one_of, unchanged
+from kubeling.api.validation.common import QUOTA_COUNTS, Errors, amount, checked, label_map, one_of, unchanged
 from kubeling.api.validation.scheduling import taints, tolerations
 
 MAX_DATA = 1024 * 1024
@@ -142,22 +142,7 @@ def node(obj: Object) -> Errors:
 
 def is_whole(name: str) -> bool:
     """Resources of which there are no fractions: pods, devices, what quotas count."""
-    return name in _WHOLE or not ("/" not in name or "kubernetes.io/" in name)
-
-
-_WHOLE = frozenset(
-    {
-        "pods",
-        "services",
-        "replicationcontrollers",
-        "resourcequotas",
-        "secrets",
-        "configmaps",
-        "persistentvolumeclaims",
-        "services.nodeports",
-        "services.loadbalancers",
-    }
-)
+    return name in QUOTA_COUNTS or not ("/" not in name or "kubernetes.io/" in name)
 
 
 def node_update(new: Object, old: Object) -> Errors:

@@ -15,6 +15,20 @@ Errors = Iterator[FieldError]
 
 IMMUTABLE = "field is immutable"
 NOT_NEGATIVE = "must be greater than or equal to 0"
+#: What a ResourceQuota counts by a name of its own.
+QUOTA_COUNTS = frozenset(
+    {
+        "pods",
+        "services",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+    }
+)
 
 
 def checked(path: str, value: Any, check: Check) -> Errors:

@@ -15,7 +15,7 @@ from kubeling.api.errors import (
     required_value,
     unsupported_value,
 )
-from kubeling.api.validation.common import Errors, Map, amount, checked, in_range, one_of, present, required_name
+from kubeling.api.validation.common import QUOTA_COUNTS, Errors, Map, amount, checked, in_range, one_of, present, required_name
 from kubeling.api.validation.mounts import Volumes, devices, mounts
 
 _PULL = ("Always", "IfNotPresent", "Never")
@@ -38,20 +38,12 @@ _RESOURCE_FIELDS = tuple(f"{which}.{name}" for which in ("limits", "requests") f
 _DIVISORS = ("1", *(f"1{each}" for each in "kMGTPE"), *(f"1{each}i" for each in "KMGTPE"))
 _STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
 #: Names without a domain that mean something somewhere, if not in a container.
-KNOWN_RESOURCES = _STANDARD | {
-    "storage",
-    "requests.storage",
-    "pods",
-    "services",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
-    *(f"{which}.{name}" for which in ("requests", "limits") for name in _STANDARD),
-}
+KNOWN_RESOURCES = (
+    _STANDARD
+    | QUOTA_COUNTS
+    | {"storage", "requests.storage"}
+    | {f"{which}.{name}" for which in ("requests", "limits") for name in _STANDARD}
+)
 #: What an ephemeral container may have: it is for looking on.
 _LOOKING_ON = frozenset(
     {
