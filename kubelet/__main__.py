@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import socket
 import sys
 from collections.abc import Sequence
@@ -50,6 +51,13 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in text.split(",") if each.strip())
 
 
+def _addresses(text: str) -> tuple[str, ...]:
+    found = [ipaddress.ip_address(each) for each in _words(text)]
+    if len({each.version for each in found}) != len(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: one address of each family at most, such as 172.30.0.21,fd00:172:30::15")
+    return tuple(str(each) for each in found)
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags, named as upstream's; what they do not say may be in the files of --config and --config-dir."""
     parser = _parser()
@@ -73,7 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kubeconfig", required=True, help="how to reach the apiserver, and who we are")
     parser.add_argument("--container-runtime-endpoint", default="unix:///run/kubeling/crilite.sock", help="the CRI socket")
     parser.add_argument("--hostname-override", default="", help="the node's name; the host's name where absent")
-    parser.add_argument("--node-ip", default="", help="the node's address; that of the default route where absent")
+    parser.add_argument(
+        "--node-ip",
+        type=_addresses,
+        default=(),
+        metavar="IP[,IP]",
+        help="the node's addresses, one of each family, the main one first; that of the default route where absent",
+    )
     parser.add_argument("--root-dir", default="/var/lib/kubeling/kubelet", help="volumes, logs and other files of pods")
     parser.add_argument("--cluster-dns", type=_words, default=(), help="addresses of the cluster's DNS servers")
     parser.add_argument("--cluster-domain", default="cluster.local")
@@ -148,7 +162,7 @@ def config_of(args: argparse.Namespace) -> Config:
         node_name=(args.hostname_override or socket.gethostname()).lower(),
         runtime_endpoint=args.container_runtime_endpoint,
         root_dir=Path(args.root_dir).absolute(),
-        node_ip=args.node_ip,
+        node_ips=args.node_ip,
         cluster_dns=args.cluster_dns,
         cluster_domain=args.cluster_domain,
         address=args.address,

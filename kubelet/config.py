@@ -17,7 +17,8 @@ class Config:
     node_name: str
     runtime_endpoint: str
     root_dir: Path
-    node_ip: str = ""
+    #: One of each family, the main one first; none: found out.
+    node_ips: tuple[str, ...] = ()
     cluster_dns: tuple[str, ...] = ()
     cluster_domain: str = "cluster.local"
     address: str = "0.0.0.0"

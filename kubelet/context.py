@@ -34,7 +34,8 @@ EventKind = Literal["Normal", "Warning"]
 class NodeState:
     """What the node agent finds out and the workers need."""
 
-    host_ip: str
+    #: The node's addresses, one of each family, the main one first.
+    host_ips: tuple[str, ...]
     allocatable: dict[str, str]
     #: Set while the runtime can make pods with networks of their own.
     network_ready: asyncio.Event
@@ -45,6 +46,11 @@ class NodeState:
     shutting_down: Callable[[], bool] = lambda: False
     #: Capacity and allocatable of the devices that plugins offer.
     extended: Callable[[], tuple[dict[str, str], dict[str, str]]] = lambda: ({}, {})
+
+    @property
+    def host_ip(self) -> str:
+        """The main one."""
+        return self.host_ips[0] if self.host_ips else ""
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubeling.api import quantity
@@ -13,7 +13,7 @@ from kubeling.kubelet.env import ConfigError
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]")
 
 
-def field_value(pod: Object, path: str, *, node_name: str, host_ip: str, pod_ips: list[str]) -> str:
+def field_value(pod: Object, path: str, *, node_name: str, host_ips: Sequence[str], pod_ips: list[str]) -> str:
     """The value at a `fieldRef`. ConfigError for a path that is not offered."""
     metadata, spec = metadata_of(pod), spec_of(pod)
     found = _SUBSCRIPT.fullmatch(path)
@@ -31,8 +31,10 @@ def field_value(pod: Object, path: str, *, node_name: str, host_ip: str, pod_ips
             return str(spec.get("nodeName") or node_name)
         case "spec.serviceAccountName":
             return str(spec.get("serviceAccountName") or "")
-        case "status.hostIP" | "status.hostIPs":
-            return host_ip
+        case "status.hostIP":
+            return host_ips[0] if host_ips else ""
+        case "status.hostIPs":
+            return ",".join(host_ips)
         case "status.podIP":
             return pod_ips[0] if pod_ips else ""
         case "status.podIPs":

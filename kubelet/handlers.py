@@ -104,7 +104,12 @@ def _url(handler: Mapping[str, Any], target: Target) -> str:
     host = handler.get("host") or target.ip
     port = resolve_port(handler.get("port"), target.container)
     path = handler.get("path") or "/"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/{path.removeprefix('/')}"
+    return f"{scheme}://{_host(host)}:{port}/{path.removeprefix('/')}"
+
+
+def _host(ip: str) -> str:
+    """As a URL has it."""
+    return f"[{ip}]" if ":" in ip else ip
 
 
 async def _http(handler: Mapping[str, Any], target: Target, agent: str) -> Answer:
@@ -208,7 +213,7 @@ async def _grpc(handler: Mapping[str, Any], target: Target, timeout: float) -> A
     service = (handler.get("service") or "").encode()
     request = b"\n" + _varint(len(service)) + service if service else b""
     channel = grpc.aio.insecure_channel(
-        f"{target.ip}:{resolve_port(handler.get('port'), target.container)}", options=[("grpc.enable_http_proxy", 0)]
+        f"{_host(target.ip)}:{resolve_port(handler.get('port'), target.container)}", options=[("grpc.enable_http_proxy", 0)]
     )
     try:
         check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from pathlib import Path
 
@@ -56,7 +57,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
     machine = read_machine(config.root_dir)
     runtime = Runtime(config.runtime_endpoint)
     recorder = EventRecorder(client, "kubelet", host=config.node_name, clock=clock)
-    state = NodeState(config.node_ip or _own_address(), allocatable(config, machine), asyncio.Event())
+    state = NodeState(config.node_ips or _own_address(), allocatable(config, machine), asyncio.Event())
     node = Informer(client, NODES, field_selector=f"metadata.name={config.node_name}", clock=clock)
     pods = Informer(client, PODS, field_selector=f"spec.nodeName={config.node_name}", clock=clock)
     services = Informer(client, SERVICES, clock=clock)
@@ -81,7 +82,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
                 objects,
                 tokens,
                 node_name=config.node_name,
-                host_ip=lambda: state.host_ip,
+                host_ips=lambda: state.host_ips,
                 allocatable=lambda: state.allocatable,
                 claims=storage.claims,
                 csi=storage.csi,
@@ -144,7 +145,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             if config.healthz_port > 0:
                 health = StatusServer(health_pages(lambda: None))
                 parts.start("health", lambda: health.run(config.healthz_address, config.healthz_port))
-            log.info("kubelet started", node=config.node_name, runtime=config.runtime_endpoint, address=state.host_ip)
+            log.info("kubelet started", node=config.node_name, runtime=config.runtime_endpoint, address=",".join(state.host_ips))
             if ready is not None:
                 ready.set()
             await asyncio.Event().wait()
@@ -166,14 +167,13 @@ def _cpu_manager(config: Config, runtime: Runtime, clock: Clock) -> CpuManager:
     return CpuManager(config.cpu_policy, cpus, kept, config.root_dir / "cpu_manager_state", runtime, clock)
 
 
-def _own_address() -> str:
-    """The address from which the default route leaves; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"
+def _own_address() -> tuple[str, ...]:
+    """The address from which the default route leaves, that of IPv6 only where there is none of IPv4; nothing is sent."""
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((somewhere, 9))
+            return (str(probe.getsockname()[0]),)
+    return ("127.0.0.1",)
 
 
 def _node_dns(config: Config) -> NodeDNS:

@@ -81,7 +81,7 @@ class NodeAgent:
             log.warning("the Node object was deleted, registering again")
             self._registered = False
             self._check.set()
-        elif spec_of(change.obj).get("podCIDR", "") != self._pod_cidr:
+        elif _pod_cidr(change.obj) != self._pod_cidr:
             self._check.set()
 
     def tell(self, reason: str, message: str) -> None:
@@ -146,7 +146,7 @@ class NodeAgent:
                 self._images = await self._list_images()
                 self._wake_workers()
             node = self.node()
-            cidr = spec_of(node).get("podCIDR", "") if node is not None else ""
+            cidr = _pod_cidr(node) if node is not None else ""
             if cidr and cidr != self._pod_cidr:
                 await self._runtime.set_pod_cidr(cidr)
                 self._pod_cidr = cidr
@@ -190,7 +190,7 @@ class NodeAgent:
             self._state.pressure(),
             conditions,
             runtime_version=f"{self._runtime.name}://{self._runtime.version}",
-            host_ip=self._state.host_ip,
+            host_ips=self._state.host_ips,
             images=self._images,
             now=self._clock.now(),
             extended=self._state.extended(),
@@ -240,3 +240,9 @@ def _named(node: Object) -> Object:
     """Events about a Node carry its name where its uid would stand, as upstream's, so that they outlive it."""
     metadata = {**node["metadata"], "uid": node["metadata"]["name"]}
     return {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
+
+
+def _pod_cidr(node: Object) -> str:
+    """All that the node has, as the CRI takes them: with a comma between them."""
+    spec = spec_of(node)
+    return ",".join(spec.get("podCIDRs") or ()) or spec.get("podCIDR") or ""

@@ -97,7 +97,7 @@ def node_status(
     runtime: Conditions | None,
     *,
     runtime_version: str,
-    host_ip: str,
+    host_ips: Sequence[str],
     images: Sequence[dict[str, Any]],
     now: datetime,
     extended: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
@@ -134,7 +134,7 @@ def node_status(
     else:
         words = "kubelet is posting ready status"
         set_condition(conditions, "Ready", "True", now, reason="KubeletReady", message=words, **beat)
-    addresses = [{"type": "InternalIP", "address": host_ip}] if host_ip else []
+    addresses = [{"type": "InternalIP", "address": each} for each in host_ips]
     addresses.append({"type": "Hostname", "address": config.node_name})
     return {
         "capacity": {**_foreign(before.get("capacity")), **capacity(config, machine), **extended[0]},

@@ -5,7 +5,7 @@ The rules are upstream's, down to the words, since people and tools match on the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -38,7 +38,7 @@ class View:
     probes: ProbeView
     now: datetime
     runtime_name: str
-    host_ip: str = ""
+    host_ips: Sequence[str] = ()
     reasons: Reasons = field(default_factory=dict)
     #: The pod's last act is over: what does not run now never will.
     terminal: bool = False
@@ -67,9 +67,9 @@ def generate_status(pod: Object, view: View) -> Status:
             status["message"] = old["message"]
     status["startTime"] = old.get("startTime") or format_time(view.now)
     status["qosClass"] = old.get("qosClass") or qos_class(pod)
-    if view.host_ip:
-        status["hostIP"], status["hostIPs"] = view.host_ip, [{"ip": view.host_ip}]
-    ips = pod_ips(pod, view.runtime, view.host_ip) or [each["ip"] for each in old.get("podIPs") or () if view.terminal]
+    if view.host_ips:
+        status["hostIP"], status["hostIPs"] = view.host_ips[0], [{"ip": each} for each in view.host_ips]
+    ips = pod_ips(pod, view.runtime, view.host_ips) or [each["ip"] for each in old.get("podIPs") or () if view.terminal]
     if ips:
         status["podIP"], status["podIPs"] = ips[0], [{"ip": each} for each in ips]
     status["containerStatuses"] = sorted(regular, key=lambda each: str(each["name"]))
@@ -81,14 +81,19 @@ def generate_status(pod: Object, view: View) -> Status:
     return status
 
 
-def pod_ips(pod: Object, runtime: PodRuntime, host_ip: str) -> list[str]:
-    """The pod's addresses; the node's for one on the host's network."""
+def pod_ips(pod: Object, runtime: PodRuntime, host_ips: Sequence[str]) -> list[str]:
+    """The pod's addresses, first one of the family of the node's main one; the node's own for one on the host's network."""
     sandbox = runtime.sandbox
     if sandbox is None or not sandbox.ready:
         return []
     if spec_of(pod).get("hostNetwork"):
-        return [host_ip] if host_ip else []
-    return list(sandbox.ips)
+        return list(host_ips)
+    return in_order_of(host_ips, sandbox.ips)
+
+
+def in_order_of(host_ips: Sequence[str], ips: Iterable[str]) -> list[str]:
+    """`ips` with those of the family of the first of `host_ips` first: a runtime may have named them in another order."""
+    return sorted(ips, key=lambda each: bool(host_ips) and (":" in each) != (":" in host_ips[0]))
 
 
 def rejected_status(pod: Object, reason: str, message: str, now: datetime) -> Status:

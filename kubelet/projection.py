@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kubeling.api.meta import Object, spec_of
@@ -25,7 +25,7 @@ class Inputs:
         lookup: Callable[[str, str], Object | None],
         token: Callable[[str, int], str],
         node_name: str,
-        host_ip: str,
+        host_ips: Sequence[str],
         allocatable: Mapping[str, str],
         pod_ips: list[str] | None = None,
     ) -> None:
@@ -33,7 +33,7 @@ class Inputs:
         self.lookup = lookup
         self.token = token
         self.node_name = node_name
-        self.host_ip = host_ip
+        self.host_ips = host_ips
         self.allocatable = allocatable
         self.pod_ips = pod_ips or []
 
@@ -147,7 +147,7 @@ def _downward(source: Mapping[str, Any], mode: int, inputs: Inputs) -> dict[str,
                 inputs.pod,
                 each["fieldRef"]["fieldPath"],
                 node_name=inputs.node_name,
-                host_ip=inputs.host_ip,
+                host_ips=inputs.host_ips,
                 pod_ips=inputs.pod_ips,
             )
         else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 _LIFE = timedelta(days=365)
 
 
-def serving_certificate(folder: Path, node_name: str, address: str) -> tuple[str, str]:
+def serving_certificate(folder: Path, node_name: str, addresses: Iterable[str]) -> tuple[str, str]:
     """Paths of a certificate and its key in `folder`, made anew where they are missing or have less than a month to live."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -26,8 +27,7 @@ def serving_certificate(folder: Path, node_name: str, address: str) -> tuple[str
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{node_name}-ca@{int(now.timestamp())}")])
     names: list[x509.GeneralName] = [x509.DNSName(node_name)]
-    if address:
-        names.append(x509.IPAddress(ipaddress.ip_address(address)))
+    names += [x509.IPAddress(ipaddress.ip_address(each)) for each in addresses]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

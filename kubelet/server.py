@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import orjson
@@ -67,7 +68,7 @@ class KubeletServer:
         if not cert:
             from kubeling.kubelet.selfsigned import serving_certificate
 
-            cert, key = serving_certificate(config.root_dir / "pki", config.node_name, self._context.node.host_ip)
+            cert, key = serving_certificate(config.root_dir / "pki", config.node_name, self._context.node.host_ips)
         tls = httpd.tls_context(cert, key, config.client_ca_file)
         await self._server.run(config.address, config.port, tls)
 
@@ -144,9 +145,11 @@ class KubeletServer:
         older = wanted.previous or (history[0].state == "created" and len(history) > 1)
         record = history[1] if older else history[0]
         path = self._files.log_file(pod, container, record.attempt)
-        if not path.is_file() or path.is_symlink():
-            raise Refused(404, f'failed to try resolving symlinks in path "{path}": no such file or directory')
-        return Response(self._follow(pod, record.id, path, wanted))
+        try:
+            file = logs.open_current(path)
+        except OSError as error:  # What is no plain file is none.
+            raise Refused(404, f'failed to try resolving symlinks in path "{path}": no such file or directory') from error
+        return Response(self._follow(pod, record.id, file, path, wanted))
 
     def _explain(self, pod: Object, container: str) -> None:
         """Why there is no log of a container."""
@@ -165,7 +168,9 @@ class KubeletServer:
             raise Refused(400, f'container "{container}" in pod "{name}" is waiting to start: trying and failing to pull image')
         raise Refused(400, f'container "{container}" in pod "{name}" is waiting to start: {reason}')
 
-    async def _follow(self, pod: Object, container_id: str, path: Path, wanted: logs.Options) -> AsyncIterator[bytes]:
+    async def _follow(
+        self, pod: Object, container_id: str, file: IO[bytes], path: Path, wanted: logs.Options
+    ) -> AsyncIterator[bytes]:
         async def running() -> bool:
             try:
                 status = await self._context.runtime.container_status(container_id)
@@ -174,7 +179,7 @@ class KubeletServer:
             return status is not None and status.state == 1
 
         with self._manager.listen(uid_of(pod)) as nudge:
-            async for chunk in logs.read(path, wanted, running, nudge):
+            async for chunk in logs.read(file, path, wanted, running, nudge):
                 yield chunk
 
     # -- streams -----------------------------------------------------------------------------------------------------------------------

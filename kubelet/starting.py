@@ -24,7 +24,7 @@ from kubeling.kubelet.manifests import is_static
 from kubeling.kubelet.objects import NotSynced, Reference
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import PodRuntime
-from kubeling.kubelet.podstatus import pod_ips
+from kubeling.kubelet.podstatus import in_order_of, pod_ips
 from kubeling.kubelet.resources import container_limits
 from kubeling.kubelet.stopping import grace_of, run_hook
 from kubeling.kubelet.volumes import KINDS
@@ -70,7 +70,7 @@ class Starter:
             await self._own_users(pod, config, actions.create_sandbox)
         if not actions.create_sandbox:
             assert actions.sandbox is not None
-            return Place(actions.sandbox.id, config, tuple(pod_ips(pod, runtime, context.node.host_ip)))
+            return Place(actions.sandbox.id, config, tuple(pod_ips(pod, runtime, context.node.host_ips)))
         self._files.make_log_dir(pod)
         context.cgroups.ensure(pod)
         handler = await self._runtime_handler(pod)
@@ -81,9 +81,9 @@ class Starter:
             raise
         status = await context.runtime.sandbox(sandbox_id)
         if spec_of(pod).get("hostNetwork"):
-            ips: tuple[str, ...] = (context.node.host_ip,) if context.node.host_ip else ()
+            ips = context.node.host_ips
         else:
-            ips = status.ips if status is not None else ()
+            ips = tuple(in_order_of(context.node.host_ips, status.ips if status is not None else ()))
         return Place(sandbox_id, config, ips)
 
     async def _own_users(self, pod: Object, config: cri_pb2.PodSandboxConfig, create: bool) -> None:
@@ -222,7 +222,7 @@ class Starter:
         node = self._context.node
 
         def field(path: str) -> str:
-            return field_value(pod, path, node_name=self._context.config.node_name, host_ip=node.host_ip, pod_ips=list(ips))
+            return field_value(pod, path, node_name=self._context.config.node_name, host_ips=node.host_ips, pod_ips=list(ips))
 
         def resource(reference: Mapping[str, Any]) -> str:
             about = container_of(pod, reference["containerName"]) if reference.get("containerName") else container

@@ -54,7 +54,7 @@ class VolumeManager:
         tokens: TokenSource,
         *,
         node_name: str,
-        host_ip: Callable[[], str],
+        host_ips: Callable[[], tuple[str, ...]],
         allocatable: Callable[[], Mapping[str, str]],
         claims: Claims,
         csi: CSIVolumes,
@@ -66,7 +66,7 @@ class VolumeManager:
         self._objects = objects
         self._tokens = tokens
         self._node_name = node_name
-        self._host_ip = host_ip
+        self._host_ips = host_ips
         self._allocatable = allocatable
         self._claims = claims
         self._csi = csi
@@ -217,7 +217,7 @@ class VolumeManager:
             lookup=lambda kind, name: objects.get((kind, name)),
             token=lambda audience, seconds: tokens[audience, seconds],
             node_name=self._node_name,
-            host_ip=self._host_ip(),
+            host_ips=self._host_ips(),
             allocatable=self._allocatable(),
             pod_ips=pod_ips,
         )

@@ -262,7 +262,7 @@ class PodWorker:
             probes=self._probes,
             now=self._context.clock.now(),
             runtime_name=self._context.runtime.name,
-            host_ip=self._context.node.host_ip,
+            host_ips=self._context.node.host_ips,
             reasons=self._reasons,
             terminal=terminal,
             message_of=lambda record: self._message(pod, record),
@@ -291,7 +291,7 @@ class PodWorker:
 
     def _follow(self, pod: Object, runtime: PodRuntime) -> None:
         """Probe what runs."""
-        ips = pod_ips(pod, runtime, self._context.node.host_ip)
+        ips = pod_ips(pod, runtime, self._context.node.host_ips)
         specs = {each["name"]: each for each in every_container(pod)}
         status = status_of(pod)
         known = {

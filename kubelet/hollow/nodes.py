@@ -239,7 +239,7 @@ class HollowNodes:
             frozenset(each.strip() for each in notes.get(PRESSURE, "").split(",")),
             dict.fromkeys(("RuntimeReady", "NetworkReady"), (healthy, "HollowNodeNotReady", f"the annotation {READY} says so")),
             runtime_version=_RUNTIME,
-            host_ip=self.host_ip,
+            host_ips=(self.host_ip,),
             images=(),
             now=self._clock.now(),
         )

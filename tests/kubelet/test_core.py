@@ -109,12 +109,13 @@ def test_field_paths() -> None:
     made["metadata"].update(labels={"b": 'x"y', "a": "1"}, annotations={"k/n": "v"})
 
     def value(path: str) -> str:
-        return fieldpath.field_value(made, path, node_name="n1", host_ip="1.2.3.4", pod_ips=["10.0.0.1", "fd::1"])
+        return fieldpath.field_value(made, path, node_name="n1", host_ips=["1.2.3.4", "fd::4"], pod_ips=["10.0.0.1", "fd::1"])
 
     assert value("metadata.labels") == 'a="1"\nb="x\\"y"'
     assert value("metadata.annotations['k/n']") == "v"
     assert value("metadata.labels['none']") == ""
     assert value("status.podIPs") == "10.0.0.1,fd::1"
+    assert (value("status.hostIP"), value("status.hostIPs")) == ("1.2.3.4", "1.2.3.4,fd::4")
     assert value("spec.nodeName") == "n1"
     with pytest.raises(ConfigError, match="unsupported fieldPath"):
         value("spec.containers")
@@ -388,7 +389,7 @@ def inputs(**objects: dict[str, Any]) -> projection.Inputs:
         lookup=lambda kind, name: objects.get(f"{kind}_{name}"),
         token=lambda audience, seconds: f"token-{audience}-{seconds}",
         node_name="n1",
-        host_ip="1.2.3.4",
+        host_ips=["1.2.3.4"],
         allocatable={},
     )
 
@@ -495,7 +496,7 @@ MACHINE = Machine(2, 2**30, 2**34, 1000, "m", "s", "b", "6.1", "Debian", "amd64"
 def node_status(conditions: nodestatus.Conditions | None, pressure: frozenset[str] = frozenset()) -> dict[str, Any]:
     made = nodestatus.new_node(CONFIGURED, MACHINE)
     return nodestatus.node_status(
-        made, CONFIGURED, MACHINE, pressure, conditions, runtime_version="crilite://1", host_ip="1.2.3.4", images=[], now=NOW
+        made, CONFIGURED, MACHINE, pressure, conditions, runtime_version="crilite://1", host_ips=["1.2.3.4"], images=[], now=NOW
     )
 
 

@@ -8,14 +8,14 @@ import pytest
 
 from kubeling.api.conditions import find_condition
 from kubeling.kubelet.podstate import PodRuntime
-from kubeling.kubelet.podstatus import View, generate_status
+from kubeling.kubelet.podstatus import View, generate_status, in_order_of
 
 from .builders import NOW, Probes, container, pod, record, runtime, sandbox
 
 
 def status(made: dict[str, Any], have: PodRuntime, **more: Any) -> dict[str, Any]:
     probes = more.pop("probes", Probes())
-    return generate_status(made, View(have, probes, NOW, "crilite", "172.30.0.21", **more))
+    return generate_status(made, View(have, probes, NOW, "crilite", ("172.30.0.21",), **more))
 
 
 def one(made: dict[str, Any], name: str = "web") -> dict[str, Any]:
@@ -207,3 +207,10 @@ def test_host_network_shows_the_nodes_address() -> None:
 def test_a_verdict_of_the_kubelet() -> None:
     found = status(pod(), runtime(record()), verdict=("DeadlineExceeded", "too long"))
     assert (found["phase"], found["reason"], found["message"]) == ("Failed", "DeadlineExceeded", "too long")
+
+
+def test_addresses_of_both_families() -> None:
+    """The first is of the family of the node's first, whichever the runtime named first; a pod on the host's network has the node's."""
+    assert in_order_of(["172.30.0.21", "fd00::15"], ["fd00:1::2", "10.0.0.1"]) == ["10.0.0.1", "fd00:1::2"]
+    assert in_order_of(["fd00::15", "172.30.0.21"], ["10.0.0.1", "fd00:1::2"]) == ["fd00:1::2", "10.0.0.1"]
+    assert in_order_of([], ["fd00:1::2", "10.0.0.1"]) == ["fd00:1::2", "10.0.0.1"]
