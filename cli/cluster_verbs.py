@@ -65,6 +65,12 @@ def up(
             metavar="MIN:MAX|FILE", help="Machines that come and go as pods need them: how many, or a file with node groups."
         ),
     ] = "",
+    hollow_nodes: Annotated[
+        int, typer.Option(help="So many nodes besides whose pods run nothing and say that they do: all in one process.")
+    ] = 0,
+    hollow_config: Annotated[
+        Path | None, typer.Option(help="What hollow nodes and their pods are like: see docs/hollow-nodes.md.")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until everything is Ready.")] = True,
     timeout: Annotated[float, typer.Option(help="Give up waiting after so many seconds.")] = 120.0,
     v: Annotated[int, typer.Option("--v", help="Verbosity of the daemons' logs; 4 and above shows debug lines.")] = 0,
@@ -77,9 +83,19 @@ def up(
     from kubeling.cluster.topology import ClusterSpec
 
     with plain_errors():
-        spec = ClusterSpec(name, control_planes, workers, network, runtime, api_port, verbosity=v, static_pods=static_pods)
+        spec = ClusterSpec(
+            name,
+            control_planes,
+            workers,
+            network,
+            runtime,
+            api_port,
+            verbosity=v,
+            static_pods=static_pods,
+            hollow_nodes=hollow_nodes,
+        )
         spec = launch.with_groups(spec, autoscale)
-        root = launch.up(spec, _show, wait=wait, merge=merge, owner=owner, timeout=timeout)
+        root = launch.up(spec, _show, wait=wait, merge=merge, owner=owner, timeout=timeout, hollow_config=hollow_config)
     print(f"Cluster {name!r} is {'up' if wait else 'starting'} after {time.monotonic() - began:.2f}s.", end=" ")
     if merge:
         print(f"kubectl uses it now (context kubeling-{name}).")

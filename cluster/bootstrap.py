@@ -33,6 +33,8 @@ log = get_logger("cluster.bootstrap")
 DNS_QUERY_SECONDS = 0.5
 #: So many failures in a row take some seconds, and are worth a line.
 _WORRYING = 30
+#: The label of hollow nodes.
+_HOLLOW = "kubeling.dev/hollow=true"
 #: Of the Service that :meth:`Bootstrap._objects` makes: it needs no controller.
 _NAME = "kube-dns.kube-system.svc"
 
@@ -131,11 +133,23 @@ class Bootstrap:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._until_all(resources.LEASES, "kube-node-lease", set(names), self._renewed))
             group.create_task(self._until_all(resources.NODES, None, set(names), ready))
+            group.create_task(self._hollow())
         for name in filter(None, self._args.control_plane_nodes.split(",")):
             # A kubelet may not give itself a role.
             labels = {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
             await self._patiently(partial(self._client.patch, resources.NODES, name, labels))
         self._say("nodes")
+
+    async def _hollow(self) -> None:
+        """Return when there are as many hollow nodes as were asked for, and Ready."""
+        wanted, found = self._args.hollow_nodes, set[str]()
+
+        def enough(nodes: list[dict[str, Any]]) -> bool:
+            found.update(node["metadata"]["name"] for node in nodes if ready(node))
+            return len(found) >= int(wanted)
+
+        if wanted:
+            await self._until(resources.NODES, None, enough, _HOLLOW)
 
     def _renewed(self, lease: dict[str, Any]) -> bool:
         beat = parse_optional(lease.get("spec", {}).get("renewTime"))
@@ -144,19 +158,26 @@ class Bootstrap:
     async def _until_all(
         self, resource: resources.Resource, namespace: str | None, waiting: set[str], fits: Callable[[dict[str, Any]], bool]
     ) -> None:
-        """Return when each object that is named in `waiting` has once been seen to fit. Follows a watch, so that waiting costs nothing."""
+        """Return when each object that is named in `waiting` has once been seen to fit."""
 
         def seen(found: list[dict[str, Any]]) -> bool:
             waiting.difference_update(obj["metadata"]["name"] for obj in found if fits(obj))
             return not waiting
 
-        while waiting:
+        if waiting:
+            await self._until(resource, namespace, seen)
+
+    async def _until(
+        self, resource: resources.Resource, namespace: str | None, seen: Callable[[list[dict[str, Any]]], bool], labels: str = ""
+    ) -> None:
+        """Show `seen` all objects, then each that changes, until it is content. Follows a watch, so that waiting costs nothing."""
+        while True:
             try:
-                listed = await self._client.list(resource, namespace)
+                listed = await self._client.list(resource, namespace, label_selector=labels)
                 if seen(listed["items"]):
                     return
                 version = listed["metadata"]["resourceVersion"]
-                async for _kind, obj in self._client.watch(resource, namespace, resource_version=version):
+                async for _kind, obj in self._client.watch(resource, namespace, resource_version=version, label_selector=labels):
                     if seen([obj]):
                         return
             except (ApiError, ConnectionFailed):
@@ -205,6 +226,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--report-fd", type=int, default=1)
     parser.add_argument("--nodes", default="", help="names, separated by commas, of the nodes to wait for")
     parser.add_argument("--control-plane-nodes", default="", help="those of them that are to have the role")
+    parser.add_argument("--hollow-nodes", type=int, default=0, help="how many hollow nodes to wait for besides")
     parser.add_argument("--dns-service", required=True)
     parser.add_argument("--dns-address", default="", help="ADDRESS:PORT of a DNS server to wait for")
     parser.add_argument("--volumes-path", default="", help="where the nodes keep the volumes of the default storage class")

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
 import sys
 import time
 import zlib
@@ -24,7 +25,7 @@ from typing import Any, NoReturn
 from kubeling.cluster import cgroups, child, removal, state, userns
 from kubeling.cluster.control import Control
 from kubeling.cluster.state import ClusterError, State
-from kubeling.cluster.topology import LOOPBACK_SLOTS, MAX_WORKERS, ClusterSpec, Topology, missing_ports, nodes_for
+from kubeling.cluster.topology import LOOPBACK_SLOTS, MAX_HOLLOW, MAX_WORKERS, ClusterSpec, Topology, missing_ports, nodes_for
 from kubeling.linux import syscalls
 
 Tell = Callable[[dict[str, Any]], None]
@@ -38,10 +39,14 @@ def up(
     merge: bool = True,
     owner: int = 0,
     timeout: float = 120.0,
+    hollow_config: Path | None = None,
 ) -> Path:
     """Bring the cluster up, a new one or one whose disks are there. Returns its directory. `tell` gets every step. Raises ClusterError."""
     state.check_name(spec.name)
     _check_spec(spec)
+    if hollow_config is not None:
+        _check_hollow(spec, hollow_config)
+        spec = replace(spec, hollow_configured=True)
     root = state.root_of(spec.name)
     with state.locked(root):
         found = _existing(root)
@@ -56,6 +61,8 @@ def up(
         try:
             reservation, slot = _reserve(root, found)
             _prepare(root, found, fresh=fresh)
+            if fresh and hollow_config is not None:
+                shutil.copyfile(hollow_config, found.topology(root).layout.hollow_config)
             control = _start(root, found, reservation, slot, owner, timeout + 10)
         except BaseException:
             if fresh:
@@ -112,8 +119,30 @@ def _check_spec(spec: ClusterSpec) -> None:
         raise ClusterError(
             "--static-pods needs --network=netns and --runtime=crilite: their pods are of the image that crilite has built in"
         )
+    if not 0 <= spec.hollow_nodes <= MAX_HOLLOW:
+        raise ClusterError(f"--hollow-nodes={spec.hollow_nodes}: 0 to {MAX_HOLLOW}")
     if not 0 <= spec.api_port < 65536:
         raise ClusterError(f"--api-port={spec.api_port}: 1 to 65535, or 0 for a free one")
+
+
+def _check_hollow(spec: ClusterSpec, config: Path) -> None:
+    """Have the file read by who will use it: later its mistakes would only stand in a log."""
+    if not spec.hollow_nodes:
+        raise ClusterError("--hollow-config needs --hollow-nodes=N")
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "kubeling.kubelet.hollow",
+        "--validate",
+        f"--config={config}",
+        f"--nodes={spec.hollow_nodes}",
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise ClusterError(
+            (done.stderr.strip().splitlines() or ["the file of hollow nodes cannot be read"])[-1].removeprefix("error: ")
+        )
 
 
 def _existing(root: Path) -> State | None:
@@ -219,7 +248,7 @@ def make_identities(topology: Topology) -> None:
     from kubeling.cluster import kubeconfig, pki, rbac
 
     kubeconfig.write_all(topology, pki.ensure(topology))
-    rbac.write(topology.layout.rbac)
+    rbac.write(topology.layout.rbac, hollow=topology.spec.hollow_nodes > 0)
 
 
 # -- the supervisor's process -----------------------------------------------------------------------------------------------------------

@@ -207,6 +207,8 @@ def _node(store: Store, ca: Pair, etcd_ca: Pair, topology: Topology, node: Node)
     if (node.role == "worker" or topology.spec.static_pods) and not store.has(f"kubelet-{node.name}"):
         pair = issue(ca, f"system:node:{node.name}", ["system:nodes"], names=names, server=True)
         store.save(f"kubelet-{node.name}", pair)
+    if topology.spec.hollow_nodes and node == topology.of("control-plane")[0] and not store.has("hollow"):
+        store.save("hollow", issue(ca, HOLLOW, names=names, server=True))
 
 
 def service_account_keys(store: Store) -> None:
@@ -223,6 +225,9 @@ def service_account_keys(store: Store) -> None:
 #: As whom the apiserver comes to kubelets: no administrator, or a node that gives the API's address for its own would have it talk to itself as one.
 KUBELET_CLIENT = "kube-apiserver-kubelet-client"
 
+#: As whom all hollow nodes come to the apiserver. It is no member of system:nodes, whose members may each do things to themselves alone.
+HOLLOW = "system:hollow-nodes"
+
 #: Component -> the subject of its client certificate.
 IDENTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "admin": ("kubernetes-admin", ("system:masters",)),
@@ -231,6 +236,7 @@ IDENTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "cloud": ("system:cloud-controller-manager", ()),
     "kubeproxy": ("system:kube-proxy", ()),
     "dns": ("system:kube-dns", ()),
+    "hollow": (HOLLOW, ()),
 }
 
 

@@ -148,6 +148,8 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
     if spec.isolated or first:
         # In host mode one proxy serves all: they would only fight for the same addresses.
         found.append(_kubeproxy(topology, node))
+    if first and spec.hollow_nodes:
+        found.append(_hollow(topology, node))
     if first:
         dial = ("--dial-netns=/proc/self/fd/{switch}",) if spec.isolated else ()
         found.append(
@@ -164,6 +166,32 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
             )
         )
     return found
+
+
+def _hollow(topology: Topology, node: Node) -> Daemon:
+    """All hollow nodes: they are at the address of the control plane's first node."""
+    layout, address = topology.layout, topology.address(node)
+    health = topology.port(node, "hollow-health")
+    return Daemon(
+        "hollow",
+        node.name,
+        (
+            f"--kubeconfig={layout.kubeconfig(f'{node.name}-hollow')}",
+            f"--nodes={topology.spec.hollow_nodes}",
+            *((f"--config={layout.hollow_config}",) if topology.spec.hollow_configured else ()),
+            f"--node-ip={address}",
+            f"--port={topology.port(node, 'hollow')}",
+            f"--tls-cert-file={layout.pki / 'hollow.crt'}",
+            f"--tls-private-key-file={layout.pki / 'hollow.key'}",
+            f"--client-ca-file={layout.pki / 'ca.crt'}",
+            f"--healthz-bind-address={address}",
+            f"--healthz-port={health}",
+            *_common(topology),
+        ),
+        Probe(address, health),
+        needs=_LATER,
+        entry="kubeling.kubelet.hollow.__main__",
+    )
 
 
 def _autoscaler(topology: Topology) -> tuple[str, ...]:

@@ -55,8 +55,8 @@ _CONTROLLERS = (
 )
 
 
-def objects() -> list[dict[str, Any]]:
-    """All of them."""
+def objects(*, hollow: bool = False) -> list[dict[str, Any]]:
+    """All of them; those of hollow nodes only where there are such, since they are wide."""
     found = [
         _binding(f"kubeling:kube-controller-manager:{each}", f"system:controller:{each}", "system:kube-controller-manager")
         for each in _CONTROLLERS
@@ -120,7 +120,22 @@ def objects() -> list[dict[str, Any]]:
         _rule(("list",), "coordination.k8s.io", "leases"),
         namespace="kube-system",
     )
-    return found
+    return found + (_hollow() if hollow else [])
+
+
+def _hollow() -> list[dict[str, Any]]:
+    """One identity for very many nodes (a certificate for each would be dear): what system:nodes may do to themselves, to all."""
+    return _role(
+        "kubeling:hollow-nodes",
+        pki.HOLLOW,
+        _rule((*_READ, "create", "update", "patch"), "", "nodes"),
+        _rule(("update", "patch"), "", "nodes/status"),
+        _rule((*_READ, "update", "patch", "delete"), "", "pods"),
+        _rule(("update", "patch"), "", "pods/status"),
+        _rule(_LEASE, "coordination.k8s.io", "leases"),
+        _rule(("create", "patch", "update"), "", "events"),
+        _rule(("create",), "authorization.k8s.io", "subjectaccessreviews"),
+    )
 
 
 def _metrics_reader() -> dict[str, Any]:
@@ -157,6 +172,6 @@ def _binding(name: str, role: str, user: str, namespace: str = "") -> dict[str, 
     }
 
 
-def write(path: Path) -> None:
+def write(path: Path, *, hollow: bool = False) -> None:
     """Write the file for the apiserver, anew at every start: it belongs to the version of kubeling that runs."""
-    pki.write_private(path, json.dumps(objects(), indent=1).encode() + b"\n")
+    pki.write_private(path, json.dumps(objects(hollow=hollow), indent=1).encode() + b"\n")

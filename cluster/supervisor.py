@@ -271,6 +271,7 @@ class Supervisor:
             "--report-fd={report}",
             f"--nodes={','.join(expected)}",
             f"--control-plane-nodes={','.join(name for name in expected if topology.node(name).role == 'control-plane')}",
+            f"--hollow-nodes={topology.spec.hollow_nodes}",
             f"--dns-service={topology.spec.dns_service}",
             f"--dns-address={dns}",
             f"--volumes-path={topology.layout.node('{{node}}') / 'volumes'}",

@@ -28,6 +28,7 @@ DNS_SERVICE = "10.96.0.10"
 DOMAIN = "cluster.local"
 CRI_SOCKET = "/run/kubeling/crilite.sock"
 MAX_WORKERS = 230
+MAX_HOLLOW = 10_000
 
 #: The ports of netns mode, and the list of what host mode needs a port for.
 PORTS: dict[Role, dict[str, int]] = {
@@ -44,6 +45,8 @@ PORTS: dict[Role, dict[str, int]] = {
         "cloud": 10258,
         "kubelet": 10250,
         "kubelet-health": 10248,
+        "hollow": 10350,
+        "hollow-health": 10348,
     },
     "worker": {"kubelet": 10250, "kubelet-health": 10248, "kubeproxy-health": 10256},
 }
@@ -69,6 +72,9 @@ class ClusterSpec:
     #: What the cluster autoscaler may add machines to, and its flags.
     groups: tuple[NodeGroup, ...] = ()
     autoscaler: Mapping[str, str] = field(default_factory=dict)
+    #: How many hollow nodes there are besides, and whether there is a file that says of what kind.
+    hollow_nodes: int = 0
+    hollow_configured: bool = False
 
     @property
     def isolated(self) -> bool:
@@ -192,6 +198,11 @@ class Layout:
     @property
     def admin_kubeconfig(self) -> Path:
         return self.kubeconfig("admin")
+
+    @property
+    def hollow_config(self) -> Path:
+        """What hollow nodes are to be like."""
+        return self.root / "hollow.yaml"
 
     def kubeconfig(self, component: str) -> Path:
         return self.root / "kubeconfig" / f"{component}.conf"

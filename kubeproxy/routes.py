@@ -12,19 +12,23 @@ import subprocess
 from collections.abc import Iterable
 from typing import Any
 
-from kubeling.api.meta import name_of, spec_of
+from kubeling.api.meta import labels_of, name_of, spec_of
 from kubeling.daemon.log import get_logger
 from kubeling.linux.netns import CommandError, ip_batch
 
 log = get_logger("kubeproxy.routes")
 
 PROTOCOL = 73
+#: The label of nodes whose pods do not run.
+HOLLOW = "kubeling.dev/hollow"
 
 
 def wanted_routes(nodes: Iterable[dict[str, Any]], own_name: str, own_ip: str = "") -> dict[str, str]:
     """Pod CIDR → address of its node, for every IPv4 node but our own."""
     routes: dict[str, str] = {}
     for node in nodes:
+        if HOLLOW in labels_of(node):
+            continue  # Nothing listens at the addresses of its pods.
         cidr = spec_of(node).get("podCIDR")
         addresses = (node.get("status") or {}).get("addresses") or []
         ip = next(

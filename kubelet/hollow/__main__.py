@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = daemon.parser(
         "kubelet.hollow", "Kubelets of many nodes in one process, whose pods run nothing and say that they do."
     )
-    parser.add_argument("--kubeconfig", required=True)
+    parser.add_argument("--kubeconfig", default="")
     parser.add_argument(
         "--nodes", type=int, default=1, help="how many nodes to register; those with the label are played besides"
     )
@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--client-ca-file", default="")
     parser.add_argument("--healthz-bind-address", default="127.0.0.1")
     parser.add_argument("--healthz-port", type=int, default=0, help="health and metrics; 0 for none")
+    parser.add_argument("--validate", action="store_true", help="read the configuration, and do nothing else")
     args = parser.parse_args(argv)
 
     async def work() -> None:
@@ -37,6 +38,10 @@ def main(argv: list[str] | None = None) -> int:
             nodes = config.specs(settings.groups, args.nodes)
         except config.BadConfig as error:
             raise daemon.UsageError(str(error)) from error
+        if args.validate:
+            return
+        if not args.kubeconfig:
+            raise daemon.UsageError("--kubeconfig is missing")
         if args.port and not (args.tls_cert_file and args.tls_private_key_file):
             raise daemon.UsageError("--port needs --tls-cert-file and --tls-private-key-file")
         async with Client(kubeconfig.load(args.kubeconfig), user_agent="kubeling-hollow") as client:

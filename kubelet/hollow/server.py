@@ -49,7 +49,7 @@ class HollowServer:
             return Response(f"{why}\n".encode(), 403)
         match parts:
             case ["containerLogs", namespace, name, container]:
-                return self._logs(namespace, name, container)
+                return self._logs(namespace, name, container, previous=request.first("previous") == "true")
             case [verb, namespace, name, *_] if verb in _STREAMS:
                 return _plain(
                     400, f'pod "{name}_{namespace}" is on a hollow node: nothing runs in it, so there is nothing to connect to'
@@ -64,14 +64,17 @@ class HollowServer:
             return False
         return bool((review.get("status") or {}).get("allowed"))
 
-    def _logs(self, namespace: str, name: str, container: str) -> Response:
+    def _logs(self, namespace: str, name: str, container: str, *, previous: bool) -> Response:
         pod = self._pods.find(namespace, name)
         if pod is None:
             return _plain(404, f'pod "{name}_{namespace}" does not exist')
         if container not in [each["name"] for _, _, each in all_containers(pod["spec"])]:
             return _plain(404, f'container "{container}" not found in pod "{name}_{namespace}"')
-        state = (container_status(pod, container) or {}).get("state") or {}
-        if not (state.get("running") or state.get("terminated")):
+        status = container_status(pod, container) or {}
+        state, last = status.get("state") or {}, status.get("lastState") or {}
+        if previous and not last.get("terminated"):
+            return _plain(400, f'previous terminated container "{container}" in pod "{name}" not found')
+        if not (state.get("running") or state.get("terminated") or last.get("terminated")):
             reason = (state.get("waiting") or {}).get("reason") or "ContainerCreating"
             return _plain(400, f'container "{container}" in pod "{name}" is waiting to start: {reason}')
         return Response(text_of(pod, container).encode())
