@@ -11,11 +11,13 @@ from typing import Any
 
 from kubeling.api.errors import FieldError, duplicate_value, forbidden_value, invalid_value, required_value, unsupported_value
 from kubeling.api.meta import copy_json
+from kubeling.api.structural import rules
 from kubeling.api.structural.listcheck import check_list, check_map_type
 from kubeling.api.structural.node import compile_schema
 from kubeling.api.structural.patterns import compile_pattern
 from kubeling.api.structural.prune import prune
 from kubeling.api.structural.rulecheck import check_rules
+from kubeling.api.structural.rulecost import check_costs
 from kubeling.api.structural.validate import validate
 
 Errors = Iterator[FieldError]
@@ -43,15 +45,16 @@ _STRUCTURE = (
 _METADATA = frozenset({"name", "generateName"})
 
 
-def check_schema(schema: Any, path: str) -> list[FieldError]:
-    """The faults of an `openAPIV3Schema` that stands at `path`."""
+def check_schema(schema: Any, path: str, *, costs: bool = True) -> list[FieldError]:
+    """The faults of an `openAPIV3Schema` that stands at `path`. `costs`: what its rules may cost at worst is looked at as well."""
     if not isinstance(schema, dict):
         return [required_value(path, "schemas are required")]
     found = list(_shape(schema, path, 0))
     if found:
         return found
     found = [*_root(schema, path), *_structure(schema, path, "root", "")]
-    return found or [*_defaults(schema, path)]
+    found = found or [*_defaults(schema, path)]
+    return found or [*(check_costs(compile_schema(schema), path) if costs else ())]
 
 
 def _children(schema: Json, path: str) -> Iterator[tuple[Any, str]]:
@@ -267,7 +270,7 @@ def _junction(schema: Json, path: str, structure: Json | None, outer: str) -> Er
 
 
 def _defaults(schema: Json, path: str) -> Errors:
-    """Defaults must be what their own schema allows, with nothing to prune."""
+    """Defaults must be what their own schema and its rules allow, with nothing to prune."""
     default = schema.get("default")
     if default is not None:
         node = compile_schema(schema)
@@ -276,7 +279,7 @@ def _defaults(schema: Json, path: str) -> Errors:
         removed = prune(copied, node, top=False) if isinstance(copied, dict) else []
         if removed:
             yield invalid_value(where, default, f"must not have unknown fields: {', '.join(removed)}")
-        for each in validate(default, node):
+        for each in validate(default, node) or rules.check_rules(default, node, top=False):
             name = f"{where}.{each.field}" if each.field not in ("", "<nil>") else where
             yield FieldError(each.reason, name, each.value, each.detail)
     for each, where in _children(schema, path):

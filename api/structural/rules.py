@@ -50,14 +50,14 @@ def program(rule: Rule, expression: str) -> cel.Program:
     return cel.environment(self=cel.DYN, oldSelf=cel.DYN).compile(expression)
 
 
-def check_rules(obj: Any, node: Node, old: Any = ABSENT) -> list[FieldError]:
-    """The rules that do not hold for an object; `old` is what it replaces."""
+def check_rules(obj: Any, node: Node, old: Any = ABSENT, *, top: bool = True) -> list[FieldError]:
+    """The rules that do not hold for an object; `old` is what it replaces. Not `top`: it is a part of one, as a default is."""
     if not node.rules_below:
         return []
     found: list[FieldError] = []
     walk = _Walk()
     try:
-        for error in walk.value(obj, node, "", old, top=True):
+        for error in walk.value(obj, node, "", old, top=top):
             found.append(error)
     except _OutOfBudget:
         found.append(invalid_value("<nil>", None, _OUT_OF_BUDGET))

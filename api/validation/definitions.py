@@ -20,8 +20,8 @@ _MAX_SELECTABLE = 8
 _SELECTABLE_TYPES = ("string", "boolean", "integer")
 
 
-def definition(obj: Object) -> Errors:
-    """A definition as it may be created, or be changed to."""
+def definition(obj: Object, old: Object | None = None) -> Errors:
+    """A definition as it may be created, or be changed to. What the rules cost of a schema that was there before is not asked again."""
     spec = spec_of(obj)
     group = spec.get("group") or ""
     yield from _group(obj, group)
@@ -37,7 +37,7 @@ def definition(obj: Object) -> Errors:
         why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         yield invalid_value("spec.preserveUnknownFields", True, why)
     yield from _names(spec.get("names") or {}, "spec.names")
-    yield from _versions(spec)
+    yield from _versions(spec, [_schema_of(each) for each in spec_of(old).get("versions") or ()] if old is not None else [])
     yield from _conversion(spec.get("conversion") or {})
 
 
@@ -66,7 +66,11 @@ def _names(found: Map, path: str) -> Errors:
         yield invalid_value(f"{path}.listKind", found["listKind"], "kind and listKind may not be the same")
 
 
-def _versions(spec: Map) -> Errors:
+def _schema_of(version: Map) -> Any:
+    return (version.get("schema") or {}).get("openAPIV3Schema")
+
+
+def _versions(spec: Map, known: list[Any]) -> Errors:
     versions: list[Map] = spec.get("versions") or []
     if not versions:
         yield required_value("spec.versions", "must have at least one version")
@@ -88,7 +92,8 @@ def _versions(spec: Map) -> Errors:
             "spec.versions", [each.get("name") for each in versions], "must have exactly one version marked as storage version"
         )
     for path, schema in _places(versions, "schema", "validation"):
-        yield from check_schema((schema or {}).get("openAPIV3Schema"), f"{path}.openAPIV3Schema")
+        found = (schema or {}).get("openAPIV3Schema")
+        yield from check_schema(found, f"{path}.openAPIV3Schema", costs=found not in known)
     for path, found in _places(versions, "subresources", "subresources"):
         yield from _scale((found or {}).get("scale"), f"{path}.scale")
     for path, columns in _places(versions, "additionalPrinterColumns", "additionalPrinterColumns"):
@@ -251,7 +256,8 @@ def _client(config: Map, path: str) -> Errors:
 
 
 def definition_update(new: Object, old: Object) -> Errors:
-    """What may not change once objects may exist."""
+    """A changed definition; some of it may not change once objects may exist."""
+    yield from definition(new, old)
     after, before = spec_of(new), spec_of(old)
     yield from unchanged("spec.group", after.get("group"), before.get("group"))
     if holds(old, "Established"):

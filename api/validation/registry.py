@@ -149,7 +149,7 @@ _NOTICES: dict[Resource, str] = {
     r.STORAGE_CLASSES: "notices.storage_class",
 }
 #: An update of these says everything itself: what an older server let in may stay.
-_ALONE = frozenset({r.PODS, r.NAMESPACES, r.JOBS, r.CRON_JOBS, r.INGRESSES, r.ENDPOINT_SLICES})
+_ALONE = frozenset({r.PODS, r.NAMESPACES, r.JOBS, r.CRON_JOBS, r.INGRESSES, r.ENDPOINT_SLICES, r.CUSTOM_RESOURCE_DEFINITIONS})
 
 
 @cache

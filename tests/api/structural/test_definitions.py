@@ -203,3 +203,28 @@ def test_unknown_fields_are_found_in_schemas_within_schemas() -> None:
     assert problems == [f'unknown field "{where}.bogus"', f'unknown field "{where}.additionalProperties.maxLenght"']
     schema = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     assert schema["properties"]["spec"]["properties"]["x"]["items"] == {"type": "object", "additionalProperties": {}}
+
+
+def test_rules_that_are_too_dear_are_refused_when_they_are_written_and_not_later() -> None:
+    dear = {"type": "string", "x-kubernetes-validations": [{"rule": "self.split('').all(a, self.split('').all(b, a == b))"}]}
+    found = spec_with({"x": dear})
+    assert "estimated rule cost exceeds budget by factor of more than 100x" in faults(found)[0]
+    same = copy.deepcopy(found)
+    same["spec"]["names"]["shortNames"] = ["wd"]
+    assert [str(each) for each in validate_update(same, found, resources.CUSTOM_RESOURCE_DEFINITIONS)] == []
+    other = copy.deepcopy(found)
+    other["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["x"]["maxLength"] = 10_000
+    assert "exceeds budget" in str(validate_update(other, found, resources.CUSTOM_RESOURCE_DEFINITIONS)[0])
+
+
+def test_a_default_must_keep_the_rules_that_it_stands_at() -> None:
+    rule = {"rule": "self.min <= self.max", "message": "min is more than max"}
+    bounds = {
+        "type": "object",
+        "properties": {"min": {"type": "integer"}, "max": {"type": "integer"}},
+        "x-kubernetes-validations": [rule],
+    }
+    assert faults(spec_with({"x": {**bounds, "default": {"min": 1, "max": 2}}})) == []
+    found = faults(spec_with({"x": {**bounds, "default": {"min": 3, "max": 2}}}))
+    assert found == [f'{X}.default: Invalid value: "object": min is more than max']
+    assert "no such key: min" in faults(spec_with({"x": {**bounds, "default": {}}}))[0]
