@@ -268,7 +268,7 @@ def test_rules_in_cel_are_held_against_objects(http, ns):
     spec["x-kubernetes-validations"] = [
         {
             "rule": "!has(self.tags) || size(self.tags) <= self.size",
-            "messageExpression": "'no more than ' + string(self.size) + ' tags'",
+            "messageExpression": "'no more than %d tags'.format([self.size])",
         },
     ]
     spec["properties"]["color"]["x-kubernetes-validations"] = [{"rule": "self == oldSelf", "message": "is immutable"}]
@@ -288,6 +288,15 @@ def test_rules_in_cel_are_held_against_objects(http, ns):
     refused = http.post(CRDS, json=broken)
     assert refused.status_code == 422
     assert "compilation failed: ERROR: <input>:1:9: Syntax error" in refused.json()["message"]
+    properties = {"names": {"type": "array", "items": {"type": "string"}}}
+    broken["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = {
+        "type": "object",
+        "properties": properties,
+        "x-kubernetes-validations": [{"rule": "self.names.all(a, self.names.all(b, a == b))"}],
+    }
+    refused = http.post(CRDS, json=broken)
+    assert refused.status_code == 422
+    assert "[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x" in refused.json()["message"]
 
 
 def test_protobuf_is_for_metadata_alone(kind):
