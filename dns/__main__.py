@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +14,12 @@ from kubeling.daemon import main as daemon
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags = daemon.parser("dns", "Answers for the names of the cluster.")
     flags.add_argument("--kubeconfig", required=True)
-    flags.add_argument("--listen", default="127.0.0.1:53", metavar="ADDRESS:PORT", help="UDP and TCP")
+    flags.add_argument(
+        "--listen",
+        default="127.0.0.1:53",
+        metavar="ADDRESS:PORT[,ADDRESS:PORT]",
+        help="UDP and TCP; with --endpoint-name one of each family at most",
+    )
     flags.add_argument("--domain", default="cluster.local", help="the cluster's domain")
     flags.add_argument("--endpoint-name", default="", help="register as an endpoint of the kube-dns Service under this name")
     flags.add_argument(
@@ -41,9 +47,12 @@ async def run(args: argparse.Namespace) -> None:
     from kubeling.dns.register import Registration
     from kubeling.dns.server import Server
 
-    host, _, port = args.listen.rpartition(":")
-    if not host or not port.isdigit():
-        raise daemon.UsageError(f"--listen={args.listen}: expected ADDRESS:PORT, for example 172.30.0.11:53")
+    listen: list[tuple[str, int]] = []
+    for each in args.listen.split(","):
+        host, _, port = each.strip().rpartition(":")
+        if not host or not port.isdigit():
+            raise daemon.UsageError(f"--listen={args.listen}: expected ADDRESS:PORT, for example 172.30.0.11:53 or [fd00::11]:53")
+        listen.append((host.strip("[]"), int(port)))
     try:
         config = kubeconfig.load(args.kubeconfig)
     except kubeconfig.KubeconfigError as error:
@@ -52,17 +61,21 @@ async def run(args: argparse.Namespace) -> None:
         informers = InformerFactory(client)
         records = Records(args.domain)
         follower = Follower(informers, records)
-        servers = [] if args.forward == "none" else upstreams(args.forward, own=[host])
-        server = Server(Answerer(records, serial=int(time.time())), Forwarder(servers), lambda: follower.complete)
+        servers = [] if args.forward == "none" else upstreams(args.forward, own=[host for host, _ in listen])
+        answerer, forwarder = Answerer(records, serial=int(time.time())), Forwarder(servers)
         informers.start(parts)
         if args.healthz_bind_address:
             address, _, number = args.healthz_bind_address.rpartition(":")
             status = StatusServer(health_pages(ready=lambda: None if follower.complete else "the records are not complete yet"))
-            parts.start("status server", lambda: status.run(address, int(number)))
+            parts.start("status server", lambda: status.run(address.strip("[]"), int(number)))
         if args.endpoint_name:
-            registration = Registration(client, name=args.endpoint_name, ip=host, port=int(port))
-            parts.start("registration", registration.run)
-        await server.run(host, int(port))
+            for number, (host, own_port) in enumerate(listen):
+                name = args.endpoint_name if number == 0 else f"{args.endpoint_name}-{'ipv6' if ':' in host else 'ipv4'}"
+                parts.start(f"registration {name}", Registration(client, name=name, ip=host, port=own_port).run)
+        async with asyncio.TaskGroup() as group:
+            for host, own_port in listen:
+                server = Server(answerer, forwarder, lambda: follower.complete)
+                group.create_task(server.run(host, own_port))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

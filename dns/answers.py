@@ -94,6 +94,8 @@ class Answerer:
                 host = self._records.find(service.host)
                 for address in host.v4 if host else ():
                     reply.add_ar(RR(service.host, QTYPE.A, ttl=TTL, rdata=A(address)))
+                for address in host.v6 if host else ():
+                    reply.add_ar(RR(service.host, QTYPE.AAAA, ttl=TTL, rdata=AAAA(address)))
         if kind in ("PTR", "ANY"):
             for pointed in found.ptr:
                 reply.add_answer(RR(name, QTYPE.PTR, ttl=TTL, rdata=PTR(pointed)))

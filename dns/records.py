@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,15 +115,20 @@ class Records:
         return False
 
     def _pod(self, name: str) -> Name | None:
-        """`10-244-1-5.default.pod.cluster.local` stands for that address."""
+        """`10-244-1-5.default.pod.cluster.local` stands for that address, and `fd00-1--5…` for fd00:1::5."""
         suffix = f".pod.{self.domain}"
         if not name.endswith(suffix):
             return None
         dashed, _, namespace = name.removesuffix(suffix).partition(".")
-        parts = dashed.split("-")
-        if namespace not in self._namespaces or len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
+        if namespace not in self._namespaces:
             return None
-        return Name(v4=[".".join(parts)])
+        parts = dashed.split("-")
+        if len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts):
+            return Name(v4=[".".join(parts)])
+        try:
+            return Name(v6=[str(ipaddress.IPv6Address(dashed.replace("-", ":")))])
+        except ValueError:
+            return None
 
     def _names_of(self, service: Obj, slices: list[Obj]) -> dict[str, Name]:
         spec = spec_of(service)
@@ -183,7 +189,5 @@ def _merged(entries: Iterable[Name]) -> Name:
 
 def _reverse(address: str) -> str:
     if ":" in address:
-        import ipaddress
-
         return ipaddress.ip_address(address).reverse_pointer
     return ".".join(reversed(address.split("."))) + ".in-addr.arpa"

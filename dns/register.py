@@ -30,7 +30,7 @@ class Registration:
                 "namespace": NAMESPACE,
                 "labels": {"kubernetes.io/service-name": SERVICE, "endpointslice.kubernetes.io/managed-by": "kubeling-dns"},
             },
-            "addressType": "IPv4",
+            "addressType": "IPv6" if ":" in ip else "IPv4",
             "endpoints": [{"addresses": [ip], "conditions": {"ready": True, "serving": True, "terminating": False}}],
             "ports": [{"name": "dns", "protocol": "UDP", "port": port}, {"name": "dns-tcp", "protocol": "TCP", "port": port}],
         }

@@ -16,7 +16,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags = daemon.parser("kubeproxy", "Makes Services' addresses work on this node.")
     flags.add_argument("--kubeconfig", required=True)
     flags.add_argument("--hostname-override", default=os.uname().nodename, help="the name of this node's Node object")
-    flags.add_argument("--node-ip", default="", help="this node's address, on which node ports are opened")
+    flags.add_argument(
+        "--node-ip",
+        default="",
+        metavar="IP[,IP]",
+        help="this node's addresses, one of each family, on which node ports are opened",
+    )
     flags.add_argument("--proxy-mode", choices=("auto", "nftables", "userspace"), default="auto")
     flags.add_argument(
         "--cluster-cidr",
@@ -57,7 +62,7 @@ async def run(args: argparse.Namespace) -> None:
         raise daemon.UsageError(
             "--proxy-mode=nftables needs the program nft: apt-get install nftables, or use --proxy-mode=userspace"
         )
-    own = [args.node_ip] if args.node_ip else []
+    own = [each.strip() for each in args.node_ip.split(",") if each.strip()]
     backend: Backend
     watch = NftWatch()
     if mode == "nftables":
@@ -68,7 +73,7 @@ async def run(args: argparse.Namespace) -> None:
             return
         backend = nft
     else:
-        on_loopback = args.node_ip.startswith("127.")
+        on_loopback = bool(own) and own[0].startswith("127.")
         backend = UserspaceBackend(
             node_port_addresses=own if on_loopback else [*own, "127.0.0.1"],
             manage_addresses=not on_loopback and os.geteuid() == 0,
@@ -80,8 +85,10 @@ async def run(args: argparse.Namespace) -> None:
     async with Client(config, user_agent="kube-proxy") as client, Supervisor() as parts:
         informers = InformerFactory(client)
         routes = RouteKeeper() if args.pod_routes else None
-        health = args.node_ip if args.node_ip.startswith("127.") else "0.0.0.0"
-        proxy = Proxy(informers, backend, node=args.hostname_override, node_ip=args.node_ip, routes=routes, health_address=health)
+        # Everybody's address of both families is "" (of IPv4, "0.0.0.0").
+        everywhere = "" if any(":" in each for each in own) else "0.0.0.0"
+        health = own[0] if own and own[0].startswith("127.") else everywhere
+        proxy = Proxy(informers, backend, node=args.hostname_override, node_ips=own, routes=routes, health_address=health)
         policies = None
         if isinstance(backend, NftBackend):
             backend.on_tampered = proxy.resync

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from kubeling.api import endpointslices
 from kubeling.api.meta import key_of, labels_of, name_of
@@ -34,12 +35,12 @@ class Proxy:
         backend: Backend,
         *,
         node: str,
-        node_ip: str,
+        node_ips: Collection[str],
         routes: RouteKeeper | None = None,
-        health_address: str = "",
+        health_address: str = "127.0.0.1",
         clock: Clock | None = None,
     ) -> None:
-        self._informers, self._backend, self._node, self._node_ip, self._routes = informers, backend, node, node_ip, routes
+        self._informers, self._backend, self._node, self._node_ips, self._routes = informers, backend, node, node_ips, routes
         self._clock = clock or SystemClock()
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES, indexers=endpointslices.INDEXERS)
@@ -54,7 +55,7 @@ class Proxy:
         self._slices.add_handler(self._on_slice)
         self._nodes.add_handler(self._on_node)
         self._routes_dirty = asyncio.Event()
-        self._health = HealthChecks(health_address or node_ip or "127.0.0.1", lambda: self.problem is None)
+        self._health = HealthChecks(health_address, lambda: self.problem is None)
         #: None while the last sync went well, else what was wrong.
         self.problem: str | None = "not synced yet"
 
@@ -136,7 +137,7 @@ class Proxy:
 
     def _on_node(self, change: Change) -> None:
         def view(obj: Obj | None) -> object:
-            return obj and wanted_routes([obj], self._node, self._node_ip)
+            return obj and wanted_routes([obj], self._node, self._node_ips)
 
         if name_of(change.obj) == self._node and change.new is not None:
             place = Place(self._node, labels_of(change.new).get(ZONE, ""))
@@ -155,7 +156,7 @@ class Proxy:
             await self._routes_dirty.wait()
             self._routes_dirty.clear()
             try:
-                await self._routes.sync(wanted_routes(self._nodes.store, self._node, self._node_ip))
+                await self._routes.sync(wanted_routes(self._nodes.store, self._node, self._node_ips))
                 backoff.reset()
             except OSError as error:
                 log.error("cannot set the pod routes, trying again", error=str(error))

@@ -1,4 +1,4 @@
-"""Routes to the pods of the other nodes: each node's pod CIDR by way of that node's address.
+"""Routes to the pods of the other nodes: each node's pod CIDRs by way of that node's address of the same family.
 
 The nodes share one switch, so nothing more than a route is needed ("host gateway"). Ours carry a protocol number of their own in the kernel's table,
 by which a restart finds and corrects what an earlier run left.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from kubeling.api.meta import labels_of, name_of, spec_of
@@ -23,19 +23,22 @@ PROTOCOL = 73
 HOLLOW = "kubeling.dev/hollow"
 
 
-def wanted_routes(nodes: Iterable[dict[str, Any]], own_name: str, own_ip: str = "") -> dict[str, str]:
-    """Pod CIDR → address of its node, for every IPv4 node but our own."""
+def wanted_routes(nodes: Iterable[dict[str, Any]], own_name: str, own_ips: Collection[str] = ()) -> dict[str, str]:
+    """Pod CIDR → address of its node, for every node but our own."""
     routes: dict[str, str] = {}
     for node in nodes:
-        if HOLLOW in labels_of(node):
-            continue  # Nothing listens at the addresses of its pods.
-        cidr = spec_of(node).get("podCIDR")
-        addresses = (node.get("status") or {}).get("addresses") or []
-        ip = next(
-            (each["address"] for each in addresses if each.get("type") == "InternalIP" and ":" not in each["address"]), None
-        )
-        if cidr and ip and name_of(node) != own_name and ip != own_ip and not ip.startswith("127."):
-            routes[cidr] = ip
+        # Nothing listens at the addresses of a hollow node's pods.
+        if name_of(node) == own_name or HOLLOW in labels_of(node):
+            continue
+        ips: dict[bool, str] = {}
+        for each in (node.get("status") or {}).get("addresses") or ():
+            if each.get("type") == "InternalIP":
+                ips.setdefault(":" in each["address"], each["address"])
+        spec = spec_of(node)
+        for cidr in spec.get("podCIDRs") or filter(None, [spec.get("podCIDR")]):
+            ip = ips.get(":" in cidr)
+            if ip and ip not in own_ips and not ip.startswith("127."):
+                routes[cidr] = ip
     return routes
 
 
@@ -63,7 +66,11 @@ class RouteKeeper:
 
 
 def _present() -> dict[str, str]:
-    done = subprocess.run(["ip", "-j", "route", "show", "proto", str(PROTOCOL)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise CommandError(done.returncode, f"ip route: {done.stderr.strip()}")
-    return {each["dst"]: each.get("gateway", "") for each in json.loads(done.stdout or "[]")}
+    found: dict[str, str] = {}
+    for family in ("-4", "-6"):
+        command = ["ip", family, "-j", "route", "show", "proto", str(PROTOCOL)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise CommandError(done.returncode, f"ip route: {done.stderr.strip()}")
+        found |= {each["dst"]: each.get("gateway", "") for each in json.loads(done.stdout or "[]")}
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import shutil
 import socket
 from collections.abc import AsyncIterator
@@ -16,6 +17,11 @@ from kubeling.dns.forward import Forwarder
 from kubeling.dns.records import Records
 from kubeling.dns.server import Server
 from tests.ports import free_port
+
+
+def reverse(address: str) -> str:
+    return ipaddress.ip_address(address).reverse_pointer
+
 
 WEB = {
     "metadata": {"name": "web", "namespace": "default"},
@@ -39,11 +45,28 @@ ELSEWHERE = {
 }
 
 
+BOTH = {
+    "metadata": {"name": "both", "namespace": "default"},
+    "spec": {
+        "clusterIP": "10.96.0.21",
+        "clusterIPs": ["10.96.0.21", "fd00:10:96::21"],
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+    },
+}
+BOTH_PODS = {"metadata": {"name": "pods", "namespace": "default"}, "spec": DB["spec"]}
+BOTH_SLICES = [
+    {**DB_SLICE, "endpoints": [{"addresses": ["10.244.2.5"], "hostname": "a"}, {"addresses": ["10.244.2.6"]}]},
+    {**DB_SLICE, "endpoints": [{"addresses": ["fd00:10:244:2::5"], "hostname": "a"}, {"addresses": ["fd00:10:244:2::6"]}]},
+]
+
+
 def records() -> Records:
     made = Records("cluster.local")
     made.set_service(WEB, ("default", "web"), [])
     made.set_service(DB, ("default", "db"), [DB_SLICE])
     made.set_service(ELSEWHERE, ("default", "ext"), [])
+    made.set_service(BOTH, ("default", "both"), [])
+    made.set_service(BOTH_PODS, ("default", "pods"), BOTH_SLICES)
     made.set_namespaces(["default"])
     return made
 
@@ -73,6 +96,24 @@ def ask(answerer: Answerer, name: str, kind: str = "A") -> tuple[str, list[str]]
         ("10-244-1-9.nowhere.pod.cluster.local", "A", ("NXDOMAIN", [])),
         ("default.svc.cluster.local", "A", ("NOERROR", [])),
         ("nothing.default.svc.cluster.local", "A", ("NXDOMAIN", [])),
+        ("both.default.svc.cluster.local", "A", ("NOERROR", ["A 10.96.0.21"])),
+        ("both.default.svc.cluster.local", "AAAA", ("NOERROR", ["AAAA fd00:10:96::21"])),
+        ("pods.default.svc.cluster.local", "AAAA", ("NOERROR", ["AAAA fd00:10:244:2::5", "AAAA fd00:10:244:2::6"])),
+        ("a.pods.default.svc.cluster.local", "A", ("NOERROR", ["A 10.244.2.5"])),
+        ("a.pods.default.svc.cluster.local", "AAAA", ("NOERROR", ["AAAA fd00:10:244:2::5"])),
+        ("fd00-10-244-2--6.pods.default.svc.cluster.local", "AAAA", ("NOERROR", ["AAAA fd00:10:244:2::6"])),
+        (
+            "_sql._tcp.pods.default.svc.cluster.local",
+            "SRV",
+            (
+                "NOERROR",
+                [f"SRV 0 33 5432 {host}.pods.default.svc.cluster.local." for host in ("10-244-2-6", "a", "fd00-10-244-2--6")],
+            ),
+        ),
+        (reverse("fd00:10:96::21"), "PTR", ("NOERROR", ["PTR both.default.svc.cluster.local."])),
+        (reverse("fd00:10:244:2::5"), "PTR", ("NOERROR", ["PTR a.pods.default.svc.cluster.local."])),
+        ("fd00-10-244-1--9.default.pod.cluster.local", "AAAA", ("NOERROR", ["AAAA fd00:10:244:1::9"])),
+        ("fd00-10--244-1--9.default.pod.cluster.local", "AAAA", ("NXDOMAIN", [])),
         ("dns-version.cluster.local", "TXT", ("NOERROR", ['TXT "1.1.0"'])),
     ],
 )
