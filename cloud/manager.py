@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from kubeling.client import identity
 from kubeling.client.events import EventRecorder
@@ -17,7 +18,7 @@ from kubeling.cloud.autoscaler.settings import Settings
 from kubeling.cloud.node_controller import NodeController
 from kubeling.cloud.node_lifecycle import NodeLifecycleController
 from kubeling.cloud.patience import Patience
-from kubeling.cloud.provider import Provider, ProviderError
+from kubeling.cloud.provider import NodeGroups, Provider, ProviderError
 from kubeling.cloud.providers import create
 from kubeling.cloud.route_controller import RouteController
 from kubeling.cloud.service_controller import ServiceController
@@ -26,6 +27,9 @@ from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.serving import StatusServer, health_pages
 from kubeling.daemon.tasks import Supervisor
+
+if TYPE_CHECKING:
+    from kubeling.cloud.autoscaler.autoscaler import Autoscaler
 
 log = get_logger("cloud-controller-manager")
 
@@ -90,6 +94,13 @@ async def run_controllers(client: Client, config: Config, clock: Clock) -> None:
             cluster=config.cluster_name,
             cluster_cidrs=config.cluster_cidrs,
         ).run
+    if config.autoscaler is not None:
+        if provider.node_groups is None:
+            raise ValueError(f"--autoscale: the cloud {provider.name} has no node groups")
+        recorders["cluster-autoscaler"] = EventRecorder(client, "cluster-autoscaler", clock=clock)
+        scaler = _autoscaler(client, informers, recorders["cluster-autoscaler"], provider.node_groups, config, clock)
+        running["cluster-autoscaler"] = scaler.run
+        told.append(scaler.news)
     try:
         async with Supervisor(clock) as parts:
             informers.start(parts)
@@ -103,6 +114,19 @@ async def run_controllers(client: Client, config: Config, clock: Clock) -> None:
             await asyncio.Event().wait()  # Leaving the block ends them.
     finally:
         await provider.close()
+
+
+def _autoscaler(
+    client: Client, informers: InformerFactory, events: EventRecorder, groups: NodeGroups, config: Config, clock: Clock
+) -> Autoscaler:
+    # Most clusters have none: not to be paid for by all.
+    from kubeling.cloud.autoscaler.autoscaler import Autoscaler
+    from kubeling.cloud.autoscaler.simulator import SchedulerSimulator
+    from kubeling.cloud.providers.dialer import Dialer
+
+    assert config.autoscaler is not None
+    simulator = SchedulerSimulator(client, Dialer(config.options.get("dial-netns", "")))
+    return Autoscaler(client, informers, events, groups, simulator, config.autoscaler, clock)
 
 
 async def _follow(provider: Provider, told: Sequence[Callable[[], None]], clock: Clock) -> None:

@@ -141,6 +141,10 @@ class Cache:
         """Whether the pod counts on some node."""
         return uid in self._place
 
+    def place_of(self, uid: str) -> str:
+        """The node on which the pod counts; "" where on none."""
+        return self._place.get(uid, "")
+
     def is_assumed(self, uid: str) -> bool:
         return uid in self._assumed
 

@@ -41,7 +41,7 @@ class World:
     """The supposed cluster. Nodes are copied before they change: those of the real one are never touched."""
 
     def __init__(self, cache: Cache, frameworks: Mapping[str, Framework], question: Obj) -> None:
-        self._frameworks, self._nominated = frameworks, cache.nominated
+        self._cache, self._frameworks, self._nominated = cache, frameworks, cache.nominated
         gone = frozenset(question.get("remove") or ())
         self._nodes = {name: info for name, info in cache.nodes.items() if name not in gone}
         self._ours: set[str] = set()
@@ -64,8 +64,10 @@ class World:
         self.kinds[info.name] = kind
         return info.name
 
-    def place(self, info: PodInfo) -> Obj:
-        """Put one pod somewhere."""
+    def place(self, info: PodInfo, *, waits: bool = True) -> Obj:
+        """Put one pod somewhere. One that `waits`, for all that the asker knows, may have been given a node meanwhile."""
+        if waits and (node := self._cache.place_of(info.uid)):
+            return {"node": node, "kind": "there"}
         name = str(info.spec.get("schedulerName") or "default-scheduler")
         framework = self._frameworks.get(name)
         if framework is None:
@@ -137,12 +139,12 @@ async def simulate(cache: Cache, frameworks: Mapping[str, Framework], question: 
         raise BadQuestion(f"at most {MAX_PODS} pods and {MAX_NODES} added nodes in one question")
     try:
         world = World(cache, frameworks, question)
-        pods = [_unbound(each) for each in wanted]
+        pods = [(_unbound(each), not each["spec"].get("nodeName")) for each in wanted]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadQuestion(f"an object of the question is not whole: {error!r}") from error
     placements: list[Obj] = []
-    for number, pod in enumerate(pods, 1):
-        placements.append(world.place(pod))
+    for number, (pod, waits) in enumerate(pods, 1):
+        placements.append(world.place(pod, waits=waits))
         if not number % _SLICE:
             await asyncio.sleep(0)
     return {"placements": placements, "grown": world.grown}
