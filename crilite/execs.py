@@ -15,15 +15,19 @@ import secrets
 import signal
 import struct
 import termios
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from kubeling.crilite.core import Core
 from kubeling.crilite.errors import CriError, DeadlineExceeded, FailedPrecondition
 from kubeling.crilite.keeper_client import KeeperError
 from kubeling.crilite.records import RUNNING
 
-#: What ExecSync returns of each stream at most, as containerd does.
-MAX_OUTPUT = 16 << 20
+#: What ExecSync returns of both streams together at most: it has to go into one message of CRI, which may have 16 MiB.
+MAX_OUTPUT = (16 << 20) - 4096
+#: Of that, what each command has for sure; the rest comes out of what all of them have together, so that commands that write without end, of however many
+#: containers, do not fill the daemon.
+_SURE_OUTPUT = 64 << 10
+_SHARED_OUTPUT = 32 << 20
 _READ = 65536
 
 Sink = Callable[[bytes], Awaitable[None]]
@@ -76,10 +80,34 @@ class Session:
             os.close(fd)
 
 
+class Outputs:
+    """What ExecSync holds of commands that have not been answered yet."""
+
+    def __init__(self, shared: int = _SHARED_OUTPUT) -> None:
+        self._left = shared
+
+    def keep(self, streams: Mapping[str, bytearray], name: str, data: bytes) -> None:
+        """Add to the stream `name` of a command what there is room for; the rest is dropped."""
+        held = streams[name]
+        most = MAX_OUTPUT - sum(len(each) for each in streams.values())
+        room = min(most, max(0, _SURE_OUTPUT - len(held)) + self._left, len(data))
+        self._left += _shared(len(held)) - _shared(len(held) + room)
+        held += data[:room]
+
+    def release(self, held: bytearray) -> None:
+        self._left += _shared(len(held))
+        held.clear()
+
+
+def _shared(length: int) -> int:
+    return max(0, length - _SURE_OUTPUT)
+
+
 class Execs:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._sessions: dict[str, Session] = {}
+        self._outputs = Outputs()
 
     def check(self, container: str) -> None:
         if self._core.container(container).record.phase != RUNNING:
@@ -103,7 +131,7 @@ class Execs:
 
         def collect(name: str) -> Sink:
             async def keep(data: bytes) -> None:
-                collected[name] += data[: MAX_OUTPUT - len(collected[name])]
+                self._outputs.keep(collected, name, data)
 
             return keep
 
@@ -111,6 +139,7 @@ class Execs:
             async with asyncio.timeout(timeout or None):
                 await self.pump(session, {name: collect(name) for name in session.outputs})
                 code = await session.exited
+            return code, bytes(collected["stdout"]), bytes(collected["stderr"])
         except TimeoutError:
             await self.kill(session)
             raise DeadlineExceeded(f"command {command!r} timed out after {timeout} s") from None
@@ -119,7 +148,8 @@ class Execs:
             raise
         finally:
             session.close()
-        return code, bytes(collected["stdout"]), bytes(collected["stderr"])
+            for held in collected.values():
+                self._outputs.release(held)
 
     async def start(self, container: str, command: list[str], *, stdin: bool, tty: bool) -> Session:
         """Run `command` beside the container's own process."""

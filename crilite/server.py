@@ -29,6 +29,7 @@ from kubeling.crilite.stats import Stats
 from kubeling.crilite.streaming import StreamingServer
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.main import UsageError
+from kubeling.daemon.memory import give_back_large
 from kubeling.proto import cri_pb2_grpc
 
 log = get_logger("crilite")
@@ -38,6 +39,7 @@ _MAX_MESSAGE = 16 << 20
 
 async def run(config: Config, *, ready: asyncio.Event | None = None) -> None:
     """Serve CRI until cancelled. Containers go on running after that."""
+    give_back_large()
     for folder in (config.root, config.state):
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     backend, problem = cgroups.detect(config.cgroup_root.rstrip("/") or "/kubeling")

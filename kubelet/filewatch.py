@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -71,7 +72,8 @@ class FileWatch(_Watch):
 
     def again(self) -> None:
         """Watch the file that has its name now."""
-        if self._path.exists():
+        # Where there is none just now, its appearance in the folder tells.
+        with contextlib.suppress(FileNotFoundError):
             self._add(self._path, MODIFY)
 
 

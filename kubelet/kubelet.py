@@ -14,6 +14,7 @@ from kubeling.client.informer import Informer
 from kubeling.client.rest import Client
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
+from kubeling.daemon.memory import give_back_large
 from kubeling.daemon.serving import StatusServer, health_pages
 from kubeling.daemon.tasks import Supervisor
 from kubeling.kubelet.allocation import Allocations
@@ -51,6 +52,7 @@ log = get_logger("kubelet")
 async def run(config: Config, client: Client, *, clock: Clock | None = None, ready: asyncio.Event | None = None) -> None:
     """Be the agent of the node until cancelled. Containers go on when it ends."""
     clock = clock or SystemClock()
+    give_back_large()
     for folder in (config.root_dir, config.pods_dir, config.logs_dir):
         folder.mkdir(parents=True, exist_ok=True)
     config.pods_dir.chmod(0o750)

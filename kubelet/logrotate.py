@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import glob
 import gzip
 import os
 import shutil
@@ -53,9 +54,10 @@ class LogRotator:
     def _look(self) -> dict[str, int]:
         """The sizes of the logs, without asking the runtime, so that a quiet node costs nothing."""
         found = {}
-        for each in self._context.config.logs_dir.glob("*/*/*.log"):
+        # Not Path.glob: that one raises where a folder goes while it is looked through.
+        for each in glob.iglob(f"{glob.escape(str(self._context.config.logs_dir))}/*/*/*.log"):
             with contextlib.suppress(FileNotFoundError):
-                found[str(each)] = each.stat().st_size
+                found[each] = os.stat(each).st_size
         return found
 
     async def check(self) -> None:
@@ -67,7 +69,7 @@ class LogRotator:
             return
         for each in containers:
             path = self._path(each)
-            if each.state == 1 and path.exists() and path.stat().st_size > self._max_size:
+            if each.state == 1 and _size(path) > self._max_size:
                 await self.rotate(each.id, path)
 
     def _path(self, container: cri_pb2.Container) -> Path:
@@ -96,6 +98,13 @@ class LogRotator:
                     await asyncio.to_thread(_compress, each)
         except OSError as error:
             log.warning("a log could not be rotated", path=str(path), error=str(error))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _put_back(aside: Path, path: Path) -> None:

@@ -6,7 +6,9 @@ Following a log waits for inotify and for the end of the container; a rotated fi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import glob
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,6 +24,8 @@ _CHUNK = 64 * 1024
 _BLOCK = 16 * 1024
 #: A line without an end is given up at this length.
 _MAX_LINE = 1024 * 1024
+#: So often a log is looked for that is rotated meanwhile.
+_ATTEMPTS = 3
 
 
 class BadOptions(ValueError):
@@ -148,10 +152,28 @@ def open_plain(path: Path) -> IO[bytes]:
     return open(fd, "rb")
 
 
-async def read(path: Path, wanted: Options, running: Callable[[], Awaitable[bool]], nudge: asyncio.Event) -> AsyncIterator[bytes]:
-    """The log at `path`. When following, it ends after `running` says no; `nudge` is set when that may have changed."""
+def open_current(path: Path) -> IO[bytes]:
+    """Open the log at `path`; the one that was just rotated away, where the runtime has not begun another yet. FileNotFoundError where there is neither."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return open_plain(path)
+        except FileNotFoundError:
+            # A folder that goes meanwhile has no log.
+            rotated = glob.glob(f"{glob.escape(str(path))}.*")
+            aside = max((each for each in rotated if not each.endswith((".gz", ".tmp"))), default=None)
+            if aside is None:
+                break
+            # It may be just about to be compressed: then the new one is there.
+            with contextlib.suppress(FileNotFoundError):
+                return open_plain(Path(aside))
+    raise FileNotFoundError(errno.ENOENT, "no such file or directory", str(path))
+
+
+async def read(
+    file: IO[bytes], path: Path, wanted: Options, running: Callable[[], Awaitable[bool]], nudge: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """The log `file`, which is closed in the end; what it goes on in will be at `path`. When following, it ends after `running` says no; `nudge` is set when that may have changed."""
     formatter = Formatter(wanted)
-    file = open_plain(path)  # A local file; it is replaced when the log is rotated.
     try:
         if wanted.tail is not None:
             file.seek(tail_offset(file, wanted.tail))

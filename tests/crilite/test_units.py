@@ -28,6 +28,7 @@ from kubeling.crilite import (
 )
 from kubeling.crilite.crilog import MAX_LINE, CriLog, stamp
 from kubeling.crilite.errors import CriError, FailedPrecondition, InvalidArgument
+from kubeling.crilite.execs import MAX_OUTPUT, Outputs
 from kubeling.crilite.held import Held, exit_code, process_start
 from kubeling.crilite.records import ContainerRecord, Folder
 from kubeling.linux import capabilities
@@ -67,6 +68,27 @@ class TestCriLog:
         log = CriLog("/dev/full")
         log.feed("stdout", b"lost\n", 0)
         assert log.dropped == len(stamp(0)) + len(" stdout F lost\n")
+
+
+class TestOutputs:
+    def test_each_command_has_some_for_sure_and_all_share_the_rest(self) -> None:
+        outputs = Outputs(shared=1 << 20)
+        endless, modest = {"stdout": bytearray(), "stderr": bytearray()}, {"stdout": bytearray(), "stderr": bytearray()}
+        for _ in range(100):
+            outputs.keep(endless, "stdout", bytes(1 << 16))
+        assert len(endless["stdout"]) == (1 << 20) + (64 << 10)
+        outputs.keep(modest, "stdout", b"x" * 1000)
+        outputs.keep(modest, "stderr", bytes(1 << 20))
+        assert (bytes(modest["stdout"]), len(modest["stderr"])) == (b"x" * 1000, 64 << 10)
+        outputs.release(endless["stdout"])
+        outputs.keep(modest, "stderr", bytes(100))
+        assert len(modest["stderr"]) == (64 << 10) + 100
+
+    def test_both_streams_fit_into_one_message(self) -> None:
+        outputs, streams = Outputs(), {"stdout": bytearray(), "stderr": bytearray()}
+        for name in ("stdout", "stderr"):
+            outputs.keep(streams, name, bytes(16 << 20))
+        assert sum(map(len, streams.values())) == MAX_OUTPUT < 16 << 20
 
 
 class TestUsers:

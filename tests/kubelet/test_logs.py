@@ -26,7 +26,7 @@ async def read(path: Path, **query: str) -> str:
         return False
 
     wanted = logs.options(query, NOW)
-    return b"".join([each async for each in logs.read(path, wanted, running, asyncio.Event())]).decode()
+    return b"".join([each async for each in logs.read(logs.open_current(path), path, wanted, running, asyncio.Event())]).decode()
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,18 @@ async def read(path: Path, **query: str) -> str:
 )
 async def test_options(tmp_path: Path, query: dict[str, str], wanted: str) -> None:
     assert await read(write(tmp_path / "0.log", *LINES), **query) == wanted
+
+
+async def test_a_log_that_is_just_being_rotated_is_the_one_that_was_rotated_away(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        logs.open_current(tmp_path / "0.log")
+    write(tmp_path / "0.log.20260101-120000-000001", *LINES[:2])
+    write(tmp_path / "0.log.20260101-120000-000002", *LINES[2:4])
+    write(tmp_path / "0.log.20260101-120000-000003.tmp", b"a part")
+    write(tmp_path / "0.log.20260101-120000-000000.gz", b"compressed")
+    assert await read(tmp_path / "0.log") == "line 2\nline 3\n"
+    write(tmp_path / "0.log", *LINES[4:])
+    assert await read(tmp_path / "0.log") == "line 4\nline 5\n"
 
 
 async def test_since_seconds(tmp_path: Path) -> None:
@@ -75,7 +87,7 @@ async def test_following_over_a_rotation_to_the_end(tmp_path: Path) -> None:
     found: list[bytes] = []
 
     async def collect() -> None:
-        async for each in logs.read(path, logs.Options(follow=True), running, nudge):
+        async for each in logs.read(logs.open_current(path), path, logs.Options(follow=True), running, nudge):
             found.append(each)
 
     reader = asyncio.ensure_future(collect())
