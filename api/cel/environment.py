@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from kubeling.api.cel import cost
+from kubeling.api.cel import cost, listtypes
 
 #: Types of variables. DYN is for JSON of any shape.
 BOOL, INT, STRING, DYN, MAP, AUTHORIZER = "bool", "int", "string", "dyn", "map", "authorizer"
@@ -34,18 +34,25 @@ class EvaluationError(ValueError):
 class Program:
     """A compiled expression. `result` is the name of its type: `bool`, `string`, `int`, `dyn`, `list`, …"""
 
-    __slots__ = ("_compiled", "_nesting", "result", "source")
+    __slots__ = ("_compiled", "_env", "_nesting", "result", "source")
 
-    def __init__(self, source: str, compiled: Any) -> None:
+    def __init__(self, source: str, compiled: Any, env: Any, changed: bytes = b"") -> None:
         self.source = source
-        self._compiled = compiled
         self.result = _type_name(compiled.return_type())
         self._nesting = cost.nesting(compiled.serialize())
+        self._env = env
+        self._compiled = env.deserialize(changed) if changed else compiled
 
     @property
     def checked(self) -> bytes:
         """The expression after the type check: a serialized cel.expr.CheckedExpr."""
         return cost.packed(self._compiled.serialize())
+
+    def treating(self, changes: Mapping[int, listtypes.Change]) -> Program:
+        """The program with these calls changed; itself where there are none."""
+        if not changes:
+            return self
+        return Program(self.source, self._compiled, self._env, listtypes.rewrite(self._compiled.serialize(), changes))
 
     def run(self, values: Mapping[str, Any]) -> Any:
         """The value, in Python. Raises EvaluationError."""
@@ -96,7 +103,7 @@ class Environment:
 
             self._env = library().environment(_CONFIG, self._variables)
         try:
-            return Program(source, self._env.compile(source))
+            return Program(source, self._env.compile(source), self._env)
         except RuntimeError as error:
             return f"compilation failed: {_compilation(str(error))}"
 

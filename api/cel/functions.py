@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from kubeling.api.cel import network, texts, values
+from kubeling.api.cel import listtypes, network, texts, values
 from kubeling.api.cel.values import MESSAGES, messages
 
 #: Name, whether it is called on its first parameter, types of the parameters, type of the result, and what it does.
@@ -54,7 +54,12 @@ class Library:
         """The evaluator tells messages apart from other values, but not from one another: overloads that differ in that alone share one function."""
         overloads: dict[str, list[Any]] = {}
         shared: dict[tuple[str, bool, tuple[str, ...]], _Choice] = {}
-        for name, member, parameters, result, work in [*texts.FUNCTIONS, *values.FUNCTIONS, *network.FUNCTIONS]:
+        for name, member, parameters, result, work in [
+            *texts.FUNCTIONS,
+            *values.FUNCTIONS,
+            *network.FUNCTIONS,
+            *listtypes.FUNCTIONS,
+        ]:
             found = overloads.setdefault(name, [])
             for types in _spread(parameters):
                 kinds = tuple("message" if each in MESSAGES else _KINDS.get(each, each) for each in types)
@@ -64,7 +69,7 @@ class Library:
                     choice = shared[name, member, kinds] = _Choice()
                 choice.add(types, work)
                 made = self._cel.Overload(
-                    id=f"k8s_{name.replace('.', '_')}_{len(found)}",
+                    id=f"k8s_{name.replace('.', '_').replace('@', 'own_')}_{len(found)}",
                     return_type=self._types[result],
                     parameters=[self._types[each] for each in types],
                     is_member=member,

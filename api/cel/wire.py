@@ -59,3 +59,36 @@ def first(data: bytes, wanted: int) -> bytes:
 def text(data: bytes, wanted: int) -> str:
     """The first of them as text."""
     return first(data, wanted).decode("utf-8", "replace")
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------------------------
+
+
+def pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """All members as they are: number, and the whole member with its tag; of messages and text without tag and length."""
+    at = 0
+    while at < len(data):
+        start = at
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        if kind == 2:
+            size, at = _varint(data, at)
+            yield tag >> 3, data[at : at + size]
+            at += size
+            continue
+        at = _varint(data, at)[1] if kind == 0 else at + (8 if kind == 1 else 4)
+        yield 0, data[start:at]
+
+
+def piece(number: int, content: bytes) -> bytes:
+    """A member that is a message or text, or one that :func:`pieces` gave whole (number 0)."""
+    return _encoded(number << 3 | 2) + _encoded(len(content)) + content if number else content
+
+
+def _encoded(value: int) -> bytes:
+    made = bytearray()
+    while value > 0x7F:
+        made.append(value & 0x7F | 0x80)
+        value >>= 7
+    made.append(value)
+    return bytes(made)

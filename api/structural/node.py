@@ -63,6 +63,8 @@ class Node:
     one_of: tuple[Node, ...] = ()
     not_: Node | None = None
     rules: tuple[Json, ...] = ()
+    #: The rules' expressions, compiled for values of this schema; filled by :mod:`.rules` as they are needed.
+    programs: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     #: Whether there are rules in CEL here or below.
     rules_below: bool = False
     #: Whether there are embedded resources here or below.

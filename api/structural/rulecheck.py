@@ -9,7 +9,7 @@ from kubeling.api import cel
 from kubeling.api.errors import FieldError, invalid_value, required_value, unsupported_value
 from kubeling.api.structural import jsonpath
 from kubeling.api.structural.node import Node, compile_schema
-from kubeling.api.structural.rulefields import undefined_fields
+from kubeling.api.structural.rulefields import survey
 from kubeling.api.structural.rules import REASONS, program, uses_old
 
 Errors = Iterator[FieldError]
@@ -73,7 +73,7 @@ def _compiles(rule: Json, field: str, wanted: str, node: Node, top: bool) -> str
     if compiled.result not in (wanted, "dyn"):
         return f"must evaluate to a {wanted}"
     before = compiled.source.index(text)
-    for each in undefined_fields(compiled.checked, node, top=top, old="oldSelf"):
+    for each in survey(compiled.checked, node, top=top).undefined:
         return _undefined(each.name, text, each.offset - before)
     return ""
 

@@ -1,7 +1,7 @@
-"""Do the fields that a rule names exist? What the type checker of CEL cannot know, for which an object is of any shape, is looked up in the schema.
+"""Do the fields that a rule names exist, and what does it compare? What the type checker of CEL cannot know, for which an object is of any shape, is looked up in the schema.
 
-The checked expression is walked from `self` and `oldSelf` down: through fields, indices, and the variables of comprehensions. Where the trail is lost (the value
-of a function, say) nothing is claimed.
+The checked expression is walked from `self` and `oldSelf` down: through fields, indices, optionals, and the variables of comprehensions. Where the trail is lost (the value
+of a function, say) nothing is claimed. Of `==`, `!=` and `+` it is noted where their left side holds sets or lists that are maps by keys, since those compare and add up in their own way.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from kubeling.api.cel import wire
+from kubeling.api.cel.listtypes import Change, Shape
 from kubeling.api.structural.celvalues import escaped
 from kubeling.api.structural.node import Node
 
+#: What `oldSelf` is called where it is handed in from outside, to be made an optional in the expression.
+OLD = "__old"
 _TEXT = Node({}, type="string")
 _METADATA = Node({}, type="object", properties={"name": _TEXT, "generateName": _TEXT})
 
@@ -25,23 +28,31 @@ class Undefined(NamedTuple):
     offset: int
 
 
+class Survey(NamedTuple):
+    """What was found: fields that are not there, and calls that treat lists by their types, by the numbers of the calls."""
+
+    undefined: list[Undefined]
+    changes: dict[int, Change]
+
+
 @dataclass(slots=True)
 class _Scope:
-    """What the variables are; `found` and `positions` are shared by all scopes."""
+    """What the variables are; the rest is shared by all scopes."""
 
     names: Mapping[str, Node | None]
     positions: Mapping[int, int]
     found: list[Undefined] = field(default_factory=list)
+    changes: dict[int, Change] = field(default_factory=dict)
     depth: int = 0
 
     def inner(self, **names: Node | None) -> _Scope:
         return replace(self, names={**self.names, **names}, depth=self.depth + 1)
 
 
-def undefined_fields(checked: bytes, node: Node, *, top: bool, old: str) -> list[Undefined]:
-    """The fields of `self`, whose schema is `node`, that an expression names and that do not exist.
+def survey(checked: bytes, node: Node, *, top: bool) -> Survey:
+    """Looks at an expression on `self`, whose schema is `node`, and on `oldSelf`.
 
-    `checked` is a serialized cel.expr.CheckedExpr; `old` is the name of the old value in it. `top`: the schema is of a whole object.
+    `checked` is a serialized cel.expr.CheckedExpr. `top`: the schema is of a whole object.
     """
     own = node
     if top or node.embedded:
@@ -49,9 +60,9 @@ def undefined_fields(checked: bytes, node: Node, *, top: bool, old: str) -> list
         own = replace(node, properties=properties)
     info = wire.first(checked, wire.SOURCE)
     positions = dict(_position(each) for number, each in wire.members(info) if number == 4 and isinstance(each, bytes))
-    scope = _Scope({"self": own, old: own}, positions)
+    scope = _Scope({"self": own, "oldSelf": own, OLD: own}, positions)
     _walk(wire.first(checked, wire.EXPRESSION), scope)
-    return list(dict.fromkeys(scope.found))
+    return Survey(list(dict.fromkeys(scope.found)), scope.changes)
 
 
 def _position(entry: bytes) -> tuple[int, int]:
@@ -106,19 +117,59 @@ def _member(owner: Node | None, name: str, identity: int, scope: _Scope) -> Node
 def _call(data: bytes, identity: int, scope: _Scope) -> Node | None:
     function = wire.text(data, 2)
     arguments = [each for _, each in wire.parts(data, 3)]
-    target = wire.first(data, 1)
-    if target:
-        _walk(target, scope.inner())
+    on = wire.first(data, 1)
+    target = _walk(on, scope.inner()) if on else None
     if function == "_?._" and len(arguments) == 2:
         owner = _walk(arguments[0], scope.inner())
-        _member(owner, wire.text(wire.first(arguments[1], 3), 6), identity, scope)
-        return None
+        return _member(owner, wire.text(wire.first(arguments[1], 3), 6), identity, scope)
     found = [_walk(each, scope.inner()) for each in arguments]
-    if function == "_[_]" and found and found[0] is not None:
-        return found[0].items or found[0].additional
-    if function == "_?_:_" and len(found) == 3:
-        return found[1] if found[1] is found[2] else None
+    match function, found:
+        case ("_==_" | "_!=_" | "_+_", [Node() as left, _]):
+            return _treated(left, identity, scope, merge=function == "_+_")
+        case ("_[_]" | "_[?_]", [Node() as owner, _]):
+            return owner.items or owner.additional
+        case ("_?_:_", [_, then, other]):
+            # Of an optional the other side may be the empty one, of which nothing is known.
+            same = then is other or (then is not None and other is not None and then.json == other.json)
+            return then if same or _is_none(arguments[2]) else None
+        case ("optional.of" | "optional.ofNonZeroValue", [value]):
+            return value
+        case ("value" | "orValue", _):
+            return target
     return None
+
+
+def _is_none(data: bytes) -> bool:
+    return wire.text(wire.first(data, wire.CALL), 2) == "optional.none"
+
+
+def _treated(left: Node, identity: int, scope: _Scope, *, merge: bool) -> Node | None:
+    """The lists of a comparison, or of a sum, which is such a list too."""
+    shape = shape_of(left)
+    if merge and left.list_type not in ("set", "map"):
+        return None
+    if shape is not None:
+        scope.changes[identity] = Change(shape, merge)
+    return left if merge else None
+
+
+def shape_of(node: Node | None) -> Shape | None:
+    """Where in the values of a schema there are sets and keyed lists; None where there are none."""
+    if node is None:
+        return None
+    if node.type == "array":
+        inner = shape_of(node.items)
+        if node.list_type == "set":
+            return {"set": inner}
+        if node.list_type == "map":
+            return {"map": [escaped(each) for each in node.list_map_keys], "of": inner}
+        return {"list": inner} if inner is not None else None
+    if node.additional is not None:
+        inner = shape_of(node.additional)
+        return {"values": inner} if inner is not None else None
+    found = {escaped(name): shape_of(each) for name, each in node.properties.items()}
+    found = {name: each for name, each in found.items() if each is not None}
+    return {"fields": found} if found else None
 
 
 def _comprehension(data: bytes, scope: _Scope) -> Node | None:

@@ -7,13 +7,15 @@ of lists of type map. All other rules leave alone what did not change. The numbe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from kubeling.api import cel
 from kubeling.api.errors import DUPLICATE, FORBIDDEN, INVALID, REQUIRED, FieldError, invalid_value
 from kubeling.api.structural.celvalues import to_cel
 from kubeling.api.structural.node import Node
+from kubeling.api.structural.rulefields import OLD, survey
 from kubeling.api.structural.validate import ABSENT, by_key, item_key, json_type
 
 Errors = Iterator[FieldError]
@@ -45,9 +47,20 @@ def program(rule: Rule, expression: str) -> cel.Program:
     """A rule's expression, compiled. Raises CompileError."""
     if rule.get("optionalOldSelf"):
         # An optional cannot be handed in from outside: it is made in the expression.
-        source = f"cel.bind(oldSelf, __hasOld ? optional.of(__old) : optional.none(), {expression}\n)"
+        source = f"cel.bind(oldSelf, __hasOld ? optional.of({OLD}) : optional.none(), {expression}\n)"
         return cel.environment(self=cel.DYN, __old=cel.DYN, __hasOld=cel.BOOL).compile(source)
     return cel.environment(self=cel.DYN, oldSelf=cel.DYN).compile(expression)
+
+
+def _program_for(rule: Rule, expression: str, holder: Node, node: Node, top: bool) -> cel.Program:
+    """The program, with the lists of `node` treated by their types; kept with `holder`, where the rule stands."""
+    key = f"{bool(rule.get('optionalOldSelf'))} {expression}"
+    found: cel.Program | None = holder.programs.get(key)
+    if found is None:
+        plain = program(rule, expression)
+        found = plain.treating(survey(plain.checked, node, top=top).changes)
+        holder.programs[key] = found
+    return found
 
 
 def check_rules(obj: Any, node: Node, old: Any = ABSENT, *, top: bool = True) -> list[FieldError]:
@@ -107,7 +120,7 @@ class _Walk:
             variables = {"self": now, "oldSelf": before}
             if rule.get("optionalOldSelf"):
                 variables = {"self": now, "__old": before, "__hasOld": old is not ABSENT}
-            error = _judge(rule, variables, value, path)
+            error = _judge(rule, partial(_program_for, rule, holder=holder, node=node, top=top), variables, value, path)
             if error is not None:
                 yield error
 
@@ -120,30 +133,33 @@ def _speaks_of_change(node: Node) -> bool:
     )
 
 
-def _judge(rule: Rule, variables: Mapping[str, Any], value: Any, path: str) -> FieldError | None:
+Compiled = Callable[[str], cel.Program]
+
+
+def _judge(rule: Rule, compiled: Compiled, variables: Mapping[str, Any], value: Any, path: str) -> FieldError | None:
     """What is wrong by this rule, None where it holds."""
     text = (rule.get("rule") or "").strip()
     shown = (rule.get("message") or "").strip() or f"failed rule: {text}"
     kind = "object" if isinstance(value, dict) else json_type(value)
     try:
-        verdict = program(rule, rule["rule"]).run(variables)
+        verdict = compiled(rule["rule"]).run(variables)
     except (cel.CompileError, cel.EvaluationError) as error:
         return invalid_value(path or "<nil>", kind, f"{error} evaluating rule: {(rule.get('message') or '').strip() or text}")
     if verdict is True:
         return None
-    shown = _message(rule, variables) or shown
+    shown = _message(rule, compiled, variables) or shown
     field = path + (rule.get("fieldPath") or "") if path else (rule.get("fieldPath") or "").removeprefix(".")
     reason = REASONS.get(rule.get("reason") or "", INVALID)
     return FieldError(reason, field or "<nil>", kind, shown)
 
 
-def _message(rule: Rule, variables: Mapping[str, Any]) -> str:
+def _message(rule: Rule, compiled: Compiled, variables: Mapping[str, Any]) -> str:
     """What messageExpression yields; empty where there is none, or it yields nothing of use."""
     expression = rule.get("messageExpression")
     if not expression:
         return ""
     try:
-        found = program(rule, expression).run(variables)
+        found = compiled(expression).run(variables)
     except (cel.CompileError, cel.EvaluationError):
         return ""
     if not isinstance(found, str) or len(found) > MAX_MESSAGE or "\n" in found:

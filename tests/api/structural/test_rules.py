@@ -194,3 +194,76 @@ def test_changes_of_items_without_keys_cannot_be_judged() -> None:
     items = {**INT, "x-kubernetes-validations": [{"rule": "self >= oldSelf"}]}
     found = [str(each) for each in check_schema(schema(many={"type": "array", "items": items}), "s")]
     assert any("oldSelf cannot be used on the uncorrelatable portion of the schema within" in each for each in found), found
+
+
+SET = {"type": "array", "x-kubernetes-list-type": "set", "items": TEXT, "maxItems": 9}
+ENTRY = {
+    "type": "object",
+    "required": ["key"],
+    "properties": {"key": TEXT, "n-1": INT, "tags": SET},
+}
+KEYED = {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["key"], "items": ENTRY, "maxItems": 9}
+PLAIN = {"type": "array", "items": TEXT, "maxItems": 9}
+HELD = {
+    "set": ["a", "b"],
+    "same": ["b", "a"],
+    "other": ["b", "c"],
+    "plain": ["b", "a"],
+    "keyed": [{"key": "x", "n-1": 1, "tags": ["p", "q"]}, {"key": "y"}],
+    "turned": [{"key": "y"}, {"key": "x", "n-1": 1, "tags": ["q", "p"]}],
+    "more": [{"key": "z"}, {"key": "y", "n-1": 2}],
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "holds"),
+    [
+        ("self.set == self.same", True),
+        ("self.set != self.same", False),
+        ("self.set == self.other", False),
+        ("self.set == ['b', 'a']", True),
+        # A list that comes first is a list, whatever it is compared with.
+        ("['a', 'b'] == self.same", False),
+        ("self.plain == ['a', 'b']", False),
+        ("self.set + self.other == ['c', 'b', 'a']", True),
+        ("(self.set + self.other).map(x, x) == ['a', 'b', 'c']", True),
+        ("size(self.set + self.same) == 2", True),
+        ("size(self.plain + self.plain) == 4", True),
+        ("self.keyed == self.turned", True),
+        ("[self.keyed] == [self.turned]", False),
+        ("(self.keyed + self.more).map(each, each.key) == ['x', 'y', 'z']", True),
+        ("(self.keyed + self.more)[1].n__dash__1 == 2", True),
+        ("self.keyed + self.more == self.more + self.keyed", False),
+        ("self.keyed.all(k, k == self.turned.filter(t, t.key == k.key)[0])", True),
+        ("cel.bind(s, self.set, s == self.same)", True),
+        ("(has(self.none) ? self.none : self.set) == self.same", True),
+        ("self.?set.orValue([]) == self.same", True),
+    ],
+)
+def test_sets_and_keyed_lists_compare_and_add_up_as_what_they_are(rule: str, holds: bool) -> None:
+    properties = {
+        "set": SET,
+        "same": SET,
+        "other": SET,
+        "none": SET,
+        "plain": PLAIN,
+        "keyed": KEYED,
+        "turned": KEYED,
+        "more": KEYED,
+    }
+    found = schema({"rule": rule}, **properties)
+    assert check_schema(found, "s", costs=False) == []
+    errors = check_rules({"spec": HELD}, compile_schema(found))
+    assert [str(each) for each in errors] == ([] if holds else [f'spec: Invalid value: "object": failed rule: {rule}'])
+
+
+def test_an_object_whose_sets_are_in_another_order_has_not_changed() -> None:
+    same = {"rule": "self == oldSelf", "message": "is immutable"}
+    found = schema(same, set=SET, keyed=KEYED)
+    old = {"set": ["a", "b"], "keyed": [{"key": "x", "tags": ["p", "q"]}, {"key": "y"}]}
+    assert told(found, {"set": ["b", "a"], "keyed": [{"key": "y"}, {"key": "x", "tags": ["q", "p"]}]}, old) == []
+    assert told(found, {**old, "set": ["a"]}, old) == ['spec: Invalid value: "object": is immutable']
+    optional = {**same, "rule": "oldSelf.optMap(o, o == self).orValue(true)", "optionalOldSelf": True}
+    found = schema(optional, set=SET)
+    assert told(found, {"set": ["b", "a"]}, {"set": ["a", "b"]}) == []
+    assert told(found, {"set": ["b", "c"]}, {"set": ["a", "b"]}) == ['spec: Invalid value: "object": is immutable']

@@ -1,0 +1,154 @@
+"""Lists that are sets or maps by keys, in CEL (KEP-2876): equal in whatever order, and `+` is a union, or a merge by keys.
+
+The evaluator knows lists alone. So where the type of an operand says that it holds such lists, the compiled expression is changed: `a == b` compares the canonical forms of both, and
+`a + b` becomes a call of :func:`merged`. What the lists are is written into the expression as a shape in JSON: `{"set": shape}`, `{"map": [keys], "of": shape}`,
+`{"list": shape}`, `{"values": shape}` and `{"fields": {name: shape}}`, where a shape may be null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from kubeling.api.cel import wire
+
+CANONICAL, MERGED = "@canonical", "@merged"
+Shape = Mapping[str, Any]
+
+
+@lru_cache(maxsize=1024)
+def _shape(text: str) -> Shape:
+    found: Shape = orjson.loads(text)
+    return found
+
+
+def _canonical(value: Any, text: str) -> Any:
+    return _ordered(value, _shape(text))
+
+
+def _ordered(value: Any, shape: Shape | None) -> Any:
+    """The value with its sets and keyed lists in an order that does not depend on the one they had."""
+    if shape is None:
+        return value
+    if isinstance(value, list):
+        if "set" in shape:
+            return sorted((_ordered(each, shape["set"]) for each in value), key=_rank)
+        if "map" in shape:
+            return sorted((_ordered(each, shape["of"]) for each in value), key=lambda each: _keys(each, shape["map"]))
+        return [_ordered(each, shape.get("list")) for each in value]
+    if isinstance(value, dict):
+        fields: Shape = shape.get("fields") or {}
+        return {name: _ordered(each, fields.get(name, shape.get("values"))) for name, each in value.items()}
+    return value
+
+
+def _rank(value: Any) -> tuple[str, str]:
+    """An order over all values in which equal ones are equal; numbers are equal whatever their type."""
+    if isinstance(value, bool) or value is None:
+        return (type(value).__name__, str(value))
+    if isinstance(value, int | float):
+        return ("number", repr(float(value)))
+    if isinstance(value, dict):
+        return ("map", repr(sorted((name, _rank(each)) for name, each in value.items())))
+    if isinstance(value, list):
+        return ("list", repr([_rank(each) for each in value]))
+    return (type(value).__name__, repr(value))
+
+
+def _keys(item: Any, names: list[str]) -> list[tuple[str, str]]:
+    return [_rank(item.get(name)) for name in names] if isinstance(item, dict) else [_rank(item)]
+
+
+def _merged(left: list[Any], right: list[Any], text: str) -> list[Any]:
+    """The items of the left in their places, then what only the right has. Where both have an item with the same keys it is the right's."""
+    shape = _shape(text)
+    if "map" not in shape:
+        seen = {_rank(_ordered(each, shape["set"])) for each in left}
+        return [*left, *(each for each in right if _rank(_ordered(each, shape["set"])) not in seen)]
+    names = shape["map"]
+    newer = {tuple(_keys(each, names)): each for each in right}
+    made = [newer.pop(tuple(_keys(each, names)), each) for each in left]
+    return [*made, *newer.values()]
+
+
+FUNCTIONS: list[tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]] = [
+    (CANONICAL, False, ("any", "string"), "dyn", _canonical),
+    (MERGED, False, ("list", "list", "string"), "list", _merged),
+]
+
+
+class Change(NamedTuple):
+    """What becomes of one call: its operands are put into canonical form, or (`merge`) it becomes a call of MERGED."""
+
+    shape: Shape
+    merge: bool
+
+
+def rewrite(serialized: bytes, changes: Mapping[int, Change]) -> bytes:
+    """A compiled expression (an Any that holds a cel.expr.CheckedExpr) with the calls changed that have these numbers."""
+    checked = wire.first(serialized, 2)
+    made = b"".join(
+        wire.piece(at, _expr(data, changes) if at == wire.EXPRESSION else data)
+        for at, data in wire.pieces(checked)
+        if not (at == _REFERENCES and _number(data) in changes and changes[_number(data)].merge)
+    )
+    return b"".join(wire.piece(at, made if at == 2 else data) for at, data in wire.pieces(serialized))
+
+
+_REFERENCES = 2
+#: Where expressions stand in the nodes of an expression.
+_INNER = {
+    wire.SELECT: (1,),
+    wire.CALL: (1, 3),
+    wire.LIST: (1,),
+    wire.STRUCT: (2,),
+    wire.COMPREHENSION: (2, 4, 5, 6, 7),
+}
+
+
+def _number(entry: bytes) -> int:
+    return next((value for at, value in wire.members(entry) if at == 1 and isinstance(value, int)), 0)
+
+
+def _expr(data: bytes, changes: Mapping[int, Change]) -> bytes:
+    identity = next((value for at, value in wire.members(data) if at == wire.ID and isinstance(value, int)), 0)
+    made = b""
+    for at, content in wire.pieces(data):
+        if at in _INNER:
+            content = _node(at, content, changes)
+            if at == wire.CALL and identity in changes:
+                content = _changed(content, changes[identity])
+        made += wire.piece(at, content)
+    return made
+
+
+def _node(kind: int, data: bytes, changes: Mapping[int, Change]) -> bytes:
+    made = b""
+    for at, content in wire.pieces(data):
+        if at in _INNER[kind]:
+            content = _entry(content, changes) if kind == wire.STRUCT else _expr(content, changes)
+        made += wire.piece(at, content)
+    return made
+
+
+def _entry(data: bytes, changes: Mapping[int, Change]) -> bytes:
+    """Of a map: key and value."""
+    return b"".join(wire.piece(at, _expr(content, changes) if at in (3, 4) else content) for at, content in wire.pieces(data))
+
+
+def _changed(call: bytes, change: Change) -> bytes:
+    shape = wire.piece(wire.CONST, wire.piece(6, orjson.dumps(change.shape)))
+    if change.merge:
+        return b"".join(
+            wire.piece(at, MERGED.encode() if at == 2 else content) for at, content in wire.pieces(call)
+        ) + wire.piece(3, shape)
+    made = b""
+    for at, content in wire.pieces(call):
+        if at == 3:
+            inner = wire.piece(2, CANONICAL.encode()) + wire.piece(3, content) + wire.piece(3, shape)
+            content = wire.piece(wire.CALL, inner)
+        made += wire.piece(at, content)
+    return made
