@@ -38,8 +38,9 @@ def test_kubectl_works_the_example(kubectl: Kubectl) -> None:
     )
     assert "hello" in kubectl("get", "configmap", "web", "-o", "jsonpath={.data.serve\\.py}")
     assert "Normal" in kubectl("describe", "deployment", "web")
-    pod = kubectl("get", "pods", "-o", "name").split()[0]
-    assert "kubeling.local/host" in kubectl("describe", pod)
+    pods = json.loads(kubectl("get", "pods", "-o", "json"))["items"]
+    pod = next(each["metadata"]["name"] for each in pods if "deletionTimestamp" not in each["metadata"])
+    assert "kubeling.local/host" in kubectl("describe", f"pod/{pod}")
     kubectl("scale", "deployment/web", "--replicas=1")
     kubectl("wait", "--for=jsonpath={.status.replicas}=1", "deployment/web", "--timeout=60s")
     kubectl("label", "deployment", "web", "tier=front")
