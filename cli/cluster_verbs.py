@@ -59,6 +59,9 @@ def up(
     static_pods: Annotated[
         bool, typer.Option("--static-pods", help="The control plane runs as static pods of its nodes' kubelets, as kubeadm's.")
     ] = False,
+    ip_families: Annotated[
+        str, typer.Option(metavar="IPv4|IPv6|IPv4,IPv6", help="Of pods, Services and nodes; the first is the primary one.")
+    ] = "IPv4",
     autoscale: Annotated[
         str,
         typer.Option(
@@ -93,6 +96,7 @@ def up(
             verbosity=v,
             static_pods=static_pods,
             hollow_nodes=hollow_nodes,
+            ip_families=launch.ip_families(ip_families),
         )
         spec = launch.with_groups(spec, autoscale)
         root = launch.up(spec, _show, wait=wait, merge=merge, owner=owner, timeout=timeout, hollow_config=hollow_config)

@@ -36,6 +36,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "cp": ("copy", "copy"),
     "port-forward": ("forward", "port_forward"),
     "logs": ("logs", "logs"),
+    "events": ("events", "events"),
     "wait": ("wait", "wait"),
     "explain": ("explain", "explain"),
     "explain-scheduling": ("explain_scheduling", "explain_scheduling"),
@@ -81,6 +82,7 @@ _GROUPS: dict[str, tuple[str, str, dict[str, str]]] = {
         "config",
         {name.replace("_", "-"): name for name in _CONFIG} | {"set": "set_property", "unset": "unset_property"},
     ),
+    "certificate": ("Decide on requests for certificates.", "certificate", {"approve": "approve", "deny": "deny"}),
     "auth": ("What one may do.", "auth", {"can-i": "can_i", "whoami": "whoami"}),
 }
 #: Those whose line may end in `-- COMMAND ARG…`.
