@@ -82,6 +82,8 @@ class RouteController:
     ) -> None:
         self._client, self._events, self._routes, self._clock, self._patience = client, events, routes, clock, patience
         self._cluster, self._cidrs = cluster, tuple(cluster_cidrs)
+        #: Seconds between two comparisons when nothing happens.
+        self.period = PERIOD_SECONDS
         self._nodes = informers.informer(NODES)
         self._loop = Reconciler("route-controller", self.reconcile, workers=1, clock=clock)
         self._loop.needs(self._nodes)
@@ -111,7 +113,7 @@ class RouteController:
         if any(failed.values()) or not all(left):
             return self._patience.later(request)
         self._patience.done(request)
-        return PERIOD_SECONDS
+        return self.period
 
     async def _create(self, slots: asyncio.Semaphore, route: Route) -> tuple[str, str]:
         """(destination, what went wrong)"""
