@@ -39,7 +39,7 @@ _HOLLOW = "kubeling.dev/hollow=true"
 _NAME = "kube-dns.kube-system.svc"
 
 
-def dns_service(address: str) -> dict[str, Any]:
+def dns_service(addresses: list[str]) -> dict[str, Any]:
     """The Service of the cluster's DNS. It has no selector: the dns daemons keep its EndpointSlices themselves."""
     return {
         "apiVersion": "v1",
@@ -50,7 +50,9 @@ def dns_service(address: str) -> dict[str, Any]:
             "labels": {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS", "kubernetes.io/cluster-service": "true"},
         },
         "spec": {
-            "clusterIP": address,
+            "clusterIP": addresses[0],
+            "clusterIPs": addresses,
+            "ipFamilyPolicy": "PreferDualStack" if len(addresses) > 1 else "SingleStack",
             "ports": [
                 {"name": "dns", "port": 53, "protocol": "UDP"},
                 {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
@@ -109,7 +111,7 @@ class Bootstrap:
 
     async def _objects(self) -> None:
         await self._ensure(resources.NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
-        await self._ensure(resources.SERVICES, dns_service(self._args.dns_service))
+        await self._ensure(resources.SERVICES, dns_service(self._args.dns_service.split(",")))
         if self._args.volumes_path:
             await self._ensure(resources.STORAGE_CLASSES, storage_class(self._args.volumes_path))
 
@@ -188,7 +190,7 @@ class Bootstrap:
         name, where = f"{_NAME}.{self._args.domain}", self._args.dial_netns
 
         async def ask() -> None:
-            if not await asyncio.to_thread(resolves, host, int(port), name, where):
+            if not await asyncio.to_thread(resolves, host.strip("[]"), int(port), name, where):
                 raise ConnectionFailed(f"{host}:{port} does not know {name} yet")
 
         await self._patiently(ask)
@@ -204,10 +206,9 @@ def ready(node: dict[str, Any]) -> bool:
 def resolves(host: str, port: int, name: str, netns_path: str = "") -> bool:
     """Whether the DNS server at `host`:`port` (dialled from the namespace at `netns_path`) has an address for `name`."""
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
-    query = struct.pack("!HHHHHH", 0x6B6C, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", 1, 1)
-    sock = (
-        netns.make_socket(netns_path, kind=socket.SOCK_DGRAM) if netns_path else socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    )
+    query = struct.pack("!HHHHHH", 0x6B6C, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", 28 if ":" in host else 1, 1)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = netns.make_socket(netns_path, family, socket.SOCK_DGRAM) if netns_path else socket.socket(family, socket.SOCK_DGRAM)
     with sock:
         sock.settimeout(DNS_QUERY_SECONDS)
         try:
@@ -227,7 +228,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--nodes", default="", help="names, separated by commas, of the nodes to wait for")
     parser.add_argument("--control-plane-nodes", default="", help="those of them that are to have the role")
     parser.add_argument("--hollow-nodes", type=int, default=0, help="how many hollow nodes to wait for besides")
-    parser.add_argument("--dns-service", required=True)
+    parser.add_argument("--dns-service", required=True, help="its addresses, one of each family")
     parser.add_argument("--dns-address", default="", help="ADDRESS:PORT of a DNS server to wait for")
     parser.add_argument("--volumes-path", default="", help="where the nodes keep the volumes of the default storage class")
     parser.add_argument("--domain", default="cluster.local")

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kubeling.cluster import cgroups, child, removal, state, userns
+from kubeling.cluster import cgroups, child, families, removal, state, userns
 from kubeling.cluster.control import Control
 from kubeling.cluster.state import ClusterError, State
 from kubeling.cluster.topology import LOOPBACK_SLOTS, MAX_HOLLOW, MAX_WORKERS, ClusterSpec, Topology, missing_ports, nodes_for
@@ -89,6 +89,14 @@ def up(
     return root
 
 
+def ip_families(text: str) -> tuple[str, ...]:
+    """What `--ip-families` says. Raises ClusterError."""
+    try:
+        return families.parse(text)
+    except ValueError as error:
+        raise ClusterError(f"--ip-families={error}") from error
+
+
 def with_groups(spec: ClusterSpec, text: str) -> ClusterSpec:
     """The spec with what `--autoscale` says. Raises ClusterError."""
     if not text:
@@ -109,6 +117,10 @@ def _check_spec(spec: ClusterSpec) -> None:
         )
     if not 0 <= spec.workers <= MAX_WORKERS:
         raise ClusterError(f"--workers={spec.workers}: 0 to {MAX_WORKERS}")
+    if spec.network == "host" and spec.ip_families != (families.IPV4.name,):
+        raise ClusterError(
+            "--network=host knows IPv4 only: there pods and Services have loopback addresses, of which IPv6 has one"
+        )
     if spec.network not in ("netns", "host"):
         raise ClusterError(f"--network={spec.network}: netns or host")
     if spec.runtime != "crilite" and not spec.runtime.startswith("unix:///"):

@@ -79,7 +79,7 @@ class Machines:
             {
                 "node": name,
                 "state": runtime.state,
-                "address": topology.address(runtime.node),
+                "addresses": topology.addresses(runtime.node),
                 **asdict(self._of.state.machines.get(name) or Membership("", "")),
             }
             for name, runtime in self._of.nodes.items()

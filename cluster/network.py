@@ -12,10 +12,11 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from kubeling.cluster.families import IPV6, Family
 from kubeling.cluster.state import host_pid
-from kubeling.cluster.topology import GATEWAY, MTU, PREFIX, Node
+from kubeling.cluster.topology import MTU, Node
 from kubeling.linux import netlink, netns, syscalls
 
 BRIDGE = "br0"
@@ -25,7 +26,7 @@ _TABLE = "bridge kubeling_faults"
 class Switch:
     """The namespace and its bridge. Methods block for a few milliseconds each: call them in a thread from an event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, families: Sequence[Family]) -> None:
         self.fd = _new_namespace()
         self._cut: set[tuple[str, str]] = set()
         netns.ip_batch(
@@ -33,7 +34,7 @@ class Switch:
                 "link set lo up",
                 # No spanning tree and no learning delay: a card that is plugged in works at once.
                 f"link add {BRIDGE} mtu {MTU} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
-                f"addr add {GATEWAY}/{PREFIX} dev {BRIDGE}",
+                *(f"addr add {each.gateway}/{each.bits} dev {BRIDGE}{_at_once(each)}" for each in families),
                 f"link set {BRIDGE} up",
             ],
             netns=self.path,
@@ -100,9 +101,14 @@ class Switch:
         os.close(self.fd)
 
 
+def _at_once(family: Family) -> str:
+    """An address of IPv6 counts from the first moment: nobody else can have it."""
+    return " nodad" if family is IPV6 else ""
+
+
 def _mac(node: Node, end: int) -> str:
     """A locally administered address: the same card has the same one at every boot, as a real one has."""
-    return f"02:{end:02x}:ac:1e:00:{int(node.subnet_address.rpartition('.')[2]):02x}"
+    return f"02:{end:02x}:ac:1e:00:{node.place:02x}"
 
 
 def _new_namespace() -> int:

@@ -110,9 +110,9 @@ def _network(config: dict[str, Any]) -> None:
         card = socket.if_nametoindex("eth0")
         link.send(
             netlink.link_up(socket.if_nametoindex("lo")),
-            netlink.address(card, config["address"], config["prefix"]),
+            *(netlink.address(card, each["address"], each["bits"]) for each in config["networks"]),
             netlink.link_up(card),
-            netlink.route(card, gateway=config["gateway"], scope=netlink.SCOPE_UNIVERSE),
+            *(netlink.route(card, gateway=each["gateway"], scope=netlink.SCOPE_UNIVERSE) for each in config["networks"]),
         )
 
 

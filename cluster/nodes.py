@@ -18,7 +18,7 @@ from kubeling.cluster import channel, handover, nodeconfig, plan, staticpods
 from kubeling.cluster.handover import Handover
 from kubeling.cluster.network import Switch
 from kubeling.cluster.state import ClusterError
-from kubeling.cluster.topology import DNS_SERVICE, DOMAIN, GATEWAY, PREFIX, Daemon, Node, Topology
+from kubeling.cluster.topology import DOMAIN, Daemon, Node, Topology
 from kubeling.cluster.units import ForkClient, ForkFailed, Running, Unit, open_log
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
@@ -117,11 +117,12 @@ class NodeRuntime:
             keep.append(os.path.dirname(runtime.removeprefix("unix://")))
         return {
             "hostname": self.node.name,
-            "address": topology.address(self.node),
-            "prefix": PREFIX,
-            "gateway": GATEWAY,
+            "networks": [
+                {"address": each.address(self.node.place), "bits": each.bits, "gateway": each.gateway}
+                for each in topology.spec.families
+            ],
             "keep": keep,
-            "resolv_conf": f"nameserver {DNS_SERVICE}\nsearch svc.{DOMAIN} {DOMAIN}\noptions ndots:1\n",
+            "resolv_conf": f"nameserver {topology.spec.dns_services[0]}\nsearch svc.{DOMAIN} {DOMAIN}\noptions ndots:1\n",
         }
 
     async def _reboot_when_dead(self, init: Running) -> None:

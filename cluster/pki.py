@@ -176,8 +176,8 @@ def api_names(topology: Topology) -> list[str]:
     """Every name and address under which somebody dials an apiserver."""
     inside = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DOMAIN}"]
     control = topology.of("control-plane")
-    nodes = [n.name for n in control] + [topology.address(n) for n in control]
-    return ["localhost", "127.0.0.1", "::1", *inside, topology.spec.api_service, *nodes]
+    nodes = [n.name for n in control] + [each for n in control for each in topology.addresses(n)]
+    return ["localhost", "127.0.0.1", "::1", *inside, *topology.spec.api_services, *nodes]
 
 
 def ensure(topology: Topology) -> Pair:
@@ -201,7 +201,7 @@ def ensure(topology: Topology) -> Pair:
 
 
 def _node(store: Store, ca: Pair, etcd_ca: Pair, topology: Topology, node: Node) -> None:
-    names = [node.name, topology.address(node), "127.0.0.1", "localhost"]
+    names = [node.name, *topology.addresses(node), "127.0.0.1", "localhost"]
     if node.role == "control-plane" and not store.has(f"etcd/{node.name}"):
         store.save(f"etcd/{node.name}", issue(etcd_ca, node.name, names=names, server=True, client=True))
     if (node.role == "worker" or topology.spec.static_pods) and not store.has(f"kubelet-{node.name}"):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from kubeling.cluster import groups, nodeconfig
+from kubeling.cluster.families import at
 from kubeling.cluster.topology import DOMAIN, Daemon, Node, Probe, Topology
 
 #: What is a static pod with `--static-pods`.
@@ -42,10 +43,10 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
         return topology.port(node, purpose)
 
     def peer(n: Node) -> str:
-        return f"https://{topology.address(n)}:{topology.port(n, 'etcd-peer')}"
+        return f"https://{topology.at(n, 'etcd-peer')}"
 
     def client(n: Node) -> str:
-        return f"https://{topology.address(n)}:{topology.port(n, 'etcd-client')}"
+        return f"https://{topology.at(n, 'etcd-client')}"
 
     def made(name: str, *args: str, probe: Probe | None = None, on_host: bool = False, needs: tuple[str, ...] = ()) -> Daemon:
         return Daemon(name, node.name, (*args, *_common(topology)), probe, on_host, needs)
@@ -84,7 +85,7 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
             f"--peer-key-file={etcd / f'{node.name}.key'}",
             f"--peer-trusted-ca-file={etcd / 'ca.crt'}",
             "--peer-client-cert-auth=true",
-            f"--listen-metrics-urls=http://{address}:{port('etcd-metrics')}",
+            f"--listen-metrics-urls=http://{topology.at(node, 'etcd-metrics')}",
             probe=Probe(address, port("etcd-metrics"), "/health"),
         ),
         made(
@@ -124,7 +125,7 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
         leader_elected(
             "controllers",
             f"--cluster-cidr={spec.cluster_cidr}",
-            "--node-cidr-mask-size=24",
+            *(f"--node-cidr-mask-size-{each.name.lower()}={each.node_bits}" for each in spec.families),
             f"--service-cluster-ip-range={spec.service_cidr}",
             f"--root-ca-file={pki / 'ca.crt'}",
             f"--service-account-private-key-file={pki / 'sa.key'}",
@@ -136,10 +137,10 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
         made(
             "dns",
             f"--kubeconfig={layout.kubeconfig(f'{node.name}-dns')}",
-            f"--listen={address}:{port('dns')}",
+            "--listen=" + ",".join(at(each, port("dns")) for each in topology.addresses(node)),
             f"--domain={DOMAIN}",
             f"--endpoint-name={node.name}",
-            f"--healthz-bind-address={address}:{port('dns-health')}",
+            f"--healthz-bind-address={topology.at(node, 'dns-health')}",
             "--forward=none" if spec.isolated else "--forward=/etc/resolv.conf",
             probe=Probe(address, port("dns-health")),
             needs=_LATER,
@@ -209,10 +210,10 @@ def _kubeproxy(topology: Topology, node: Node) -> Daemon:
         (
             f"--kubeconfig={topology.layout.kubeconfig(f'{node.name}-kubeproxy')}",
             f"--hostname-override={node.name}",
-            f"--node-ip={address}",
+            f"--node-ip={','.join(topology.addresses(node))}",
             f"--proxy-mode={'auto' if spec.isolated else 'userspace'}",
             f"--cluster-cidr={spec.cluster_cidr}",
-            f"--healthz-bind-address={address}:{port}",
+            f"--healthz-bind-address={at(address, port)}",
             f"--pod-routes={'true' if spec.isolated else 'false'}",
             *_common(topology),
         ),
@@ -276,10 +277,10 @@ def _node_agents(
                 f"--kubeconfig={layout.kubeconfig(f'{node.name}-kubelet')}",
                 f"--container-runtime-endpoint={endpoint}",
                 f"--hostname-override={node.name}",
-                f"--node-ip={address}",
+                f"--node-ip={','.join(topology.addresses(node))}",
                 f"--root-dir={home / 'kubelet'}",
                 f"--pod-manifest-path={home / 'manifests'}",
-                f"--cluster-dns={spec.dns_service}",
+                f"--cluster-dns={spec.dns_services[0]}",
                 f"--cluster-domain={DOMAIN}",
                 f"--address={address}",
                 f"--port={kubelet}",

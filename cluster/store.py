@@ -40,7 +40,7 @@ def reach(name: str) -> Reach:
                 if found.user_namespace and os.geteuid() != 0:
                     prefix += ("--user", "--preserve-credentials")
             pki = root / "pki"
-            endpoint = f"https://{topology.address(node)}:{topology.port(node, 'etcd-client')}"
+            endpoint = f"https://{topology.at(node, 'etcd-client')}"
             identity = pki / "apiserver-etcd-client"
             return Reach(prefix, endpoint, pki / "etcd" / "ca.crt", identity.with_suffix(".crt"), identity.with_suffix(".key"))
     raise ClusterError(f"no node of {name!r} that has the store runs: `kubeling node start NODE`")

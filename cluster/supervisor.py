@@ -194,7 +194,7 @@ class Supervisor:
         """From nothing to Ready. What cannot be started is a step that says so; only a node that cannot be made ends it."""
         spec, began = self.state.spec, time.monotonic()
         if spec.isolated:
-            self.switch = await asyncio.to_thread(Switch)
+            self.switch = await asyncio.to_thread(Switch, spec.families)
         for node in self.state.nodes:
             self.nodes[node.name] = NodeRuntime(node, self.surroundings())
         wanted = [node for node in self.nodes.values() if node.node.name not in self.state.stopped_nodes]
@@ -265,14 +265,14 @@ class Supervisor:
         kubelets = "kubelet" in daemons and present(daemons["kubelet"])
         with_kubelet = topology.nodes if topology.spec.static_pods else topology.of("worker")
         expected = [n.name for n in with_kubelet if kubelets and n.name not in self.state.stopped_nodes]
-        dns = f"{topology.address(control)}:{topology.port(control, 'dns')}" if present(daemons["dns"]) else ""
+        dns = topology.at(control, "dns") if present(daemons["dns"]) else ""
         args = [
             f"--kubeconfig={topology.layout.admin_kubeconfig}",
             "--report-fd={report}",
             f"--nodes={','.join(expected)}",
             f"--control-plane-nodes={','.join(name for name in expected if topology.node(name).role == 'control-plane')}",
             f"--hollow-nodes={topology.spec.hollow_nodes}",
-            f"--dns-service={topology.spec.dns_service}",
+            f"--dns-service={','.join(topology.spec.dns_services)}",
             f"--dns-address={dns}",
             f"--volumes-path={topology.layout.node('{{node}}') / 'volumes'}",
         ]

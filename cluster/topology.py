@@ -13,18 +13,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kubeling.cluster import groups
+from kubeling.cluster import families, groups
+from kubeling.cluster.families import Family
 from kubeling.cluster.groups import Membership, NodeGroup
 
 Role = Literal["control-plane", "worker"]
 
-GATEWAY = "172.30.0.1"
-PREFIX = 24
 MTU = 1500
-CLUSTER_CIDR = "10.244.0.0/16"
-SERVICE_CIDR = "10.96.0.0/16"
-API_SERVICE = "10.96.0.1"
-DNS_SERVICE = "10.96.0.10"
+CLUSTER_CIDR = families.IPV4.cluster_cidr
+API_SERVICE = families.IPV4.api_service
 DOMAIN = "cluster.local"
 CRI_SOCKET = "/run/kubeling/crilite.sock"
 MAX_WORKERS = 230
@@ -75,6 +72,8 @@ class ClusterSpec:
     #: How many hollow nodes there are besides, and whether there is a file that says of what kind.
     hollow_nodes: int = 0
     hollow_configured: bool = False
+    #: The primary one first; both need nodes that have namespaces of their own.
+    ip_families: tuple[str, ...] = (families.IPV4.name,)
 
     @property
     def isolated(self) -> bool:
@@ -82,20 +81,27 @@ class ClusterSpec:
         return self.network == "netns"
 
     @property
+    def families(self) -> list[Family]:
+        """Where nodes have a switch: its IP families, the primary one first."""
+        return [families.find(each) for each in self.ip_families]
+
+    @property
     def service_cidr(self) -> str:
-        return SERVICE_CIDR if self.isolated else f"127.{self.loopback}.128.0/20"
+        """The range, or one of each family with commas between them; likewise `cluster_cidr`."""
+        return ",".join(each.service_cidr for each in self.families) if self.isolated else f"127.{self.loopback}.128.0/20"
 
     @property
     def cluster_cidr(self) -> str:
-        return CLUSTER_CIDR if self.isolated else f"127.{self.loopback}.64.0/18"
+        return ",".join(each.cluster_cidr for each in self.families) if self.isolated else f"127.{self.loopback}.64.0/18"
 
     @property
-    def api_service(self) -> str:
-        return API_SERVICE if self.isolated else f"127.{self.loopback}.128.1"
+    def api_services(self) -> list[str]:
+        """The addresses at which pods find the API, the main one first; likewise `dns_services`."""
+        return [each.api_service for each in self.families] if self.isolated else [f"127.{self.loopback}.128.1"]
 
     @property
-    def dns_service(self) -> str:
-        return DNS_SERVICE if self.isolated else f"127.{self.loopback}.128.10"
+    def dns_services(self) -> list[str]:
+        return [each.dns_service for each in self.families] if self.isolated else [f"127.{self.loopback}.128.10"]
 
     @property
     def load_balancer_cidr(self) -> str:
@@ -119,9 +125,9 @@ class Node:
         return f"{self.role}-{self.number}"
 
     @property
-    def subnet_address(self) -> str:
-        """Its address on the cluster's switch."""
-        return f"172.30.0.{(10 if self.role == 'control-plane' else 20) + self.number}"
+    def place(self) -> int:
+        """Its number on the cluster's switch."""
+        return (10 if self.role == "control-plane" else 20) + self.number
 
     @property
     def link(self) -> str:
@@ -242,8 +248,17 @@ class Topology:
     def of(self, role: Role) -> list[Node]:
         return [node for node in self.nodes if node.role == role]
 
+    def addresses(self, node: Node) -> list[str]:
+        """One of each family, the main one first."""
+        return [each.address(node.place) for each in self.spec.families] if self.spec.isolated else ["127.0.0.1"]
+
     def address(self, node: Node) -> str:
-        return node.subnet_address if self.spec.isolated else "127.0.0.1"
+        """The main one."""
+        return self.addresses(node)[0]
+
+    def at(self, node: Node, purpose: str) -> str:
+        """`address:port` of what `node` has at the port for `purpose`."""
+        return families.at(self.address(node), self.port(node, purpose))
 
     def port(self, node: Node, purpose: str) -> int:
         if self.spec.isolated:
@@ -259,7 +274,7 @@ class Topology:
         """The apiservers as the nodes reach them; a node's own comes first, workers begin at different ones."""
         if not self.spec.isolated:
             return [self.spec.server]
-        urls = [f"https://{self.address(n)}:{self.port(n, 'apiserver')}" for n in self.of("control-plane")]
+        urls = [f"https://{self.at(n, 'apiserver')}" for n in self.of("control-plane")]
         start = (node.number - 1) % len(urls) if node is not None else 0
         return urls[start:] + urls[:start]
 
@@ -307,4 +322,7 @@ def spec_to_json(spec: ClusterSpec) -> dict[str, Any]:
 
 def spec_from_json(raw: Mapping[str, Any]) -> ClusterSpec:
     known = {key: raw[key] for key in ClusterSpec.__dataclass_fields__ if key in raw}
-    return ClusterSpec(**{**known, "groups": tuple(groups.from_json(each) for each in raw.get("groups", ()))})
+    found = {"groups": tuple(groups.from_json(each) for each in raw.get("groups", ()))}
+    if "ip_families" in known:
+        found["ip_families"] = tuple(known["ip_families"])
+    return ClusterSpec(**{**known, **found})

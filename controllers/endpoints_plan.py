@@ -11,7 +11,7 @@ from kubeling.api import pods
 from kubeling.api.meta import is_deleting, name_of, namespace_of, spec_of, status_of, uid_of
 from kubeling.controllers.context import Obj
 
-#: A resolved port: name, protocol, number, application protocol. The number is None for a headless Service without ports.
+#: A resolved port: name, protocol, number, application protocol.
 Port = tuple[str, str, int | None, str | None]
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
@@ -67,12 +67,9 @@ def addresses_of(pod: Obj) -> list[str]:
 
 
 def resolve_ports(service: Obj, pod: Obj) -> tuple[Port, ...]:
-    """The Service's ports as numbers on this pod; a named port that the pod does not have is left out."""
-    wanted = spec_of(service).get("ports") or ()
-    if not wanted and is_headless(service):
-        return (("", "", None, None),)
+    """The Service's ports as numbers on this pod; a named port that the pod does not have is left out, and a headless Service may have none at all."""
     found: list[Port] = []
-    for port in wanted:
+    for port in spec_of(service).get("ports") or ():
         number = target_port(port, pod)
         if number is not None:
             found.append((port.get("name") or "", port.get("protocol") or "TCP", number, port.get("appProtocol")))

@@ -128,13 +128,11 @@ class RuntimeService(cri_pb2_grpc.RuntimeServiceServicer):
     @_completes
     async def UpdateRuntimeConfig(self, request: cri_pb2.UpdateRuntimeConfigRequest) -> cri_pb2.UpdateRuntimeConfigResponse:
         cidr = request.runtime_config.network_config.pod_cidr
-        for one in filter(None, cidr.split(",")):
-            if ":" in one:
-                continue
+        if cidr:
             try:
-                self._core.set_pod_cidr(one)
+                self._core.set_pod_cidr(cidr)
             except ValueError as error:
-                raise InvalidArgument(f"pod CIDR {one!r}: {error}") from error
+                raise InvalidArgument(f"pod CIDR {cidr!r}: {error}") from error
         return cri_pb2.UpdateRuntimeConfigResponse()
 
     async def GetContainerEvents(

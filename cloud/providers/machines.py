@@ -71,7 +71,7 @@ class Machines:
         return Metadata(
             self._id(now, found),
             (group.get("template") or {}).get("labels", {}).get(INSTANCE_TYPE, ""),
-            ({"type": "InternalIP", "address": found["address"]},),
+            tuple({"type": "InternalIP", "address": each} for each in found["addresses"]),
             group.get("zone") or "",
             group.get("region") or "",
         )

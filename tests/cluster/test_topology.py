@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
-from kubeling.cluster import plan
+from kubeling.cluster import families, plan
+from kubeling.cluster.pki import api_names
 from kubeling.cluster.topology import (
     PORTS,
     ClusterSpec,
@@ -22,6 +25,7 @@ from kubeling.cluster.topology import (
     spec_from_json,
     spec_to_json,
 )
+from kubeling.controllers.node_ipam import ranges_of
 
 
 def topology(**spec: object) -> Topology:
@@ -86,7 +90,7 @@ def test_host_mode_shares_one_address_and_no_port() -> None:
 
 def test_host_mode_takes_all_addresses_from_the_clusters_own_range() -> None:
     spec = ClusterSpec("t", network="host", loopback=77)
-    for value in (spec.service_cidr, spec.cluster_cidr, spec.api_service, spec.dns_service, spec.load_balancer_cidr):
+    for value in (spec.service_cidr, spec.cluster_cidr, *spec.api_services, *spec.dns_services, spec.load_balancer_cidr):
         assert value.startswith("127.77.")
 
 
@@ -127,16 +131,50 @@ def test_other_names_are_refused(name: str) -> None:
 
 
 def test_addresses_on_the_switch_never_meet() -> None:
-    spec = ClusterSpec("t", control_planes=3, workers=230)
-    nodes = nodes_for(spec)
-    assert len({n.subnet_address for n in nodes} | {"172.30.0.1"}) == len(nodes) + 1
-    assert all(0 < int(n.subnet_address.rpartition(".")[2]) < 255 for n in nodes)
+    found = topology(control_planes=3, workers=230, ip_families=("IPv4", "IPv6"))
+    nodes = found.nodes
+    for number, network in enumerate(("172.30.0.0/24", "fd00:172:30::/64")):
+        addresses = {ip_address(found.addresses(node)[number]) for node in nodes}
+        assert len(addresses | {ip_address(found.spec.families[number].gateway)}) == len(nodes) + 1
+        assert all(each in ip_network(network) for each in addresses)
     assert all(len(n.link) < 16 for n in nodes)
 
 
 def test_a_spec_survives_the_disk_and_the_unknown() -> None:
-    spec = ClusterSpec("t", 3, 2, "host", "unix:///x", 7443, 44, 4)
-    assert spec_from_json({**spec_to_json(spec), "of-a-later-version": 1}) == spec
+    spec = ClusterSpec("t", 3, 2, "host", "unix:///x", 7443, 44, 4, ip_families=("IPv6", "IPv4"))
+    assert spec_from_json({**json.loads(json.dumps(spec_to_json(spec))), "of-a-later-version": 1}) == spec
+    assert spec_from_json({"name": "of an earlier one"}).ip_families == ("IPv4",)
+
+
+def test_a_cluster_of_both_families_has_two_of_everything_and_talks_by_the_primary_one() -> None:
+    found = topology(workers=1, ip_families=("IPv6", "IPv4"))
+    assert found.api_servers() == ["https://[fd00:172:30::11]:6443"]
+    assert find(found, "worker-1", "kubelet")["node-ip"] == "fd00:172:30::21,172.30.0.21"
+    assert find(found, "worker-1", "kubelet")["cluster-dns"] == "fd00:10:96::a"
+    assert find(found, "worker-1", "kubeproxy")["cluster-cidr"] == "fd00:10:244::/56,10.244.0.0/16"
+    assert find(found, "control-plane-1", "dns")["listen"] == "[fd00:172:30::11]:53,172.30.0.11:53"
+    assert find(found, "control-plane-1", "etcdlite")["listen-client-urls"] == "https://[fd00:172:30::11]:2379"
+    controllers = find(found, "control-plane-1", "controllers")
+    ranges = ranges_of(
+        controllers["cluster-cidr"], 0, int(controllers["node-cidr-mask-size-ipv4"]), int(controllers["node-cidr-mask-size-ipv6"])
+    )
+    assert [(str(each.network), each.mask) for each in ranges] == [("fd00:10:244::/56", 64), ("10.244.0.0/16", 24)]
+    for name in ("172.30.0.11", "fd00:172:30::11", "10.96.0.1", "fd00:10:96::1"):
+        assert name in api_names(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("IPv4", ["IPv4"]), ("ipv6", ["IPv6"]), ("dual", ["IPv4", "IPv6"]), ("IPv6, IPv4", ["IPv6", "IPv4"])],
+)
+def test_families_by_name(text: str, found: list[str]) -> None:
+    assert list(families.parse(text)) == found
+
+
+@pytest.mark.parametrize("text", ["", "IPv5", "IPv4,IPv4", "IPv4,"])
+def test_other_families_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="IPv4, IPv6, or both"):
+        families.parse(text)
 
 
 def test_the_port_book_is_filled_once() -> None:

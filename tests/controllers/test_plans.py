@@ -15,6 +15,7 @@ from kubeling.controllers import job_indexes, job_plan, job_policies, node_healt
 from kubeling.controllers.children import judge
 from kubeling.controllers.context import Options
 from kubeling.controllers.daemonset_plan import daemon_pod, place, target_node, update
+from kubeling.controllers.endpoints import plan_endpoints
 from kubeling.controllers.endpoints_plan import target_port
 from kubeling.controllers.endpointslice import plan_slices
 from kubeling.controllers.gc_graph import Graph
@@ -147,6 +148,17 @@ def test_each_family_of_a_service_has_slices_of_its_own() -> None:
     assert not changes.create + changes.update
     service["spec"]["ipFamilies"] = ["IPv6", "IPv4"]
     assert not plan_slices(service, [both, old], list(have.values()), Zones()).update, "their order is of no account to slices"
+
+
+def test_a_headless_service_needs_no_ports() -> None:
+    service = {"metadata": {"name": "s", "namespace": "d", "uid": "u"}, "spec": {"clusterIP": "None", "ipFamilies": ["IPv4"]}}
+    one = pod("one")
+    one["status"] |= {"podIP": "10.1.0.1", "podIPs": [{"ip": "10.1.0.1"}]}
+    (made,) = apply({}, plan_slices(service, [one], [], Zones())).values()
+    assert (made["ports"], made["endpoints"][0]["addresses"]) == ([], ["10.1.0.1"])
+    found = plan_endpoints(service, [one], None)
+    assert found is not None
+    assert [set(each) for each in found["subsets"]] == [{"addresses"}]
 
 
 def test_two_controllers_make_slices_of_the_same_names() -> None:
