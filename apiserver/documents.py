@@ -30,7 +30,7 @@ def _openapi(router: APIRouter, context: Context) -> None:
     async def version_2(request: HttpRequest) -> Response:
         protobuf = _wants_protobuf(request.headers.get("accept", ""))
         await context.definitions.refresh()
-        found = documents.version_2(protobuf=protobuf)
+        found = await documents.version_2(protobuf=protobuf)
         return _tagged(request, found, openapi.V2_CONTENT_TYPE if protobuf else "application/json")
 
     @router.get("/openapi/v3")

@@ -8,8 +8,9 @@ import orjson
 
 import kubeling
 from kubeling.api import openapi
-from kubeling.api.openapi import gnostic, version2
+from kubeling.api.openapi import gnostic, merge, version2
 from kubeling.api.structural import publish
+from kubeling.apiserver.aggregation.swagger import Swagger
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.custom.served import CustomServed
 from kubeling.apiserver.registry.kinds import Served
@@ -38,8 +39,9 @@ class Documents:
         self._made: dict[str, tuple[list[Served], Page]] = {}
         self._pages: dict[str, Page] | None = None
         self._index: Page | None = None
-        #: As JSON, and as protobuf.
-        self._version_2: tuple[Page, Page] | None = None
+        self._swagger = Swagger(context.aggregated, context.clock)
+        #: As JSON, as protobuf, and which state of the other servers' documents is in it.
+        self._version_2: tuple[Page, Page, int] | None = None
         context.definitions.on_kinds.append(self._changed)
         context.aggregated.listeners.append(self._changed)
 
@@ -95,12 +97,17 @@ class Documents:
                 found["paths"][key] = {"serverRelativeURL": url}
         return orjson.dumps(found)
 
-    def version_2(self, *, protobuf: bool) -> Page:
-        """GET /openapi/v2, as JSON or as protobuf."""
-        if self._version_2 is None:
-            found = version2.document(each.body for each in self.pages().values())
-            self._version_2 = page(orjson.dumps(found)), page(gnostic.document(found))
-        return self._version_2[protobuf]
+    async def version_2(self, *, protobuf: bool) -> Page:
+        """GET /openapi/v2, as JSON or as protobuf, with what other servers say of their groups."""
+        await self._swagger.refresh()
+        if self._version_2 is None or self._version_2[2] != self._swagger.changed:
+            others = self._swagger.documents()
+            state = self._swagger.changed
+            elsewhere = {f"{each.group}/{each.version}" for each in self._context.aggregated}
+            own = version2.document(each.body for name, each in self.pages().items() if name not in elsewhere)
+            found = merge.merged(own, others)
+            self._version_2 = page(orjson.dumps(found)), page(gnostic.document(found)), state
+        return self._version_2[1] if protobuf else self._version_2[0]
 
 
 def _bodies(served: list[CustomServed]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from kubeling.api import openapi, resources
-from kubeling.api.openapi import gnostic, version2
+from kubeling.api.openapi import gnostic, merge, version2
 from kubeling.api.openapi.components import component_name
 from kubeling.api.openapi.enums import ENUMS
 from kubeling.api.resources import BUILTIN, Resource
@@ -201,3 +201,21 @@ def test_version_2_says_the_same_as_json_and_as_protobuf() -> None:
     assert list(paths) == list(as_json["paths"])
     patch = dict(fields(dict(fields(paths["/api/v1/namespaces/{namespace}/pods/{name}"]))[8]))
     assert patch[5].decode() == as_json["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"]["operationId"]
+
+
+def test_parts_of_other_documents_come_in_with_what_they_lead_to_alone() -> None:
+    def refers(name: str) -> dict[str, Any]:
+        return {"schema": {"$ref": f"#/definitions/{name}"}}
+
+    definitions = {"A": {"items": {"$ref": "#/definitions/B"}}, "B": {"type": "string"}, "C": {"$ref": "#/definitions/C"}}
+    paths = {"/apis/x.io/v1/as": refers("A"), "/apis/x.io/v1beta1/as": refers("C"), "/apis/x.io/v1": refers("B")}
+    found = merge.part({"paths": paths, "definitions": definitions}, "/apis/x.io/v1")
+    assert (list(found["paths"]), sorted(found["definitions"])) == (["/apis/x.io/v1/as", "/apis/x.io/v1"], ["A", "B"])
+    own = {"paths": {"/apis/x.io/v1": {}}, "definitions": {"B": {"type": "integer"}}, "info": {}}
+    both = merge.merged(own, [found])
+    assert both["paths"] == {"/apis/x.io/v1": {}, "/apis/x.io/v1/as": refers("A")}
+    assert both["definitions"] == {
+        "A": {"items": {"$ref": "#/definitions/B_v2"}},
+        "B": {"type": "integer"},
+        "B_v2": {"type": "string"},
+    }

@@ -22,6 +22,26 @@ GROUP = "wardle.example.com"
 SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 SCHEMA = {"openapi": "3.0.0", "info": {"title": "wardle", "version": "1"}, "paths": {}, "components": {"schemas": {}}}
 
+FLUNDER = "com.example.wardle.v1.Flunder"
+SWAGGER = {
+    "swagger": "2.0",
+    "info": {"title": "wardle", "version": "1"},
+    "paths": {
+        f"/apis/{GROUP}/v1/namespaces/{{namespace}}/flunders": {
+            "get": {"responses": {"200": {"description": "OK", "schema": {"$ref": f"#/definitions/{FLUNDER}"}}}},
+        },
+        "/api/v1/pods": {"get": {"responses": {"200": {"description": "not for it to say"}}}},
+    },
+    "definitions": {
+        FLUNDER: {
+            "type": "object",
+            "properties": {"metadata": {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}},
+        },
+        "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": {"type": "object", "description": "Another one."},
+        "Unused": {"type": "string"},
+    },
+}
+
 
 class Wardle(http.server.BaseHTTPRequestHandler):
     """A small API server: flunders, a schema, and `/echo`."""
@@ -54,6 +74,8 @@ class Wardle(http.server.BaseHTTPRequestHandler):
             status = {"name": "flunders/status", "singularName": "", "namespaced": True, "kind": "Flunder", "verbs": ["get"]}
             found = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/{version}"}
             self._answer({**found, "resources": [resource, status]})
+        elif path == "/openapi/v2":
+            self._answer(SWAGGER)
         elif path == "/openapi/v3":
             paths = {
                 f"apis/{GROUP}/{each}": {"serverRelativeURL": f"/openapi/v3/apis/{GROUP}/{each}?hash=1"} for each in ("v1", "v2")
@@ -207,6 +229,16 @@ def test_discovery_and_openapi_show_the_group(served: Behind) -> None:
     assert resource["subresources"][0]["subresource"] == "status"
     place = client.get("/openapi/v3").json()["paths"][f"apis/{GROUP}/v1"]["serverRelativeURL"]
     assert client.get(place).json() == SCHEMA
+    everything = client.get("/openapi/v2").json()
+    assert f"/apis/{GROUP}/v1/namespaces/{{namespace}}/flunders" in everything["paths"]
+    assert "patch" in everything["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]
+    definitions = everything["definitions"]
+    meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+    assert definitions[FLUNDER]["properties"]["metadata"]["$ref"] == f"#/definitions/{meta}_v2"
+    assert (len(definitions[meta]["properties"]), definitions[f"{meta}_v2"]["description"]) == (15, "Another one.")
+    assert "Unused" not in definitions
+    proto = {"accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}
+    assert FLUNDER.encode() in client.get("/openapi/v2", headers=proto).content
 
 
 def test_kubectl_cannot_tell_whose_kind_it_is(served: Behind, server: Server, tmp_path: Path) -> None:
