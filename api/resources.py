@@ -7,7 +7,7 @@ a kind is in :mod:`kubeling.api.strategies`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -29,9 +29,11 @@ STATUS = Subresource("status")
 SCALE = Subresource("scale", ("get", "patch", "update"), "Scale", "autoscaling", "v1")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Resource:
-    """A kind under one group and version. Hashable, so that it can key informers and caches."""
+    """A kind under one group and version. Hashable, so that it can key informers and caches; every request compares some and looks some up, so the
+    hash is made once.
+    """
 
     group: str
     version: str
@@ -49,6 +51,21 @@ class Resource:
     storage_group: str = ""
     #: Whether objects are kept at all. Reviews are only answered; metrics are measured when they are asked for.
     kept: bool = True
+    _hash: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash(self._members()))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Resource) and self._hash == other._hash and self._members() == other._members()
+
+    def _members(self) -> tuple[object, ...]:
+        return tuple(getattr(self, each) for each in _MEMBERS)
 
     @property
     def group_version(self) -> str:
@@ -76,6 +93,9 @@ class Resource:
         parts.append(self.plural)
         parts += [part for part in (name, subresource) if part]
         return "/".join(parts)
+
+
+_MEMBERS = tuple(each.name for each in fields(Resource) if each.name != "_hash")
 
 
 def _r(group_version: str, plural: str, kind: str, short: str = "", *subresources: Subresource, **more: object) -> Resource:

@@ -67,7 +67,7 @@ def apply(
             raise _conflict(contested)
     if changed:
         others = [replace(each, fields=without(each.fields, changed)) for each in others]
-    if former is not None:
+    if former is not None and former.fields != mine.fields:
         kept: FieldSet = {"f:metadata": EMPTY}  # which is never without members of its own
         kept = union(kept, mine.fields)
         for each in others:

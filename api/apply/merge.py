@@ -17,7 +17,10 @@ def merge(live: Any, applied: Any, schema: Schema | None) -> Any:
     if isinstance(applied, dict):
         merged = dict(live)
         for name, value in applied.items():
-            merged[name] = merge(merged[name], value, member_schema(schema, name)) if merged.get(name) is not None else value
+            # Most members are scalars, of which nothing is looked up.
+            if isinstance(value, (dict, list)) and merged.get(name) is not None:
+                value = merge(merged[name], value, member_schema(schema, name))
+            merged[name] = value
         return merged
     return _merge_list(live, applied, schema)
 
@@ -81,7 +84,11 @@ def _prune_list(items: list[Any], dropped: FieldSet, kept: FieldSet, schema: Sch
 def strip_nulls(value: Any) -> Any:
     """The configuration without members that are null, which wish for nothing."""
     if isinstance(value, dict):
-        return {name: strip_nulls(each) for name, each in value.items() if each is not None}
+        return {
+            name: strip_nulls(each) if isinstance(each, (dict, list)) else each
+            for name, each in value.items()
+            if each is not None
+        }
     if isinstance(value, list):
         return [strip_nulls(each) for each in value]
     return value
@@ -94,7 +101,8 @@ def check_keys(value: Any, schema: Schema | None, path: str = "") -> list[FieldE
     found: list[FieldError] = []
     if isinstance(value, dict):
         for name, each in value.items():
-            found += check_keys(each, member_schema(schema, name), f"{path}.{name}" if path else name)
+            if isinstance(each, (dict, list)):
+                found += check_keys(each, member_schema(schema, name), f"{path}.{name}" if path else name)
     elif isinstance(value, list):
         seen: set[str] = set()
         for index, each in enumerate(value):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
+
 from kubeling.api.apply.fieldset import EMPTY, SELF, FieldSet
 from kubeling.api.schema import Member, Schema
 
@@ -56,7 +58,7 @@ def member_schema(schema: Schema, name: str) -> Schema | None:
 def element_key(schema: Schema, item: Any) -> str | None:
     """What makes a list element the one it is; None where a key is missing that has no default."""
     if schema.list_type == "set":
-        return "v:" + json.dumps(item, ensure_ascii=False, separators=(",", ":"))
+        return "v:" + _text(item)
     if not isinstance(item, dict):
         return None
     keys = schema.list_map_keys
@@ -72,7 +74,15 @@ def element_key(schema: Schema, item: Any) -> str | None:
         if value is None:
             return None
         found[name] = value
-    return "k:" + json.dumps(found, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return "k:" + _text(found)
+
+
+def _text(value: Any) -> str:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError:
+        # Numbers of more than 64 bits, half characters.
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def fields_of(obj: Any, schema: Schema | None, containers: bool = False) -> FieldSet:

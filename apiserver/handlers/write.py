@@ -66,7 +66,7 @@ async def update(context: Context, request: Request, served: Served) -> None:
         wrong = errors.required_value("metadata.name", "name is required")
         raise errors.invalid(served.resource.kind, served.resource.group, request.info.name, [wrong])
     upsert = served.rules.strategy.allow_create_on_update and not options.subresource
-    await replace(context, request, served, options, lambda current: copy_json(sent), upsert)
+    await replace(context, request, served, options, lambda current: copy_json(sent), upsert, whole=True)
 
 
 async def _demand_creation(context: Context, request: Request) -> None:
@@ -86,14 +86,18 @@ async def replace(
     options: Options,
     compute: Callable[[Object | None], Object],
     upsert: bool,
+    whole: bool = False,
 ) -> None:
-    """Write what `compute` makes of the present object (both in the served version; None where there is none), and answer with it."""
+    """Write what `compute` makes of the present object (both in the served version; None where there is none, or it is all the same because the
+    `whole` object is new), and answer with it.
+    """
     store, info = store_of(served), request.info
     last: dict[str, Any] = {}
 
     async def mutate(old: Object) -> Change:
         old = await convert.opened(served, old)
-        new = convert.to_storage(served, compute(convert.from_storage(served, copy_json(old))))
+        current = None if whole else convert.from_storage(served, copy_json(old))
+        new = convert.to_storage(served, compute(current))
         last["new"] = new
         return await pipeline.prepare_update(context, served, info.namespace, info.name, new, old, options)
 

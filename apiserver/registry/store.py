@@ -240,7 +240,7 @@ class Store:
                     raise
                 continue
             raw = encode(change.obj) if change.obj is not None else None
-            if raw is not None and not change.writes and not entry.altered and unchanged(raw, entry.raw):
+            if raw is not None and not change.writes and not entry.altered and unchanged(raw, change.obj, entry.raw):
                 if newest or dry_run:
                     return Result(Stored(entry.raw, entry.revision), entry)
                 entry, newest = await self._live(key), True
@@ -258,19 +258,25 @@ class Store:
         raise errors.conflict(self.resource.group, self.resource.plural, name)
 
 
-def unchanged(new: bytes, old: bytes) -> bool:
-    """Whether nothing but the order of keys, or the time of a field's ownership, differs: such a write is not made."""
-    if new == old:
+def unchanged(raw: bytes, new: Object | None, old: bytes) -> bool:
+    """Whether nothing but the order of keys, or the time of a field's ownership, differs: such a write is not made. `raw` is `new` as it would be stored."""
+    if raw == old:
         return True
-    if len(new) != len(old):
+    if new is None or len(raw) != len(old):
         return False
-    return bool(_timeless(orjson.loads(new)) == _timeless(orjson.loads(old)))
+    before = orjson.loads(old)
+    mine, theirs = new["metadata"], before["metadata"]
+    return (
+        new.keys() == before.keys()
+        and mine.keys() - {"resourceVersion"} == theirs.keys()
+        and all(mine[each] == value for each, value in theirs.items() if each != "managedFields")
+        and all(new[each] == value for each, value in before.items() if each != "metadata")
+        and _timeless(mine) == _timeless(theirs)
+    )
 
 
-def _timeless(obj: Object) -> Object:
-    for each in obj["metadata"].get("managedFields") or ():
-        each.pop("time", None)
-    return obj
+def _timeless(metadata: Object) -> list[Object]:
+    return [{key: value for key, value in each.items() if key != "time"} for each in metadata.get("managedFields") or ()]
 
 
 def parse_version(text: str) -> int:

@@ -89,8 +89,12 @@ def test_a_write_of_the_same_in_another_order_is_no_write():
     }
     two = {**one, "metadata": {**one["metadata"], "managedFields": [{"time": "2027-01-01T00:00:00Z"}]}}
     two["a"] = two.pop("a")
-    assert unchanged(encode(two), encode(one))
-    assert not unchanged(encode({**one, "a": 3}), encode(one))
+    two["metadata"]["resourceVersion"] = "7"
+    assert unchanged(encode(two), two, encode(one))
+    for other in ({**one, "a": 3}, {**one, "metadata": {**one["metadata"], "name": "b"}}):
+        assert not unchanged(encode(other), other, encode(one))
+    metadata = {"name": "a", "managedFields": [{"tome": "2026-01-01T00:00:00Z"}]}
+    assert not unchanged(encode({**one, "metadata": metadata}), {**one, "metadata": metadata}, encode(one))
 
 
 def entry(name: str, revision: int, **labels: str):
