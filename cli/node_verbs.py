@@ -62,8 +62,10 @@ def nodes(name: Name = DEFAULT) -> None:
 
     with plain_errors(), Control(default_root(name)) as control:
         found = control.call("nodes")["nodes"]
-    rows: list[tuple[str, ...]] = [("NODE", "ROLE", "ADDRESS", "STATE", "BOOTS", "PID")]
-    rows += [(n["name"], n["role"], n["address"], n["state"], str(n["boots"]), str(n["pid"] or "-")) for n in found]
+    rows: list[tuple[str, ...]] = [("NODE", "ROLE", "GROUP", "ADDRESS", "STATE", "BOOTS", "PID")]
+    rows += [
+        (n["name"], n["role"], n["group"] or "-", n["address"], n["state"], str(n["boots"]), str(n["pid"] or "-")) for n in found
+    ]
     print_table(rows)
 
 

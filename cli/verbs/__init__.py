@@ -71,7 +71,15 @@ _GROUPS: dict[str, tuple[str, str, dict[str, str]]] = {
         "rollout",
         {name: name for name in ("status", "history", "undo", "restart", "pause", "resume")},
     ),
-    "set": ("Set one thing of an object.", "change", {"image": "set_image"}),
+    "set": (
+        "Set one thing of objects.",
+        "setting",
+        {
+            **{name: name for name in ("image", "resources", "serviceaccount", "subject", "selector")},
+            "sa": "serviceaccount",
+            "env": "environment:env",
+        },
+    ),
     "top": (
         "What nodes and pods use.",
         "top",
@@ -110,4 +118,6 @@ def _nothing() -> None:
 
 
 def _load(module: str, function: str) -> Any:
+    """`function` is of `module`, or names its own as `module:function`."""
+    module, function = function.split(":") if ":" in function else (module, function)
     return getattr(import_module(f"{__name__}.{module}"), function)

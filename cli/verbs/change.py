@@ -1,4 +1,4 @@
-"""Verbs that change one thing of an object: `patch`, `scale`, `set image`."""
+"""Verbs that change one thing of an object: `patch` and `scale`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from kubeling.cli.dialect import read_yaml
 from kubeling.cli.report import Reporter
 from kubeling.cli.session import CommandError, Obj, Session
 from kubeling.cli.targets import chosen, targets_of
-from kubeling.cli.threeway import patch_type_of
 from kubeling.client.rest import PATCH_TYPES, PatchType
 
 PatchForm = Annotated[str, typer.Option("--type", help="strategic, merge or json.")]
@@ -125,62 +124,3 @@ async def scale(
             await session.client.patch(resource, meta["name"], body, meta.get("namespace"), subresource="scale", params=params)
         reporter.done(resource, obj, "scaled")
     return 0
-
-
-async def set_image(
-    session: Session,
-    words: Annotated[list[str] | None, typer.Argument(metavar="TYPE/NAME CONTAINER=IMAGE…")] = None,
-    selector: flags.Selector = "",
-    all_of_them: flags.All = False,
-    form: flags.Output = "",
-    dry_run: flags.DryRun = "none",
-) -> int:
-    """Change containers' images: `kubeling set image deploy/web web=nginx:2`; `*` means all containers."""
-    images = dict(word.split("=", 1) for word in words or [] if "=" in word)
-    if not images:
-        raise CommandError("at least one image update is required")
-    params = flags.write_params(dry_run, "kubectl-set")
-    reporter = Reporter(form, dry_run=dry_run)
-    targets = await targets_of(session, [word for word in words or [] if "=" not in word])
-    for resource, obj in await chosen(session, targets, selector=selector, all_of_them=all_of_them):
-        change = _image_change(resource, obj, images)
-        if not change:
-            continue
-        made, meta = obj, obj["metadata"]
-        if dry_run != "client":
-            made = await session.client.patch(
-                resource, meta["name"], change, meta.get("namespace"), patch_type=patch_type_of(resource), params=params
-            )
-        reporter.done(resource, made, "image updated")
-    return 0
-
-
-def _image_change(resource: Resource, obj: Obj, images: dict[str, str]) -> Obj:
-    """The patch that sets the images; empty where they are so already."""
-    path = _pod_spec_path(resource)
-    spec: Any = obj
-    for part in path:
-        spec = spec[part]
-    containers = {kind: spec.get(kind) or [] for kind in ("initContainers", "containers")}
-    missing = set(images) - {each["name"] for found in containers.values() for each in found} - {"*"}
-    if missing:
-        raise CommandError(f'unable to find container named "{sorted(missing)[0]}"')
-    change: Any = {}
-    for kind, found in containers.items():
-        wanted = [{"name": each["name"], "image": images.get(each["name"], images.get("*"))} for each in found]
-        differing = [new for new, old in zip(wanted, found, strict=True) if new["image"] not in (None, old.get("image"))]
-        if differing:
-            change[kind] = differing
-    for part in reversed(path if change else []):
-        change = {part: change}
-    return dict(change)
-
-
-def _pod_spec_path(resource: Resource) -> list[str]:
-    if resource.kind == "Pod":
-        return ["spec"]
-    if resource.kind == "CronJob":
-        return ["spec", "jobTemplate", "spec", "template", "spec"]
-    if resource.kind in ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "ReplicationController"):
-        return ["spec", "template", "spec"]
-    raise CommandError(f"{resource.qualified} have no containers")
