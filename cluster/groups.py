@@ -8,6 +8,7 @@ and removing machines is the supervisor's, see :mod:`growth`.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ DEFAULT_NAME = "workers"
 EVICTION_MEMORY = 100 * 1024 * 1024
 EVICTION_DISK = 256 * 1024 * 1024
 MAX_PODS = 110
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _KNOWN = frozenset(("name", "min", "max", "cpu", "memory", "labels", "taints", "zone", "region", "instanceType"))
@@ -206,7 +208,15 @@ def template(group: NodeGroup, disk: int) -> dict[str, Any]:
         "pods": str(MAX_PODS),
     }
     places = {"topology.kubernetes.io/zone": group.zone, "topology.kubernetes.io/region": group.region}
-    shown = {**labels(group), INSTANCE_TYPE_LABEL: instance_type(group), **{key: value for key, value in places.items() if value}}
+    machine = platform.machine()
+    arch = _ARCHITECTURES.get(machine, machine)
+    usual = {"kubernetes.io/arch": arch, "beta.kubernetes.io/arch": arch}
+    shown = {
+        **usual,
+        **labels(group),
+        INSTANCE_TYPE_LABEL: instance_type(group),
+        **{key: value for key, value in places.items() if value},
+    }
     taints = [dict(each) for each in group.taints]
     return {"labels": shown, "taints": taints, "allocatable": allocatable}
 

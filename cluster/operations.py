@@ -168,6 +168,7 @@ class Operations:
             {
                 "name": node.node.name,
                 "role": node.node.role,
+                "group": member.group if (member := self._of.state.machines.get(node.node.name)) else "",
                 "address": self._of.topology().address(node.node),
                 "state": "isolated" if node.isolated and node.state == "running" else node.state,
                 "boots": node.boots,
