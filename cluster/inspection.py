@@ -42,7 +42,8 @@ def cpu_seconds(pid: int) -> float:
 
 async def fetch(probe: Probe, path: str, netns_path: str = "") -> tuple[int, bytes]:
     """GET `path` from where `probe` points to, seen from the namespace at `netns_path`. Returns status and body; raises OSError, TimeoutError."""
-    sock = await asyncio.to_thread(netns.make_socket, netns_path) if netns_path else socket.socket()
+    family = socket.AF_INET6 if ":" in probe.host else socket.AF_INET
+    sock = await asyncio.to_thread(netns.make_socket, netns_path, family) if netns_path else socket.socket(family)
     sock.setblocking(False)
     context = None
     if probe.tls:

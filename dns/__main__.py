@@ -69,8 +69,8 @@ async def run(args: argparse.Namespace) -> None:
             status = StatusServer(health_pages(ready=lambda: None if follower.complete else "the records are not complete yet"))
             parts.start("status server", lambda: status.run(address.strip("[]"), int(number)))
         if args.endpoint_name:
-            for number, (host, own_port) in enumerate(listen):
-                name = args.endpoint_name if number == 0 else f"{args.endpoint_name}-{'ipv6' if ':' in host else 'ipv4'}"
+            for place, (host, own_port) in enumerate(listen):
+                name = args.endpoint_name if place == 0 else f"{args.endpoint_name}-{'ipv6' if ':' in host else 'ipv4'}"
                 parts.start(f"registration {name}", Registration(client, name=name, ip=host, port=own_port).run)
         async with asyncio.TaskGroup() as group:
             for host, own_port in listen:

@@ -1,5 +1,7 @@
 """The cloud that is this machine: each LoadBalancer Service gets a loopback address of the host, and what arrives there is relayed to the nodes.
 
+The addresses are of IPv4 whatever the Service's families are (of IPv6 the host has one loopback address only); the nodes are reached by the Service's first.
+
 All of 127.0.0.0/8 is local to the host without any set-up, so an address costs nothing and nobody outside can reach it. The listening sockets belong to
 the host's network; the nodes are dialled on their NodePorts, where need be from inside the namespace in which they live.
 
@@ -86,7 +88,7 @@ class LocalLoadBalancers:
         if served is None:
             return
         spec = spec_of(service)
-        targets = [Target(name_of(each), address) for each in nodes if (address := internal_address(each))]
+        targets = [Target(name_of(each), address) for each in nodes if (address := internal_address(each, service))]
         if spec.get("externalTrafficPolicy") == "Local":
             local = self._cluster.nodes_with_endpoints(service)
             targets = [each for each in targets if each.node in local]
