@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from kubeling.daemon.log import get_logger
-from kubeling.kubeproxy import nft, rules
+from kubeling.kubeproxy import flows, nft, rules
 from kubeling.kubeproxy.model import ServicePort
 from kubeling.kubeproxy.nftwatch import NftWatch
-from kubeling.kubeproxy.text import family_of
 
 log = get_logger("kubeproxy.nft")
 
@@ -29,7 +29,7 @@ class Backend(Protocol):
 
 
 class NftBackend:
-    """Packet rules. After the first, a sync touches only what changed; after a failure the table is made anew."""
+    """Packet rules. After the first, a sync touches only what changed; after a failure the table is made anew, with what it remembers of clients."""
 
     def __init__(self, *, cluster_cidrs: Iterable[str], node_ips: Iterable[str], watch: NftWatch | None = None) -> None:
         self._nft = nft.Table(rules.TABLE, watch)
@@ -56,13 +56,15 @@ class NftBackend:
             except OSError as error:
                 log.warning("the rules are not what we left there, making them anew", error=str(error))
                 table = None
+        anew = table is None
         if table is None:
             table = rules.Table(self._cluster_cidrs, self._node_ips)
             table.change(ports)
-            await self._nft.apply(table.full())
+            remembered = await self._nft.members(rules.SEEN) if any(each.affinity_seconds for each in ports.values()) else {}
+            await self._nft.apply(table.full(remembered))
         if not self._tampered:
             self._table = table
-        await self._forget_udp_flows(updates)
+        await self._forget_flows(updates, all_of=ports.values() if anew else None)
         for key, port in updates.items():
             if port is not None:
                 self._ports[key] = port
@@ -82,25 +84,26 @@ class NftBackend:
         """Take our table away."""
         await self._nft.apply(rules.removal())
 
-    async def _forget_udp_flows(self, updates: Mapping[str, ServicePort | None]) -> None:
-        """A UDP flow sticks to its endpoint in the kernel's table after that has gone, unless it is told to forget."""
-        conntrack = shutil.which("conntrack")
-        if conntrack is None:
+    async def _forget_flows(self, updates: Mapping[str, ServicePort | None], *, all_of: Iterable[ServicePort] | None) -> None:
+        """Flows that lead where these changes, or (`all_of`) the rules made anew, do not lead any more."""
+        if all_of is not None:
+            ports = flows.expected(all_of, self._node_ips)
+        else:
+            changed = {key: port for key, port in updates.items() if self._leads_elsewhere(key, port)}
+            # What was there before and is not any more leads nowhere.
+            gone = [replace(old, internal=(), external=(), everywhere=()) for key in changed if (old := self._ports.get(key))]
+            ports = flows.expected([*gone, *filter(None, changed.values())], self._node_ips)
+        if not ports:
             return
-        for key, new in updates.items():
-            old = self._ports.get(key)
-            if old is None or old.protocol != "UDP":
-                continue
-            gone = set(old.internal + old.external) - set(new.internal + new.external if new else ())
-            for ip in (*old.cluster_ips, *old.external_ips):
-                family = ["-f", f"ipv{family_of(ip)}"]
-                for endpoint in gone:
-                    if family_of(endpoint.ip) == family_of(ip):
-                        await nft.run([conntrack, "-D", *family, "-p", "udp", "--orig-dst", ip, "--dst-nat", endpoint.ip])
-                if new and not old.internal and new.internal:
-                    await nft.run([conntrack, "-D", *family, "-p", "udp", "--orig-dst", ip, "--dport", str(new.port)])
-            if old.node_port and gone:
-                for endpoint in gone:
-                    family = ["-f", f"ipv{family_of(endpoint.ip)}"]
-                    command = [conntrack, "-D", *family, "-p", "udp", "--dport", str(old.node_port), "--dst-nat", endpoint.ip]
-                    await nft.run(command)
+        try:
+            forgotten = await asyncio.to_thread(flows.forget, ports)
+        except OSError as error:
+            log.warning("cannot look at the flows: those to endpoints that are gone may stay there", error=str(error))
+        else:
+            if forgotten:
+                log.info("flows sent elsewhere", flows=forgotten)
+
+    def _leads_elsewhere(self, key: str, new: ServicePort | None) -> bool:
+        old = self._ports.get(key)
+        udp = "UDP" in {each.protocol for each in (old, new) if each is not None}
+        return udp and flows.expected(filter(None, [old]), self._node_ips) != flows.expected(filter(None, [new]), self._node_ips)

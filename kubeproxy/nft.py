@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
+
 from kubeling.kubeproxy.nftwatch import NftWatch
 
 
@@ -23,6 +25,32 @@ class Table:
             if self._watch is not None:
                 self._watch.refused(self.name)
             raise OSError(code, f"nft refused the rules: {words}")
+
+    async def members(self, prefix: str) -> dict[str, dict[str, int]]:
+        """Set → element → seconds until it ends, of the sets whose names begin so. Empty where there is no table, or nft does not say."""
+        process = await asyncio.create_subprocess_exec(
+            "nft",
+            "-j",
+            "list",
+            "sets",
+            "table",
+            "inet",
+            self.name,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        said, _ = await process.communicate()
+        if process.returncode != 0:
+            return {}
+        sets = [
+            each["set"] for each in orjson.loads(said)["nftables"] if "set" in each and each["set"]["name"].startswith(prefix)
+        ]
+        return {
+            each["name"]: {
+                element["elem"]["val"]: element["elem"]["expires"] for element in each.get("elem") or () if "elem" in element
+            }
+            for each in sets
+        }
 
 
 async def run(command: list[str], given: bytes = b"") -> tuple[int, str]:

@@ -9,47 +9,21 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from kubeling.daemon.log import get_logger
+from kubeling.kubeproxy.nfnetlink import NETLINK_NETFILTER, attributes_of, messages
 
 log = get_logger("kubeproxy.nft")
 
-_NETLINK_NETFILTER = 12
 #: NFNLGRP_NFTABLES is group 7.
 _GROUPS = 1 << 6
 _SUBSYSTEM = 10
 _NEW_GENERATION = 15
 _TABLE_NAME = 1
-#: struct nlmsghdr: length, type, flags, sequence, pid; behind it struct nfgenmsg: 4 bytes.
-_HEADER = struct.Struct("=IHHII")
-_BODY = _HEADER.size + 4
 _SO_RCVBUFFORCE = 33
 _BUFFER = 8 << 20
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, dict[int, bytes]]]:
-    """Type and first-level attributes of each message of nftables."""
-    at = 0
-    while at + _HEADER.size <= len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, at)
-        if length < _HEADER.size or at + length > len(data):
-            return
-        if kind >> 8 == _SUBSYSTEM:
-            yield kind & 0xFF, dict(_attributes(data[at + _BODY : at + length]))
-        at += (length + 3) & ~3
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, at)
-        if length < 4:
-            return
-        yield kind & 0x3FFF, data[at + 4 : at + length]
-        at += (length + 3) & ~3
 
 
 class NftWatch:
@@ -82,7 +56,7 @@ class NftWatch:
         """Listen until cancelled. Where the kernel does not let us, nothing is noticed, and that is said once."""
         try:
             listener = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
             )
         except OSError as error:
             log.warning("changes that others make to our rules will not be noticed", error=str(error))
@@ -123,9 +97,11 @@ class NftWatch:
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        for kind, attributes in _messages(data):
-            if kind != _NEW_GENERATION:
-                name = attributes.get(_TABLE_NAME, b"").rstrip(b"\0").decode(errors="replace")
+        for kind, body in messages(data):
+            if kind >> 8 != _SUBSYSTEM:
+                continue
+            if kind & 0xFF != _NEW_GENERATION:
+                name = attributes_of(body).get(_TABLE_NAME, b"").rstrip(b"\0").decode(errors="replace")
                 if name in self._listeners:
                     self._touched.add(name)
                 continue

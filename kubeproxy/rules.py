@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kubeling.kubeproxy.model import Endpoint, ServicePort
-from kubeling.kubeproxy.text import chain_additions, chain_removals, family_of, map_changes, short_hash
+from kubeling.kubeproxy.text import chain_additions, chain_removals, element_lines, family_of, map_changes, short_hash
 
 TABLE = "inet kubeling-proxy"
 #: What the table was called when it knew only IPv4: to be taken away.
@@ -24,6 +24,8 @@ MARK = "0x4000"
 #: Family → how nft calls its header and the type of its addresses.
 _FAMILIES = {4: ("ip", "ipv4_addr"), 6: ("ip6", "ipv6_addr")}
 Element = tuple[str, str]
+#: What the names of affinity sets begin with.
+SEEN = "seen-"
 
 
 @dataclass(slots=True)
@@ -87,15 +89,23 @@ class Table:
         if claims:
             rules.elements[element] = claims[min(claims)]
 
-    def full(self) -> str:
-        """A script that replaces the whole table with what is known, in one transaction."""
+    def full(self, remembered: Mapping[str, Mapping[str, int]] | None = None) -> str:
+        """A script that replaces the whole table with what is known, in one transaction.
+
+        `remembered`: affinity set → client → seconds that are left to it; those of sets that are still there stay with their endpoint.
+        """
         rules = Ruleset()
         for piece in self._pieces.values():
             rules.chains.update(piece.chains)
             rules.affinity_sets.update(piece.affinity_sets)
         for element in self._claims:
             self._note(rules, element)
-        return f"{removal()}{_skeleton(self._node_ips)}{changes(Ruleset(), rules)}"
+        script = f"{removal()}{_skeleton(self._node_ips)}{changes(Ruleset(), rules)}"
+        for name, (_, seconds) in rules.affinity_sets.items():
+            clients = ((remembered or {}).get(name) or {}).items()
+            seen = (f"{client} expires {min(max(left, 1), seconds)}s" for client, left in clients)
+            script += "".join(f"{line}\n" for line in element_lines("add", TABLE, name, seen))
+        return script
 
 
 def removal() -> str:
@@ -195,7 +205,7 @@ class _Port:
         chains, sticky = [], []
         for each in endpoints:
             identity = short_hash(f"{self._identity}/{each.ip}:{each.port}")
-            chain, seen = f"ep-{identity}", f"seen-{identity}"
+            chain, seen = f"ep-{identity}", f"{SEEN}{identity}"
             chains.append(chain)
             sticky.append(f"{self._header} saddr @{seen} goto {chain}")
             self._rules.affinity_sets[seen] = (self._kind, self._port.affinity_seconds)

@@ -1,0 +1,145 @@
+"""The kernel's table of connections (conntrack), by ctnetlink: which flows lead where, and to forget those that lead wrong.
+
+The kernel decides for the first packet of a flow where it goes, and never again: a UDP flow, which has no end of its own, would stick to an endpoint that has
+gone, and one that began while there was no rule for it would stay without. So after each change of a UDP service port its flows are compared with what the
+rules would do now, and after all rules were made anew those of every port, and of the TCP connections those to a Service's address that nobody answers there:
+what does not agree is forgotten, and the next packet is a first one again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from kubeling.kubeproxy.model import ServicePort
+from kubeling.kubeproxy.nfnetlink import NETLINK_NETFILTER, attribute, attributes, attributes_of, message, messages
+from kubeling.kubeproxy.text import family_of
+
+_SUBSYSTEM = 1 << 8
+_NEW, _GET, _DELETE = _SUBSYSTEM, _SUBSYSTEM | 1, _SUBSYSTEM | 2
+_DONE, _ERROR = 3, 2
+_REQUEST, _ACK, _DUMP = 1, 4, 0x300
+#: CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ID, CTA_ZONE; in a tuple CTA_TUPLE_IP (sources of both families, destinations) and CTA_TUPLE_PROTO (number, ports).
+_ORIGINAL, _REPLY, _ID, _ZONE = 1, 2, 12, 18
+_IP, _PROTO, _NESTED = 1, 2, 0x8000
+_SOURCES, _DESTINATIONS = (1, 3), (2, 4)
+_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
+_PROTOCOLS = {"TCP": 6, "UDP": 17}
+_PATIENCE = 10.0
+
+#: Address and port.
+Address = tuple[str, int]
+#: Protocol number, and what is dialled → where it may lead.
+Expected = Mapping[tuple[int, Address], frozenset[Address]]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a client dialled, and who answers it; `handle` is what the kernel knows it by."""
+
+    protocol: int
+    dialled: Address
+    answers: Address
+    handle: bytes = b""
+    family: int = socket.AF_INET
+
+
+def expected(ports: Iterable[ServicePort], node_ips: Iterable[str]) -> dict[tuple[int, Address], frozenset[Address]]:
+    """Where the flows of these ports may lead."""
+    found: dict[tuple[int, Address], frozenset[Address]] = {}
+    nodes = list(node_ips)
+    for port in ports:
+        number = _PROTOCOLS.get(port.protocol)
+        if number is None:
+            continue
+        internal = [(each.ip, each.port) for each in port.internal]
+        # Pods, and the node itself, are led to any endpoint also where others are not.
+        external = [(each.ip, each.port) for each in (*port.external, *port.everywhere)]
+        places = [((ip, port.port), internal) for ip in port.cluster_ips] + [
+            ((ip, port.port), external) for ip in port.external_ips
+        ]
+        if port.node_port:
+            places += [((ip, port.node_port), external) for ip in nodes]
+        for place, endpoints in places:
+            family = family_of(place[0])
+            found[number, place] = frozenset(each for each in endpoints if family_of(each[0]) == family)
+    return found
+
+
+def is_stale(flow: Flow, ports: Expected) -> bool:
+    """Whether its next packet would be led elsewhere if it were the first. A TCP connection to an endpoint is its own business, to its end."""
+    endpoints = ports.get((flow.protocol, flow.dialled))
+    if endpoints is None or flow.answers in endpoints:
+        return False
+    untouched = flow.answers == flow.dialled
+    if untouched:
+        return bool(endpoints)
+    return flow.protocol == _PROTOCOLS["UDP"]
+
+
+def forget(ports: Expected) -> int:
+    """Forget the stale flows of this network namespace; returns how many. Blocks: the kernel tells its whole table. Raises OSError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as kernel:
+        kernel.settimeout(_PATIENCE)
+        kernel.bind((0, 0))
+        stale = [each for each in _flows(kernel) if is_stale(each, ports)]
+        return sum(_delete(kernel, each) for each in stale)
+
+
+def _flows(kernel: socket.socket) -> Iterator[Flow]:
+    kernel.send(message(_GET, _REQUEST | _DUMP, socket.AF_UNSPEC, b""))
+    while True:
+        data = kernel.recv(1 << 18)
+        for kind, body in messages(data):
+            if kind == _DONE:
+                return
+            if kind == _ERROR and (error := _error(body)):
+                raise error
+            if kind == _NEW and (flow := parse(body)):
+                yield flow
+
+
+def parse(body: bytes) -> Flow | None:
+    """One entry, from its struct nfgenmsg on; None where it is of no protocol that Services have."""
+    found = attributes_of(body)
+    original, reply = (_tuple(found.get(kind, b"")) for kind in (_ORIGINAL, _REPLY))
+    if original is None or reply is None:
+        return None
+    handle = attribute(_ORIGINAL | _NESTED, found[_ORIGINAL])
+    handle += b"".join(attribute(kind, found[kind]) for kind in (_ID, _ZONE) if kind in found)
+    return Flow(original[0], original[2], reply[1], handle, body[0])
+
+
+def _tuple(data: bytes) -> tuple[int, Address, Address] | None:
+    """Protocol, source and destination."""
+    parts = attributes(data)
+    ips, proto = attributes(parts.get(_IP, b"")), attributes(parts.get(_PROTO, b""))
+    source, destination = (next((ips[kind] for kind in kinds if kind in ips), None) for kinds in (_SOURCES, _DESTINATIONS))
+    if source is None or destination is None or not {_NUMBER, _SOURCE_PORT, _DESTINATION_PORT} <= proto.keys():
+        return None
+    number = proto[_NUMBER][0]
+    from_port, to_port = (int.from_bytes(proto[kind][:2], "big") for kind in (_SOURCE_PORT, _DESTINATION_PORT))
+    return (number, (_text(source), from_port), (_text(destination), to_port)) if number in _PROTOCOLS.values() else None
+
+
+def _text(raw: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
+
+
+def _delete(kernel: socket.socket, flow: Flow) -> int:
+    kernel.send(message(_DELETE, _REQUEST | _ACK, flow.family, flow.handle))
+    for kind, body in messages(kernel.recv(1 << 16)):
+        if kind == _ERROR and (error := _error(body)):
+            if error.errno == errno.ENOENT:
+                return 0  # It ended by itself.
+            raise error
+    return 1
+
+
+def _error(body: bytes) -> OSError | None:
+    number = -int(struct.unpack_from("=i", body)[0])
+    return OSError(number, f"conntrack: {os.strerror(number)}") if number else None

@@ -1,0 +1,174 @@
+"""What the kernel remembers of flows and clients: it forgets what leads wrong, and keeps what is to stay, also when the proxy starts anew."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from kubeling.kubeproxy import flows
+from kubeling.kubeproxy.flows import Flow
+from kubeling.kubeproxy.model import Endpoint, ServicePort
+from kubeling.kubeproxy.nfnetlink import attribute
+
+A, B = ("10.244.0.1", 53), ("10.244.0.2", 53)
+DIALLED = ("10.96.0.1", 53)
+
+
+def port(*endpoints: tuple[str, int], protocol: str = "UDP", **more: object) -> ServicePort:
+    found = tuple(Endpoint(*each) for each in endpoints)
+    given = {"cluster_ips": ("10.96.0.1",), "internal": found, "external": found, "everywhere": found, **more}
+    return ServicePort("x", "s", "", protocol, 53, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "answers", "endpoints", "stale"),
+    [
+        ("UDP", A, [A, B], False),
+        ("UDP", A, [B], True),
+        ("UDP", A, [], True),
+        # No rule had touched it: it began before there were endpoints.
+        ("UDP", DIALLED, [A], True),
+        ("UDP", DIALLED, [], False),
+        ("TCP", DIALLED, [A], True),
+        # An established connection lives for as long as its pod.
+        ("TCP", A, [B], False),
+    ],
+)
+def test_which_flows_are_stale(protocol: str, answers: tuple[str, int], endpoints: list[tuple[str, int]], stale: bool) -> None:
+    flow = Flow({"TCP": 6, "UDP": 17}[protocol], DIALLED, answers)
+    assert flows.is_stale(flow, flows.expected([port(*endpoints, protocol=protocol)], [])) is stale
+
+
+def test_flows_of_others_and_of_node_ports() -> None:
+    ports = flows.expected([port(A, node_port=30053, external_ips=("192.0.2.1",), external=(), everywhere=())], ["172.30.0.21"])
+    assert not flows.is_stale(Flow(17, ("8.8.8.8", 53), B), ports)
+    assert not flows.is_stale(Flow(6, DIALLED, B), ports)
+    # From outside nobody is led to anything now.
+    assert flows.is_stale(Flow(17, ("172.30.0.21", 30053), A), ports)
+    assert flows.is_stale(Flow(17, ("192.0.2.1", 53), A), ports)
+    assert not flows.is_stale(Flow(17, DIALLED, A), ports)
+
+
+def _tuple(number: int, source: tuple[str, int], destination: tuple[str, int]) -> bytes:
+    base = 3 if ":" in source[0] else 1
+    family = socket.AF_INET6 if base == 3 else socket.AF_INET
+    ips = attribute(base, socket.inet_pton(family, source[0])) + attribute(base + 1, socket.inet_pton(family, destination[0]))
+    proto = (
+        attribute(1, bytes([number]))
+        + attribute(2, struct.pack("!H", source[1]))
+        + attribute(3, struct.pack("!H", destination[1]))
+    )
+    return attribute(0x8001, ips) + attribute(0x8002, proto)
+
+
+@pytest.mark.parametrize("client", [("10.244.0.9", 4000), ("fd00::9", 4000)])
+def test_an_entry_as_the_kernel_writes_it(client: tuple[str, int]) -> None:
+    there = ("fd96::1", 53) if ":" in client[0] else DIALLED
+    pod = ("fd00::1", 53) if ":" in client[0] else A
+    body = (
+        b"\2\0\0\0"
+        + attribute(0x8001, _tuple(17, client, there))
+        + attribute(0x8002, _tuple(17, pod, client))
+        + attribute(12, b"\0\0\0\7")
+    )
+    flow = flows.parse(body)
+    assert flow is not None
+    assert (flow.protocol, flow.dialled, flow.answers) == (17, there, pod)
+    assert flow.handle == attribute(0x8001, _tuple(17, client, there)) + attribute(12, b"\0\0\0\7")
+    assert flows.parse(b"\2\0\0\0" + attribute(0x8001, _tuple(1, client, there))) is None
+
+
+#: In a network namespace of its own, whose loopback has the addresses of two pods that say who they are.
+PROGRAM = """
+import asyncio, socket, subprocess, threading
+from kubeling.kubeproxy.backend import NftBackend
+from kubeling.kubeproxy.model import Endpoint, ServicePort
+
+PODS = ("10.244.0.1", "10.244.0.2")
+for line in ("link set lo up", *(f"addr add {ip}/32 dev lo" for ip in PODS), "route add default dev lo"):
+    subprocess.run(["ip", *line.split()], check=True)
+
+def datagrams(ip):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((ip, 53))
+        while True:
+            _, who = sock.recvfrom(99)
+            sock.sendto(ip.encode(), who)
+
+def connections(ip):
+    with socket.create_server((ip, 80)) as listener:
+        while True:
+            with listener.accept()[0] as connection:
+                connection.sendall(ip.encode())
+
+for ip in PODS:
+    for work in (datagrams, connections):
+        threading.Thread(target=work, args=(ip,), daemon=True).start()
+
+def ports(*pods, affinity=10800):
+    udp, tcp = (tuple(Endpoint(ip, number) for ip in pods) for number in (53, 80))
+    made = [
+        ServicePort("x", "u", "", "UDP", 53, ("10.96.0.1",), internal=udp, everywhere=udp),
+        ServicePort("x", "t", "", "TCP", 80, ("10.96.0.2",), internal=tcp, everywhere=tcp, affinity_seconds=affinity),
+    ]
+    return {each.key: each for each in made}
+
+def backend():
+    return NftBackend(cluster_cidrs=["10.0.0.0/8"], node_ips=["127.0.0.1"])
+
+def ask(sock):
+    for _ in range(3):
+        sock.send(b"?")
+        try:
+            return sock.recv(99).decode()
+        except (TimeoutError, ConnectionRefusedError):
+            pass
+
+def connect():
+    with socket.create_connection(("10.96.0.2", 80), timeout=10) as connection:
+        return connection.recv(99).decode()
+
+async def main():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.5)
+        sock.connect(("10.96.0.1", 53))
+        first = backend()
+        await first.sync({})
+        sock.send(b"before there is a rule")
+        await first.sync(ports(PODS[0]))
+        print("begun too early:", ask(sock))
+        await first.sync(ports(PODS[1]))
+        print("moved:", ask(sock))
+        # The endpoint changed while no proxy was there.
+        second = backend()
+        await second.sync(ports(PODS[0]))
+        print("moved at a start:", ask(sock))
+    await second.sync(ports(*PODS))
+    stays = connect()
+    for _ in range(6):
+        again = backend()
+        await again.sync(ports(*PODS))
+        assert connect() == stays, "the client was sent elsewhere"
+    print("stays")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root and nft")
+def test_flows_move_and_clients_stay() -> None:
+    done = subprocess.run(
+        ["unshare", "-n", sys.executable, "-P", "-c", PROGRAM], text=True, capture_output=True, check=False, timeout=120
+    )
+    assert done.stdout.splitlines() == [
+        "begun too early: 10.244.0.1",
+        "moved: 10.244.0.2",
+        "moved at a start: 10.244.0.1",
+        "stays",
+    ], done.stderr
