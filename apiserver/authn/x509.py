@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 5
 _REMEMBERED = 4096
+#: For how long a connection with the same certificates is taken for the same peer without another look.
+_RECENT_SECONDS = 60.0
+_MAX_RECENT = 512
 
 
 class ClientCertificates:
@@ -104,17 +107,27 @@ class Peers:
         self._proxies = proxies
         #: The proxies' common names; any where there are none.
         self._names = frozenset(names)
+        #: Clients open many connections at once when they start. By what they showed: who that is, until when, and when it was found.
+        self._recent: dict[tuple[bytes, ...], tuple[User | FrontProxy, float, float]] = {}
 
     def peer_of(self, chain: Sequence[bytes]) -> Peer | None:
         """Who shows that chain (DER, its own certificate first); None without one."""
         if not chain:
             return None
+        shown, now = tuple(chain), self._clock.monotonic()
+        recent = self._recent.get(shown)
+        if recent is not None and now < recent[2] + _RECENT_SECONDS:
+            return Peer(recent[0], recent[1], self._clock)
         found = self._user_of(chain)
         if found is None or found is REJECTED:
             return Peer(found, float("inf"), self._clock)
         from cryptography.x509 import load_der_x509_certificate
 
-        return Peer(found, load_der_x509_certificate(chain[0]).not_valid_after_utc.timestamp(), self._clock)
+        end = load_der_x509_certificate(chain[0]).not_valid_after_utc.timestamp()
+        if len(self._recent) >= _MAX_RECENT:
+            self._recent.clear()
+        self._recent[shown] = (found, end, now)
+        return Peer(found, end, self._clock)
 
     def _user_of(self, chain: Sequence[bytes]) -> User | FrontProxy | None:
         """REJECTED where the chain is not to be believed."""

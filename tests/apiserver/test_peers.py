@@ -56,6 +56,21 @@ async def test_a_client_is_believed_until_its_certificate_ends(shown: Certificat
     assert shown.shows(shown.clients, "eve", days=-1) is REJECTED
 
 
+async def test_the_next_connections_of_a_client_are_not_looked_at_again(shown: Certificates) -> None:
+    chain = [der(shown.clients, "ann", days=1)]
+    first = shown.peers.peer_of(chain)
+    looked_at = shown.peers._user_of
+    shown.peers._user_of = lambda chain: pytest.fail("verified again")  # type: ignore[method-assign]
+    second = shown.peers.peer_of(list(chain))
+    assert first is not None
+    assert second is not None
+    assert second.user is first.user
+    await shown.clock.advance(timedelta(days=2).total_seconds())
+    assert second.user is REJECTED
+    shown.peers._user_of = looked_at  # type: ignore[method-assign]
+    assert shown.peers.peer_of(chain).user is REJECTED  # type: ignore[union-attr]
+
+
 async def test_a_proxy_has_the_right_authority_and_name(shown: Certificates) -> None:
     assert shown.shows(shown.proxies, "front") == FrontProxy(REJECTED)
     assert shown.shows(shown.proxies, "rear") is REJECTED
