@@ -12,10 +12,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from kubeling.api.apply.fieldset import EMPTY, FieldSet, common, from_paths, paths, spelled, union, without
+from kubeling.api.apply.fieldset import EMPTY, FieldSet, common, from_paths, paths, spelled, without
 from kubeling.api.apply.managers import APPLY, BEFORE_FIRST_APPLY, UPDATE, Entry, capped, decode, write_entries
 from kubeling.api.apply.merge import check_keys, merge, prune, strip_nulls
-from kubeling.api.apply.walk import diff, fields_of, owned_view
+from kubeling.api.apply.versions import Versions, write
+from kubeling.api.apply.walk import fields_of, owned_view
 from kubeling.api.errors import ApiError, apply_conflict, bad_request, invalid
 from kubeling.api.meta import annotations_of, copy_json, metadata_of, name_of
 from kubeling.api.schema import Schema
@@ -36,11 +37,13 @@ def apply(
     now: datetime,
     subresource: str = "",
     ignored: Sequence[Sequence[str]] = (),
+    versions: Versions | None = None,
 ) -> dict[str, Any]:
     """The object after the apply, with its managedFields; equal to `live` where nothing changed. Neither argument is changed.
 
     `live` (None: create) and `applied` are in `version`. Raises ApiError: 400 where managedFields were sent or the name of the manager is missing,
-    409 with the conflicts as causes, 422 where a keyed list cannot be merged. Defaulting, admission and validation come after.
+    409 with the conflicts as causes, 422 where a keyed list cannot be merged; with `versions`, in which entries of other versions are treated, Unconverted.
+    Defaulting, admission and validation come after.
     """
     if metadata_of(applied).get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
@@ -58,23 +61,20 @@ def apply(
     others = [each for each in entries if each is not former]
 
     merged = _merged(base, wish, schema)
-    changed, _ = diff(owned_view(base, skipped), owned_view(merged, skipped), schema)
-    contested = [(each, common(each.fields, changed)) for each in others]
+    door = write(version, schema, ignored, versions)
+    touched = [(each, door.changes(base, merged, each.api_version)) for each in others]
+    contested = [(each, common(each.fields, found[0])) for each, found in touched if found is not None]
     contested = [(each, fields) for each, fields in contested if fields]
     if contested and not force:
         contested = _not_own_past(contested, base, manager, schema)
         if contested:
             raise _conflict(contested)
-    if changed:
-        others = [replace(each, fields=without(each.fields, changed)) for each in others]
-    if former is not None and former.fields != mine.fields:
-        kept: FieldSet = {"f:metadata": EMPTY}  # which is never without members of its own
-        kept = union(kept, mine.fields)
-        for each in others:
-            kept = union(kept, each.fields)
-        merged = prune(merged, former.fields, kept, schema)
-        _, removed = diff(owned_view(base, skipped), owned_view(merged, skipped), schema)
-        others = [replace(each, fields=without(each.fields, removed)) for each in others]
+    others = [replace(each, fields=without(each.fields, found[0])) for each, found in touched if found is not None]
+    if former is not None:
+        owned = [(each.api_version, each.fields) for each in (mine, *others)]
+        merged = door.pruned(merged, (former.api_version, former.fields), owned, prune)
+        touched = [(each, door.changes(base, merged, each.api_version)) for each in others]
+        others = [replace(each, fields=without(each.fields, found[1])) for each, found in touched if found is not None]
     if manager == "kubectl" and not subresource:
         _refresh_last_applied(merged, applied)
     if live is not None and former is not None and former.fields == mine.fields and merged == base:

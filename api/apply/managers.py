@@ -6,13 +6,13 @@ nobody else does any more; who changes nothing leaves everything as it was, time
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from kubeling.api.apply.fieldset import EMPTY, FieldSet, from_paths, union, without
-from kubeling.api.apply.walk import diff, owned_view
+from kubeling.api.apply.fieldset import EMPTY, FieldSet, union, without
+from kubeling.api.apply.versions import Versions, Write, write
 from kubeling.api.schema import Schema
 from kubeling.api.times import format_time
 
@@ -121,28 +121,40 @@ def update_managers(
     subresource: str = "",
     api_version: str = "",
     ignored: Sequence[Sequence[str]] = (),
+    versions: Versions | None = None,
 ) -> None:
     """Bring `new.metadata.managedFields` up to date for a create (`old` None), update or patch, in place.
 
     `new` is the object as it will be stored, `old` as it was, both in `api_version` (the object's own where it is not given). `ignored` are the paths
-    that this door resets (`Strategy.reset_fields`). An object that nobody's fields were ever recorded of stays so until the first apply.
+    that this door resets (`Strategy.reset_fields`). An object that nobody's fields were ever recorded of stays so until the first apply. With `versions`,
+    entries of other versions are treated in these, which can raise Unconverted; nothing has been changed then.
     """
     entries = current_entries(old, new, subresource)
     if old is not None and not entries:
         (new.get("metadata") or {}).pop("managedFields", None)
         return
-    skipped = from_paths(ignored) if ignored else EMPTY
-    changed, removed = diff(owned_view(old, skipped) if old else {}, owned_view(new, skipped), schema)
+    version = api_version or new.get("apiVersion", "")
+    door = write(version, schema, ignored, versions)
+    before = old or {}
+    changed, removed = door.changes(before, new, version) or (EMPTY, EMPTY)
     if changed or removed:
-        entries = [replace(each, fields=without(without(each.fields, changed), removed)) for each in entries]
+        entries = list(dispossessed(entries, door, before, new))
     if changed:
-        mine = Entry(manager, UPDATE, api_version or new.get("apiVersion", ""), changed, format_time(now), subresource)
+        mine = Entry(manager, UPDATE, version, changed, format_time(now), subresource)
         former = next((each for each in entries if each.identity == mine.identity), None)
         if former is not None:
             entries.remove(former)
             mine = replace(mine, fields=union(former.fields, changed))
         entries.append(mine)
     write_entries(new, capped(entries))
+
+
+def dispossessed(entries: Iterable[Entry], door: Write, old: dict[str, Any], new: dict[str, Any]) -> Iterator[Entry]:
+    """The entries without what a write changed or removed; those of versions that are not served are left out."""
+    for each in entries:
+        found = door.changes(old, new, each.api_version)
+        if found is not None:
+            yield replace(each, fields=without(without(each.fields, found[0]), found[1]))
 
 
 def capped(entries: list[Entry]) -> list[Entry]:

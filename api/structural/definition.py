@@ -176,6 +176,11 @@ class Definition:
         """The versions that clients see, best first."""
         return [each for each in self.versions.values() if each.served] if self.established else []
 
+    @cached_property
+    def schemas(self) -> dict[str, Schema]:
+        """The schemas of the versions that are served, by group and version."""
+        return {each.group_version: each.schema for each in self.versions.values() if each.served}
+
     def storage_facts(self) -> Any:
         """What the stored form of the objects depends on: where it changes, what is in memory has to be read again."""
         selectable = [sorted(each.selectable) for each in self.versions.values()]

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubeling.api import builtin, validation
+from kubeling.api.apply.versions import Versions
 from kubeling.api.decode.door import Mismatch, check
 from kubeling.api.decode.errors import cannot_handle
 from kubeling.api.decode.tidy import tidy
 from kubeling.api.errors import INVALID, NOT_SUPPORTED, REQUIRED, TOO_LONG, TOO_MANY, TYPE_INVALID, FieldError
-from kubeling.api.meta import Object
+from kubeling.api.meta import Object, copy_json
 from kubeling.api.names import dns1123_subdomain
 from kubeling.api.printers.columns import Printer
 from kubeling.api.schema import Schema
@@ -133,6 +134,13 @@ class CustomServed(Served):
         if strict and problems:
             raise cannot_handle(api_version, kind, f"strict decoding error: {', '.join(problems)}")
         return found, problems
+
+    def versions(self) -> Versions | None:
+        return Versions(self.definition.schemas, renames=not self.definition.by_webhook)
+
+    async def convert(self, versions: Versions) -> None:
+        for obj, version in versions.wanted:
+            versions.learn(obj, version, (await self._converter.convert([copy_json(obj)], version))[0])
 
     def renamed(self, obj: Object) -> Object:
         """An object of another version in this one, where that takes no more than another apiVersion."""

@@ -71,6 +71,7 @@ async def _apply(context: Context, request: Request, served: Served, options: Op
         raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({info.name})")
     manager = request.query.get("fieldManager", "")
     force = request.flag("force")
+    versions = served.versions()
 
     def compute(current: Object | None) -> Object:
         return apply(
@@ -83,6 +84,7 @@ async def _apply(context: Context, request: Request, served: Served, options: Op
             now=context.clock.now(),
             subresource=info.subresource,
             ignored=served.rules.strategy.reset_fields(info.subresource),
+            versions=versions,
         )
 
     await replace(context, request, served, dataclasses.replace(options, operation="Apply"), compute, not info.subresource)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kubeling.api import errors
@@ -12,7 +13,7 @@ from kubeling.apiserver.authz.authorizer import Attributes, refusal
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import body
 from kubeling.apiserver.handlers.common import is_dry_run, manager_of, respond_object, respond_stored, store_of
-from kubeling.apiserver.registry import pipeline
+from kubeling.apiserver.registry import managed, pipeline
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.registry.pipeline import Options
 from kubeling.apiserver.registry.store import Change
@@ -97,7 +98,7 @@ async def replace(
     async def mutate(old: Object) -> Change:
         old = await convert.opened(served, old)
         current = None if whole else convert.from_storage(served, copy_json(old))
-        new = convert.to_storage(served, compute(current))
+        new = convert.to_storage(served, await managed.settled(served, partial(compute, current)))
         last["new"] = new
         return await pipeline.prepare_update(context, served, info.namespace, info.name, new, old, options)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kubeling.api import resources as api_resources
+from kubeling.api.apply.versions import Versions
 from kubeling.api.builtin import schema_of
 from kubeling.api.decode import decode
 from kubeling.api.printers.columns import Printer
@@ -91,6 +92,13 @@ class Served:
     def scale_paths(self) -> tuple[str, str, str] | None:
         """Where replicas, their actual number and the selector are, None where they are at the usual places."""
         return None
+
+    def versions(self) -> Versions | None:
+        """The versions in which managers of fields may have written; None where there is no need to tell them apart."""
+        return None
+
+    async def convert(self, versions: Versions) -> None:
+        """Convert what is wanted. Raises ApiError."""
 
     def decode(self, obj: Any, *, strict: bool, duplicates: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         """A client's object, checked, and what is odd about it: see :func:`kubeling.api.decode.decode`."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from kubeling.api import errors
 from kubeling.api.apply import update_managers
+from kubeling.api.apply.versions import Unconverted, Versions
 from kubeling.api.meta import Object
 
 if TYPE_CHECKING:
@@ -13,7 +16,30 @@ if TYPE_CHECKING:
     from kubeling.apiserver.registry.pipeline import Options
 
 
-def on_write(served: Served, old: Object | None, new: Object, options: Options, now: datetime) -> None:
+T = TypeVar("T")
+#: Conversions for one write: of some states of the object, to the versions that its managers wrote in.
+_MAX_CONVERSIONS = 64
+
+
+async def settled(served: Served, compute: Callable[[], T]) -> T:
+    """What `compute` comes to, after all that it needs in other versions has been converted. Raises ApiError."""
+    for _ in range(_MAX_CONVERSIONS):
+        try:
+            return compute()
+        except Unconverted as need:
+            await served.convert(need.versions)
+    raise errors.internal("the fields of managers in too many versions")
+
+
+async def on_update(served: Served, old: Object, new: Object, options: Options, now: datetime) -> None:
+    """The same as :func:`on_write`, with the fields of managers that wrote in other versions."""
+    versions = served.versions()
+    await settled(served, lambda: on_write(served, old, new, options, now, versions))
+
+
+def on_write(
+    served: Served, old: Object | None, new: Object, options: Options, now: datetime, versions: Versions | None = None
+) -> None:
     """Note in `new`, in place, which fields this write gave to its manager. A server-side apply has done so itself."""
     if options.operation == "Apply":
         return
@@ -26,4 +52,5 @@ def on_write(served: Served, old: Object | None, new: Object, options: Options, 
         subresource=options.subresource,
         api_version=served.stored.group_version,
         ignored=served.rules.strategy.reset_fields(options.subresource),
+        versions=versions,
     )

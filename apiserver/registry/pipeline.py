@@ -170,7 +170,7 @@ async def prepare_update(
     rules.after_admission(new)
     door = options.subresource if options.door is None else options.door
     rules.strategy.prepare_for_subresource_update(door, new, old)
-    managed.on_write(served, old, new, options, now)
+    await managed.on_update(served, old, new, options, now)
     change = Change(new)
     if rules.companions is not None and not door:
         change = await rules.companions.on_update(new, old)

@@ -35,7 +35,7 @@ BARE = {"subresources": {}, "additionalPrinterColumns": []}
 
 
 def renamed(obj, wanted):
-    spec = dict(obj["spec"])
+    spec = dict(obj.get("spec") or {})
     old, new = ("size", "length") if wanted.endswith("v2") else ("length", "size")
     if old in spec:
         spec[new] = spec.pop(old)
@@ -164,3 +164,24 @@ def test_the_webhook_is_not_asked_twice_for_the_same(kind, webhook):
     kind.merge("a", {"spec": {"size": 4}})
     assert kind.get("a", "v2")["spec"]["length"] == 4
     assert len(webhook.requests("convert")) == asked + 1
+
+
+def test_owners_are_found_across_versions(kind):
+    def applied(name, number, manager, spec, force=False):
+        body = {"apiVersion": f"{kind.group}/{number}", "kind": "Widget", "metadata": {"name": name}, "spec": spec}
+        query = {"fieldManager": manager, "force": str(force).lower()}
+        headers = {"content-type": "application/apply-patch+yaml"}
+        return kind.http.patch(kind.path(name, number), content=json.dumps(body), params=query, headers=headers)
+
+    assert applied("o", "v1", "a", {"size": 4, "color": "red"}).status_code == 201
+    refused = applied("o", "v2", "b", {"length": 5})
+    assert refused.status_code == 409, refused.text
+    assert [(each["field"], each["message"]) for each in refused.json()["details"]["causes"]] == [
+        (".spec.size", 'conflict with "a"')
+    ]
+    assert applied("o", "v2", "b", {"length": 5}, force=True).status_code == 200
+    owned = {each["manager"]: each["fieldsV1"]["f:spec"] for each in kind.get("o")["metadata"]["managedFields"]}
+    assert owned == {"a": {"f:color": {}}, "b": {"f:length": {}}}
+    assert applied("o", "v2", "a", {}).json()["spec"] == {"length": 5, "unit": "cm"}
+    kind.merge("o", {"spec": {"size": 6}})
+    assert "b" not in {each["manager"] for each in kind.get("o")["metadata"]["managedFields"]}
