@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up down test lint types check protos bench simulate robustness chaos fuzz crash-points clean
+.PHONY: up down test lint types check protos bench simulate robustness chaos churn fuzz crash-points clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kubeling needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -59,6 +59,10 @@ crash-points: $(STAMP)
 ROUNDS ?= 1000
 chaos: $(STAMP)
 	$(BIN)/python -m tests.node.chaos --seed "$(SEED)" --rounds $(ROUNDS)
+
+# Traffic through Services of every type for SECONDS while pods, proxies, rules, DNS servers, apiservers and a node go, out of SEED (empty: a new one); needs root. See docs/network.md.
+churn: $(STAMP)
+	$(BIN)/python -m kubeling.tests.churn --seed "$(SEED)" --seconds $(SECONDS)
 
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing --grpc_python_out=.typing .typing/kubeling/proto/*.proto
