@@ -52,7 +52,9 @@ def service_fingerprint(service: Obj) -> bytes:
 class ServiceController:
     """`balancers` is set after construction, since the provider in its turn reads our copies: see :attr:`cluster`."""
 
-    def __init__(self, client: Client, informers: InformerFactory, events: EventRecorder, clock: Clock) -> None:
+    def __init__(
+        self, client: Client, informers: InformerFactory, events: EventRecorder, clock: Clock, patience: Patience | None = None
+    ) -> None:
         self._client = client
         self._services = informers.informer(SERVICES, indexers={"address": _by_address})
         self._nodes = informers.informer(NODES)
@@ -61,7 +63,7 @@ class ServiceController:
         self.balancers: LoadBalancers | None = None
         #: What each Service's load balancer was last made from, and the Service as it was then.
         self._made: dict[str, tuple[bytes, Obj]] = {}
-        self._patience = Patience()
+        self._patience = patience or Patience()
         # One worker: whoever comes first gets the address.
         self._loop = Reconciler("service-controller", self.reconcile, workers=1, clock=clock, max_delay=30.0)
         self._loop.watches(self._services, self._same_address)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -107,7 +107,27 @@ def with_groups(spec: ClusterSpec, text: str) -> ClusterSpec:
         found, flags = groups.load(text)
     except groups.GroupError as error:
         raise ClusterError(f"--autoscale: {error}") from error
+    if flags:
+        _check_flags(flags)
     return replace(spec, groups=found, autoscaler=flags)
+
+
+def _check_flags(flags: Mapping[str, str]) -> None:
+    """A daemon that refuses its flags would not run at all: ask it before there is a cluster."""
+    import subprocess
+
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "kubeling.cloud",
+        "--check-flags",
+        *(f"--{name}={value}" for name, value in flags.items()),
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment())
+    if done.returncode != 0:
+        said = done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}"
+        raise ClusterError(f"--autoscale: the flags under `autoscaler`: {said.partition('error: ')[2] or said}")
 
 
 def _check_spec(spec: ClusterSpec) -> None:

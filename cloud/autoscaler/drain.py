@@ -14,13 +14,13 @@ from dataclasses import replace
 
 from kubeling.api.errors import ApiError
 from kubeling.api.meta import is_deleting, name_of, namespace_of, resource_version_of, uid_of
-from kubeling.api.pods import is_terminal
+from kubeling.api.pods import grace_period_of, is_active, is_mirror, is_terminal
 from kubeling.api.resources import NODES, PODS
 from kubeling.api.taints import NO_SCHEDULE
 from kubeling.client.events import EventRecorder
 from kubeling.client.rest import Client
 from kubeling.cloud.autoscaler import metrics, nodes, removable
-from kubeling.cloud.autoscaler.daemons import stays
+from kubeling.cloud.autoscaler.daemons import is_daemon, stays
 from kubeling.cloud.autoscaler.scale_down import Unneeded
 from kubeling.cloud.autoscaler.settings import Settings
 from kubeling.cloud.patience import Patience
@@ -65,7 +65,9 @@ class Drain:
             log.info("a node is to go", node=which.name, group=which.group.name, pods=len(which.movable))
         try:
             if which.ready:
-                await self._empty(replace(which, node=node))
+                moved = await self._empty(replace(which, node=node))
+                if moved and self._settings.evict_daemons:
+                    await self._end_daemons(which.name)
             await self._patience.call(self._groups.remove(which.group.name, which.machine))
         except BaseException:
             # Also where we are cancelled: the next leader decides anew. A crash leaves the mark, and the next leader goes on.
@@ -105,8 +107,9 @@ class Drain:
         listed = await self._client.list(PODS, field_selector=f"spec.nodeName={node}")
         return [{"apiVersion": "v1", "kind": "Pod", **each} for each in listed.get("items") or ()]
 
-    async def _empty(self, which: Unneeded) -> None:
-        """Move the pods until there are none. What came in the last moment is moved like the rest."""
+    async def _empty(self, which: Unneeded) -> bool:
+        """Move the pods until there are none. What came in the last moment is moved like the rest. Returns whether there were any."""
+        any_moved = False
         until = self._clock.monotonic() + self._settings.max_pod_eviction + self._settings.max_graceful_termination
         while True:
             there = await self._live(which.name)
@@ -117,10 +120,29 @@ class Drain:
             movable = removable.live(there)
             if movable and not await self._fits(replace(which, movable=tuple(movable))):
                 raise Aborted("NoPlaceToMovePods")
+            any_moved = any_moved or bool(movable)
             await self._evict_all(movable)
             await self._until_gone(which.name, until)
             if not removable.live(await self._live(which.name)):
-                return
+                return any_moved
+
+    async def _end_daemons(self, node: str) -> None:
+        """Let the pods of DaemonSets end as they would like to, as far as that is to be had: the machine goes in any case."""
+        daemons = [each for each in await self._live(node) if is_daemon(each) and is_active(each) and not is_mirror(each)]
+        asked = []
+        for each in daemons:
+            try:
+                await self._ask_to_go(each)
+            except ApiError as error:
+                log.info("a pod of a DaemonSet ends with its node", pod=name_of(each), node=node, why=str(error))
+            else:
+                asked.append(each)
+        until = self._clock.monotonic() + min(
+            max((grace_period_of(each) for each in asked), default=0) + 1.0, self._settings.max_graceful_termination
+        )
+        uids = {uid_of(each) for each in asked}
+        while uids & {uid_of(each) for each in await self._live(node)} and self._clock.monotonic() < until:
+            await self._some_change(until - self._clock.monotonic())
 
     async def _evict_all(self, pods: Sequence[Obj]) -> None:
         outcomes = await asyncio.gather(*(self._evict(each) for each in pods), return_exceptions=True)
@@ -128,19 +150,22 @@ class Drain:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _evict(self, pod: Obj) -> None:
-        """Ask until the budget lets it go, for as long as a pod may take."""
-        until = self._clock.monotonic() + self._settings.max_pod_eviction
-        backoff = Backoff(base=0.5, limit=10.0)
+    async def _ask_to_go(self, pod: Obj) -> None:
         body: Obj = {
             "apiVersion": "policy/v1",
             "kind": "Eviction",
             "metadata": {"name": name_of(pod), "namespace": namespace_of(pod)},
             "deleteOptions": {"preconditions": {"uid": uid_of(pod)}},
         }
+        await self._client.create(PODS, body, namespace_of(pod), name=name_of(pod), subresource="eviction")
+
+    async def _evict(self, pod: Obj) -> None:
+        """Ask until the budget lets it go, for as long as a pod may take."""
+        until = self._clock.monotonic() + self._settings.max_pod_eviction
+        backoff = Backoff(base=0.5, limit=10.0)
         while True:
             try:
-                await self._client.create(PODS, body, namespace_of(pod), name=name_of(pod), subresource="eviction")
+                await self._ask_to_go(pod)
             except ApiError as error:
                 if error.code in (404, 409):  # It is gone, or another one has its name.
                     return
@@ -164,9 +189,13 @@ class Drain:
         while any(is_deleting(each) and not stays(each) and not is_terminal(each) for each in await self._live(node)):
             if self._clock.monotonic() > until:
                 raise Aborted("its pods do not end in time")
-            changed, late = asyncio.ensure_future(self._pods_changed()), asyncio.ensure_future(self._clock.sleep(_LOOK_SECONDS))
-            try:
-                await asyncio.wait((changed, late), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                changed.cancel()
-                late.cancel()
+            await self._some_change(_LOOK_SECONDS)
+
+    async def _some_change(self, seconds: float) -> None:
+        """Until some pod has changed, or so many seconds."""
+        changed, late = asyncio.ensure_future(self._pods_changed()), asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait((changed, late), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            late.cancel()

@@ -40,6 +40,7 @@ class Settings:
     skip_local_storage: bool = True
     ignore_daemonsets: bool = False
     ignore_mirrors: bool = False
+    evict_daemons: bool = True
     backoff_initial: float = 300.0
     backoff_max: float = 1800.0
 
@@ -70,6 +71,11 @@ _SWITCHES = (
     ("skip-nodes-with-system-pods", "skip_system_pods", "leave nodes with pods of kube-system that no budget covers"),
     ("skip-nodes-with-local-storage", "skip_local_storage", "leave nodes with pods that have an emptyDir or a hostPath"),
     ("ignore-daemonsets-utilization", "ignore_daemonsets", "do not count pods of DaemonSets as use"),
+    (
+        "daemonset-eviction-for-occupied-nodes",
+        "evict_daemons",
+        "let pods of DaemonSets end in order too, where others had to move",
+    ),
     ("ignore-mirror-pods-utilization", "ignore_mirrors", "do not count mirror pods as use"),
 )
 
