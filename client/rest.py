@@ -8,6 +8,7 @@ who compares and sets, looks and decides. Refusals are :class:`kubeling.api.erro
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import socket
 import ssl
@@ -21,6 +22,7 @@ import orjson
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource
 from kubeling.client.kubeconfig import ClientConfig
+from kubeling.client.wire import Answer, BrokenOff, NotSent, Wire
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
@@ -66,7 +68,6 @@ class Client:
         config: ClientConfig,
         *,
         user_agent: str = "kubeling",
-        transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock | None = None,
         on_warning: Callable[[str], None] | None = None,
     ) -> None:
@@ -76,11 +77,8 @@ class Client:
         self._clock = clock or SystemClock()
         self._current = 0
         self._slots = asyncio.Semaphore(_PARALLEL)
-        streams = transport
-        if transport is None:
-            needs_tls = any(server.startswith("https:") for server in config.servers)
-            verify = config.ssl_context() if needs_tls else False
-            transport, streams = _transport(verify, _PARALLEL), _Streams(verify)
+        needs_tls = any(server.startswith("https:") for server in config.servers)
+        context = config.ssl_context() if needs_tls else None
         headers = [
             ("user-agent", user_agent),
             ("accept", "application/json"),
@@ -89,9 +87,11 @@ class Client:
         ]
         if config.token:
             headers.append(("authorization", f"Bearer {config.token}"))
-        self._http, self._streams = (
-            httpx.AsyncClient(transport=each, timeout=_TIMEOUT, headers=headers, auth=config.basic, trust_env=False)
-            for each in (transport, streams)
+        elif config.basic:
+            headers.append(("authorization", f"Basic {base64.b64encode(':'.join(config.basic).encode()).decode()}"))
+        self._wire = Wire(context, headers=headers, server_name=config.tls_server_name, options=_SOCKET_OPTIONS)
+        self._streams = httpx.AsyncClient(
+            transport=_Streams(context or False), timeout=_TIMEOUT, headers=headers, trust_env=False
         )
 
     async def __aenter__(self) -> Self:
@@ -102,7 +102,7 @@ class Client:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._wire.close()
         await self._streams.aclose()
 
     # -- verbs ---------------------------------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ class Client:
         while True:
             response = await self._exchange(method, path, _query(params), content, sent)
             if self._on_warning is not None:
-                for value in response.headers.get_list("warning"):
+                for value in response.values("warning"):
                     self._on_warning(_warning_text(value))
             if response.status_code < 400:
                 return response.content
@@ -311,7 +311,7 @@ class Client:
     ) -> AsyncIterator[bytes]:
         """The body of a long-running answer, piece by piece. Ends when the server ends it; raises ConnectionFailed when it breaks off."""
         server = self._current
-        request = self._build(method, path, _query(params), None, {**self._authorization(), **(headers or {})}, server)
+        request = self._build(method, path, _query(params), {**self._authorization(), **(headers or {})}, server)
         request.extensions["timeout"] = httpx.Timeout(30.0, connect=5.0, read=None).as_dict()
         try:
             response = await self._streams.send(request, stream=True)
@@ -331,7 +331,7 @@ class Client:
 
     async def _exchange(
         self, method: str, path: str, params: dict[str, str], content: bytes | None, headers: Mapping[str, str]
-    ) -> httpx.Response:
+    ) -> Answer:
         """Send to the current apiserver, or the next, as far as that cannot do a write twice."""
         backoff = Backoff(base=0.05, limit=1.0)
         reads_left = _READ_ATTEMPTS if method == "GET" else 1
@@ -340,8 +340,8 @@ class Client:
             server = self._current
             try:
                 async with self._slots:
-                    return await self._http.send(self._build(method, path, params, content, headers, server))
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                    return await self._wire.request(self.config.servers[server], method, path, params, headers, content)
+            except NotSent as error:
                 # Nothing was sent: any request may go to another apiserver, each gets two chances.
                 unreachable += 1
                 self._fail_over(server)
@@ -349,21 +349,17 @@ class Client:
                     raise ConnectionFailed(f"{method} {path}: {_words(error)} ({', '.join(self.config.servers)})") from error
                 if unreachable >= len(self.config.servers):
                     await self._clock.sleep(backoff.next())
-            except httpx.TransportError as error:
+            except BrokenOff as error:
                 reads_left -= 1
                 self._fail_over(server)
                 if reads_left <= 0:
                     raise ConnectionFailed(f"{method} {path}: {_words(error)}") from error
                 await self._clock.sleep(backoff.next())
 
-    def _build(
-        self, method: str, path: str, params: dict[str, str], content: bytes | None, headers: Mapping[str, str], server: int
-    ) -> httpx.Request:
+    def _build(self, method: str, path: str, params: dict[str, str], headers: Mapping[str, str], server: int) -> httpx.Request:
         url = self.config.servers[server] + path
         extensions = {"sni_hostname": self.config.tls_server_name} if self.config.tls_server_name else None
-        return self._http.build_request(
-            method, url, params=params or None, content=content, headers=headers, extensions=extensions
-        )
+        return self._streams.build_request(method, url, params=params or None, headers=headers, extensions=extensions)
 
     def _fail_over(self, failed: int) -> None:
         if self._current == failed and len(self.config.servers) > 1:
@@ -377,15 +373,6 @@ class Client:
             return {"authorization": f"Bearer {file.read().strip()}"}
 
 
-def _transport(verify: ssl.SSLContext | bool, kept: int) -> httpx.AsyncHTTPTransport:
-    """Connections, of which as many as `kept` stay open when nothing uses them."""
-    return httpx.AsyncHTTPTransport(
-        verify=verify,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=kept, keepalive_expiry=60),
-        socket_options=_SOCKET_OPTIONS,
-    )
-
-
 class _Streams(httpx.AsyncBaseTransport):
     """A connection for each request, closed with its answer: for watches, which are many and long.
 
@@ -396,7 +383,8 @@ class _Streams(httpx.AsyncBaseTransport):
         self._verify = verify
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        transport = _transport(self._verify, 0)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        transport = httpx.AsyncHTTPTransport(verify=self._verify, limits=limits, socket_options=_SOCKET_OPTIONS)
         try:
             response = await transport.handle_async_request(request)
         except BaseException:
@@ -453,12 +441,13 @@ def _warning_text(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", found.group(1)) if found else value
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def _retry_after(response: Answer) -> float | None:
     """Seconds to wait where the server asks to come again, None where the answer is final."""
-    if response.status_code not in (429, 503) or "retry-after" not in response.headers:
+    said = response.values("retry-after") if response.status_code in (429, 503) else []
+    if not said:
         return None
     try:
-        return min(float(response.headers["retry-after"]), _MAX_RETRY_AFTER)
+        return min(float(said[0]), _MAX_RETRY_AFTER)
     except ValueError:
         return None
 

@@ -60,7 +60,7 @@ _HTTP = (
     "anyio._backends._asyncio",
     "certifi",
 )
-_API = (*_HTTP, "orjson", "h11", "prometheus_client", "kubeling.client", "kubeling.daemon", REHEARSAL)
+_API = (*_HTTP, "orjson", "h11", "httptools", "prometheus_client", "kubeling.client", "kubeling.daemon", REHEARSAL)
 
 #: What daemons import inside functions, beside the modules of their own room: worth having before the fork, where it is installed.
 #: The name of a package of ours stands for all of its modules.
