@@ -16,8 +16,33 @@ _MAX_UDP = 1232
 _CACHED_ANSWERS = 4096
 
 
+_CHAIN = 8
+_INTERNET, _ANY_CLASS, _TRANSFERS = 1, 255, (251, 252)
+_BAD_VERSION = 16
+
+
 class NotOurs(Exception):
     """Somebody else is the authority for the name: forward the query."""
+
+
+class Elsewhere(Exception):
+    """Our part of the answer is an alias for a name of somebody else: stub resolvers do not follow it themselves, so `question` has to be forwarded."""
+
+    def __init__(self, query: DNSRecord, reply: DNSRecord, target: str) -> None:
+        super().__init__(target)
+        self._query, self._reply = query, reply
+        self.question = bytes(DNSRecord.question(target, QTYPE[query.q.qtype]).pack())
+
+    def answer(self, found: bytes | None, *, udp: bool) -> bytes:
+        """The whole answer, with what was `found` for the question."""
+        try:
+            theirs = DNSRecord.parse(found or b"")
+        except (DNSError, ValueError, IndexError, UnicodeError):
+            theirs = DNSRecord(DNSHeader(rcode=RCODE.SERVFAIL))
+        self._reply.header.rcode = theirs.header.rcode
+        self._reply.add_answer(*theirs.rr)
+        self._reply.add_auth(*(each for each in theirs.auth if each.rtype == QTYPE.SOA))
+        return pack(self._query, self._reply, udp=udp)
 
 
 class Answerer:
@@ -31,7 +56,7 @@ class Answerer:
         self._cached_generation = -1
 
     def answer(self, packet: bytes, *, udp: bool) -> bytes | None:
-        """The packet to send back, None for what deserves none. Raises NotOurs for names of others."""
+        """The packet to send back, None for what deserves none. Raises NotOurs for names of others, Elsewhere for aliases of them."""
         if self._cached_generation != self._records.generation:
             self._cache.clear()
             self._cached_generation = self._records.generation
@@ -57,27 +82,48 @@ class Answerer:
     def _reply(self, query: DNSRecord) -> tuple[DNSRecord, bool]:
         question = query.q
         name = str(question.qname).rstrip(".").lower()
+        if (edns := _edns(query)) is not None and edns.edns_ver:
+            return query.reply(aa=0), True
         if not self._records.is_ours(name):
             raise NotOurs(name)
         reply = query.reply(ra=1, aa=1)
+        if question.qclass not in (_INTERNET, _ANY_CLASS) or question.qtype in _TRANSFERS:
+            reply.header.aa, reply.header.rcode = 0, RCODE.REFUSED
+            return reply, True
         found = self._records.find(name)
         if found is None:
             reply.header.rcode = RCODE.NXDOMAIN
             reply.add_auth(self._soa())
             return reply, True
-        repeatable = self._fill(reply, name, found, QTYPE[question.qtype])
-        if not reply.rr:
+        kind = QTYPE[question.qtype]
+        if found.cname:
+            name, known = self._follow(reply, name, found, kind)
+            if known is None and kind in ("CNAME", "ANY"):
+                return reply, True
+            if known is None and not self._records.is_ours(name):
+                raise Elsewhere(query, reply, name)
+            if known is None:
+                reply.header.rcode = RCODE.NXDOMAIN
+            found = known or Name()
+        before = len(reply.rr)
+        repeatable = self._fill(reply, name, found, kind)
+        if len(reply.rr) == before:
             reply.add_auth(self._soa())
         return reply, repeatable
 
+    def _follow(self, reply: DNSRecord, name: str, found: Name, kind: str) -> tuple[str, Name | None]:
+        """Add the aliases that begin at `name`; returns where they lead, and what is known there (None where it is not ours, or not there)."""
+        for _ in range(_CHAIN):
+            reply.add_answer(RR(name, QTYPE.CNAME, ttl=TTL, rdata=CNAME(found.cname)))
+            name = found.cname
+            target = self._records.find(name) if self._records.is_ours(name) and kind not in ("CNAME", "ANY") else None
+            if target is None or not target.cname:
+                return name, target
+            found = target
+        return name, Name()
+
     def _fill(self, reply: DNSRecord, name: str, found: Name, kind: str) -> bool:
         """Add the records of `kind`; False where their order changes from answer to answer."""
-        if found.cname:
-            reply.add_answer(RR(name, QTYPE.CNAME, ttl=TTL, rdata=CNAME(found.cname)))
-            target = self._records.find(found.cname) if self._records.is_ours(found.cname) else None
-            if target is not None and kind in ("A", "AAAA") and not target.cname:
-                self._fill(reply, found.cname, target, kind)
-            return False
         repeatable = True
         if kind in ("A", "ANY"):
             for address in self._rotated(found.v4):
@@ -94,6 +140,8 @@ class Answerer:
                 host = self._records.find(service.host)
                 for address in host.v4 if host else ():
                     reply.add_ar(RR(service.host, QTYPE.A, ttl=TTL, rdata=A(address)))
+                for address in host.v6 if host else ():
+                    reply.add_ar(RR(service.host, QTYPE.AAAA, ttl=TTL, rdata=AAAA(address)))
                 for address in host.v6 if host else ():
                     reply.add_ar(RR(service.host, QTYPE.AAAA, ttl=TTL, rdata=AAAA(address)))
         if kind in ("PTR", "ANY"):
@@ -121,12 +169,17 @@ class Answerer:
         return RR(domain, QTYPE.SOA, ttl=TTL, rdata=SOA(f"ns.dns.{domain}", f"hostmaster.{domain}", times))
 
 
+def _edns(query: DNSRecord) -> RR | None:
+    return next((each for each in query.ar if each.rtype == QTYPE.OPT), None)
+
+
 def pack(query: DNSRecord, reply: DNSRecord, *, udp: bool) -> bytes:
     """The reply as bytes; over UDP cut to what the client takes, with the flag that sends it to TCP."""
     limit = 65535
-    edns = next((each for each in query.ar if each.rtype == QTYPE.OPT), None)
+    edns = _edns(query)
     if edns is not None:
-        reply.add_ar(EDNS0(udp_len=_MAX_UDP))
+        code = _BAD_VERSION if edns.edns_ver else 0
+        reply.add_ar(EDNS0(udp_len=_MAX_UDP, ext_rcode=code >> 4, flags="do" if edns.edns_do else ""))
     if udp:
         limit = min(max(int(edns.rclass), _PLAIN_UDP), _MAX_UDP) if edns is not None else _PLAIN_UDP
     packed = bytes(reply.pack())
@@ -134,7 +187,10 @@ def pack(query: DNSRecord, reply: DNSRecord, *, udp: bool) -> bytes:
         reply.ar = [each for each in reply.ar if each.rtype == QTYPE.OPT]
         packed = bytes(reply.pack())
     if len(packed) > limit:
-        return bytes(reply.truncate().pack())
+        # The question stays: resolvers compare it, and take no notice of an answer without one.
+        reply.rr, reply.auth = [], []
+        reply.header.tc = 1
+        packed = bytes(reply.pack())
     return packed
 
 

@@ -84,12 +84,15 @@ class Records:
         """What is known under `name`; None where the name does not exist."""
         if fixed := self._fixed.get(name):
             return fixed
+        if name == f"ns.dns.{self.domain}":
+            # What our NS and SOA records call the server; the others of it are the same ones.
+            return self.find(f"kube-dns.kube-system.svc.{self.domain}") or Name()
         found = self._names.get(name)
         if found:
             return _merged(found.values())
         if pod := self._pod(name):
             return pod
-        exists = name in self._below or name in (self.domain, f"svc.{self.domain}", f"pod.{self.domain}")
+        exists = name in self._below or name in (self.domain, *(f"{label}.{self.domain}" for label in ("svc", "pod", "dns")))
         return Name() if exists or self._is_namespace(name) else None
 
     def is_ours(self, name: str) -> bool:

@@ -10,7 +10,7 @@ from dnslib import RCODE
 from prometheus_client import Counter
 
 from kubeling.daemon.log import get_logger
-from kubeling.dns.answers import Answerer, NotOurs, refusal
+from kubeling.dns.answers import Answerer, Elsewhere, NotOurs, refusal
 from kubeling.dns.forward import Forwarder
 
 log = get_logger("dns")
@@ -53,23 +53,29 @@ class Server(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: Any) -> None:
         try:
             answer = self._own_answer(data, udp=True)
-        except NotOurs:
+        except (NotOurs, Elsewhere) as elsewhere:
             if len(self._pending) >= _MAX_PENDING:
                 self._send(refusal(data, RCODE.SERVFAIL), addr)
                 return
-            task = asyncio.get_running_loop().create_task(self._forward(data, addr))
+            task = asyncio.get_running_loop().create_task(self._answer_later(data, elsewhere, addr))
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
             return
         self._send(answer, addr)
 
-    async def _forward(self, data: bytes, addr: Any) -> None:
-        _QUERIES.labels("udp", "other").inc()
+    async def _answer_later(self, data: bytes, elsewhere: NotOurs | Elsewhere, addr: Any) -> None:
+        self._send(await self._ask_others(data, elsewhere, udp=True), addr)
+
+    async def _ask_others(self, data: bytes, elsewhere: NotOurs | Elsewhere, *, udp: bool) -> bytes | None:
+        """The answer for which others have to be asked."""
+        _QUERIES.labels("udp" if udp else "tcp", "other").inc()
         try:
-            self._send(await self._forwarder.ask(data), addr)
+            if isinstance(elsewhere, NotOurs):
+                return await self._forwarder.ask(data, tcp=not udp)
+            return elsewhere.answer(await self._forwarder.ask(elsewhere.question, tcp=True), udp=udp)
         except Exception:
             log.exception("forwarding failed")
-            self._send(refusal(data, RCODE.SERVFAIL), addr)
+            return refusal(data, RCODE.SERVFAIL)
 
     def _send(self, answer: bytes | None, addr: Any) -> None:
         if answer is not None and self._transport is not None:
@@ -79,6 +85,10 @@ class Server(asyncio.DatagramProtocol):
         try:
             answer = self._answerer.answer(data, udp=udp)
         except NotOurs:
+            raise
+        except Elsewhere:
+            if not self._ready():
+                return refusal(data, RCODE.SERVFAIL)
             raise
         except Exception:
             log.exception("a query could not be answered")
@@ -97,9 +107,8 @@ class Server(asyncio.DatagramProtocol):
                     data = await reader.readexactly(length)
                 try:
                     answer = self._own_answer(data, udp=False)
-                except NotOurs:
-                    _QUERIES.labels("tcp", "other").inc()
-                    answer = await self._forwarder.ask(data)
+                except (NotOurs, Elsewhere) as elsewhere:
+                    answer = await self._ask_others(data, elsewhere, udp=False)
                 if answer is None:
                     return
                 writer.write(len(answer).to_bytes(2, "big") + answer)

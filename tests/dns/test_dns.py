@@ -159,6 +159,8 @@ async def test_a_large_answer_is_truncated_over_udp_and_whole_over_tcp() -> None
         question = DNSRecord.question("db.default.svc.cluster.local")
         over_udp = DNSRecord.parse(await asyncio.to_thread(question.send, "127.0.0.1", port, timeout=3))
         assert over_udp.header.tc == 1
+        # Resolvers take no notice of an answer without their question.
+        assert over_udp.q == question.q
         over_tcp = DNSRecord.parse(await asyncio.to_thread(question.send, "127.0.0.1", port, tcp=True, timeout=3))
         assert len(over_tcp.rr) == 199
 
