@@ -90,7 +90,7 @@ class Discovery:
         parts = path.strip("/").split("/")
         if path == "/api":
             address = self._context.config.advertise_address or self._context.config.bind_address
-            server = f"{address}:{self._context.config.secure_port}"
+            server = f"{f'[{address}]' if ':' in address else address}:{self._context.config.secure_port}"
             found = {"kind": "APIVersions", "versions": ["v1"]}
             return _document({**found, "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}]})
         if path == "/apis":

@@ -84,7 +84,7 @@ def _keys(router: APIRouter, context: Context) -> None:
         host = context.config.advertise_address or context.config.bind_address
         found = {
             "issuer": issuer.issuer,
-            "jwks_uri": context.config.auth.jwks_uri or f"https://{host}:{context.config.secure_port}{keys}",
+            "jwks_uri": context.config.auth.jwks_uri or f"https://{f'[{host}]' if ':' in host else host}:{context.config.secure_port}{keys}",
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": algorithms,

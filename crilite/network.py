@@ -228,11 +228,12 @@ def _prepare_node(versions: Collection[int]) -> str:
 
 def _uplink_mtu() -> int:
     """What fits through the link by which packets leave the node: what a pod sends need not be cut there. 0 where there is none, or it is not known."""
-    with contextlib.suppress(OSError, ValueError), open("/proc/net/route") as file:
-        for line in file.readlines()[1:]:
-            link, destination = line.split()[:2]
-            if destination == "00000000":
+    for file, nowhere, link in (("route", (1, "00000000"), 0), ("ipv6_route", (1, "00"), -1)):
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/net/{file}") as table:
+            routes = [line.split() for line in table if line.strip()]
+            found = next((each[link] for each in routes if each[nowhere[0]] == nowhere[1] and each[link] != "lo"), None)
+            if found is not None:
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-                    answer = fcntl.ioctl(sock, _SIOCGIFMTU, struct.pack("16sI12x", link.encode(), 0))
+                    answer = fcntl.ioctl(sock, _SIOCGIFMTU, struct.pack("16sI12x", found.encode(), 0))
                 return int(struct.unpack("16xI12x", answer)[0])
     return 0

@@ -56,7 +56,8 @@ def node(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[N
     made.run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
     made.run("ip", "address", "add", f"{ADDRESS}/24", "dev", "up0")
     made.run("ip", "address", "add", f"{ADDRESS_V6}/64", "dev", "up0", "nodad")
-    made.run("ip", "link", "set", "up0", "up")
+    made.run("ip", "link", "set", "up0", "up", "mtu", "1400")
+    made.run("ip", "route", "add", "default", "via", "10.98.0.2")
     made.start()
     try:
         yield made
@@ -174,6 +175,8 @@ async def test_both_families(client: Cri, node: Node, outside: str) -> None:
     assert mine_v6.startswith("fd00:10:244:7::")
     pod, other, here = *[f"/proc/{await client.pid(each)}/ns/net" for _, each in pods], f"/proc/{node.pid}/ns/net"
     assert (ask(pod, theirs, 80), ask(pod, theirs_v6, 80)) == (mine, mine_v6)
+    assert " mtu 1400 " in node.run("ip", "link", "show", "type", "veth", "up"), "as wide as the way out of the node"
+    assert " mtu 1400 " in subprocess.check_output(["nsenter", f"--net={pod}", "ip", "link", "show", "eth0"], text=True)
     assert ask(here, mine_v6, 80) == ADDRESS_V6
     _, hosts, _ = await client.exec(pods[0][1], "cat", "/etc/hosts")
     assert [line.split()[0] for line in hosts.splitlines()][-2:] == [mine, mine_v6]
