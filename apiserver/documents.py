@@ -82,9 +82,10 @@ def _keys(router: APIRouter, context: Context) -> None:
     @router.get("/.well-known/openid-configuration")
     async def configuration() -> Response:
         host = context.config.advertise_address or context.config.bind_address
+        server = f"https://{f'[{host}]' if ':' in host else host}:{context.config.secure_port}"
         found = {
             "issuer": issuer.issuer,
-            "jwks_uri": context.config.auth.jwks_uri or f"https://{f'[{host}]' if ':' in host else host}:{context.config.secure_port}{keys}",
+            "jwks_uri": context.config.auth.jwks_uri or f"{server}{keys}",
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": algorithms,
