@@ -51,9 +51,10 @@ class Block:
             del self._taken[at]
 
 
-def node_block(pool: str, index: int, prefix: int = 24) -> str:
-    """The podCIDR of the node of that number, out of a pool; empty where the pool has no such block."""
+def node_block(pool: str, index: int) -> str:
+    """The podCIDR of the node of that number, a /24 (or /64) out of a pool; empty where the pool has no such block."""
     network = ipaddress.ip_network(pool)
+    prefix = 24 if network.version == 4 else 64
     if index >= 1 << max(0, prefix - network.prefixlen):
         return ""
     size = 1 << (network.max_prefixlen - prefix)

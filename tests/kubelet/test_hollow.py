@@ -305,6 +305,7 @@ def test_no_address_is_given_twice() -> None:
 def test_nodes_have_blocks_of_their_own() -> None:
     assert [node_block("10.128.0.0/10", index) for index in (0, 1, 256)] == ["10.128.0.0/24", "10.128.1.0/24", "10.129.0.0/24"]
     assert node_block("10.128.0.0/23", 2) == ""
+    assert node_block("fd00:128::/48", 3) == "fd00:128:0:3::/64"
 
 
 # -- configuration ---------------------------------------------------------------------------------------------------------------------
