@@ -9,7 +9,7 @@
 
 and says for each pod where it would go, or why it goes nowhere::
 
-    {"placements": [{"node": NAME, "kind": "there"|"added"|"grown"} | {"node": "", "message": …, "reasons": […]}…], "grown": N}
+    {"placements": [{"node": NAME, "kind": "there"|"added"|"grown"} | {"node": "", "reasons": […]}…], "grown": N}
 
 Nothing is changed by it. The first node that fits is taken, those that are there already first, so that what has to be added is little. Extenders are not
 asked; pods of a scheduler that this one does not play are refused.
@@ -21,14 +21,18 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import orjson
+
+from kubeling.api.meta import controller_of
 from kubeling.scheduler.cache import Cache
 from kubeling.scheduler.framework import Framework
 from kubeling.scheduler.nodeinfo import NodeInfo, Obj, PodInfo
 from kubeling.scheduler.types import Cycle
-from kubeling.scheduler.verdicts import FitError
 
 MAX_PODS = 5000
 MAX_NODES = 5000
+#: Volumes that are the same wherever a pod runs.
+_PLAIN_VOLUMES = frozenset(("projected", "configMap", "secret", "emptyDir", "downwardAPI", "hostPath"))
 #: Other work has its turn after so many pods.
 _SLICE = 10
 
@@ -44,7 +48,11 @@ class World:
         self._cache, self._frameworks, self._nominated = cache, frameworks, cache.nominated
         gone = frozenset(question.get("remove") or ())
         self._nodes = {name: info for name, info in cache.nodes.items() if name not in gone}
+        self._order = list(self._nodes)
         self._ours: set[str] = set()
+        #: How far the nodes have been looked through for pods of a shape, and what a new node says to those that do not fit even there.
+        self._looked: dict[bytes, int] = {}
+        self._too_big: dict[bytes, tuple[str, ...]] = {}
         self.kinds: dict[str, str] = {}
         for each in question.get("add") or ():
             self._add(each["node"], each.get("pods") or (), "added")
@@ -59,6 +67,8 @@ class World:
         info = NodeInfo(node)
         for pod in pods:
             info.add(PodInfo(pod))
+        if info.name not in self._nodes:
+            self._order.append(info.name)
         self._nodes[info.name] = info
         self._ours.add(info.name)
         self.kinds[info.name] = kind
@@ -71,45 +81,77 @@ class World:
         name = str(info.spec.get("schedulerName") or "default-scheduler")
         framework = self._frameworks.get(name)
         if framework is None:
-            words = f"it is the scheduler {name}'s"
-            return {"node": "", "message": words, "reasons": [words]}
-        try:
-            return self._take(framework, info)
-        except FitError as error:
-            if self.grown >= self._most:
-                return _refusal(error)
-        return self._expand(framework, info)
+            return _refusal((f"it is the scheduler {name}'s",))
+        shape = _shape(info)
+        cycle = Cycle(info, self._nodes, None, self._nominated)
+        candidates, outright = framework.prepare(cycle)
+        if candidates is None and outright is not None:
+            return _refusal(outright.reasons)
+        rejections: set[str] = set()
+        at = self._looked.get(shape, 0) if shape else 0
+        while at < len(self._order):
+            node = self._order[at]
+            rejection = (
+                outright if candidates is not None and node not in candidates else framework.check(cycle, self._nodes[node])
+            )
+            if rejection is None:
+                break
+            rejections.update(rejection.reasons)
+            at += 1
+        if shape:
+            self._looked[shape] = at
+        if at < len(self._order):
+            return self._put(info, self._order[at])
+        if self.grown >= self._most:
+            return _refusal(sorted(rejections))
+        return self._expand(framework, info, shape)
 
-    def _take(self, framework: Framework, pod: PodInfo, only: str = "") -> Obj:
-        cycle = Cycle(pod, self._nodes, None, self._nominated)
-        found = framework.feasible(cycle, enough=1, only=only).node(0)
-        if found.name not in self._ours:
+    def _put(self, info: PodInfo, node: str) -> Obj:
+        found = self._nodes[node]
+        if node not in self._ours:
             # What follows must not be counted in the real cluster.
-            found = self._nodes[found.name] = found.copy()
-            self._ours.add(found.name)
-        found.add(pod)
-        return {"node": found.name, "kind": self.kinds.get(found.name, "there")}
+            found = self._nodes[node] = found.copy()
+            self._ours.add(node)
+        found.add(info)
+        return {"node": node, "kind": self.kinds.get(node, "there")}
 
-    def _expand(self, framework: Framework, pod: PodInfo) -> Obj:
+    def _expand(self, framework: Framework, info: PodInfo, shape: bytes) -> Obj:
         """Try it on one more node of the kind that may be added; the node stays only where the pod does."""
+        if shape in self._too_big:
+            return _refusal(self._too_big[shape])
         name = f"{self._grow['node']['metadata']['name']}-{self.grown}"
         self._add(_named(self._grow["node"], name), _renamed(self._grow.get("pods") or (), name), "grown")
-        try:
-            placed = self._take(framework, pod, only=name)
-        except FitError as error:
-            del self._nodes[name]
-            return _refusal(error, only=name)
-        self.grown += 1
-        return placed
+        cycle = Cycle(info, self._nodes, None, self._nominated)
+        candidates, rejection = framework.prepare(cycle)
+        if candidates is not None and name in candidates:
+            rejection = None
+        rejection = rejection or framework.check(cycle, self._nodes[name])
+        if rejection is None:
+            self.grown += 1
+            return self._put(info, name)
+        del self._nodes[name]
+        self._order.pop()
+        if shape:
+            self._too_big[shape] = rejection.reasons
+        return _refusal(rejection.reasons)
 
 
-def _refusal(error: FitError, only: str = "") -> Obj:
-    if error.prefilter is not None:
-        reasons = list(error.prefilter.reasons)
-    else:
-        found = error.verdicts.get(only) if only else None
-        reasons = list(found.reasons) if found else sorted({text for each, _ in error.verdicts.counts() for text in each.reasons})
-    return {"node": "", "message": str(error), "reasons": reasons}
+def _shape(info: PodInfo) -> bytes:
+    """Equal for pods that the filters cannot tell apart, and for which a node that has been refused stays refused as more pods come; empty where that is not so.
+
+    The pods of one controller are alike but for what is mounted by default. What comes may help a pod that wants others near it, or evenly spread.
+    """
+    owner, spec = controller_of(info.pod), info.spec
+    if owner is None or info.affinity or spec.get("topologySpreadConstraints") or spec.get("resourceClaims"):
+        return b""
+    if any(not _PLAIN_VOLUMES & each.keys() for each in info.volumes):
+        return b""
+    parts = [spec.get(key) for key in ("nodeSelector", "affinity", "tolerations", "schedulerName", "priority")]
+    return orjson.dumps([owner.get("uid"), info.group, info.requests_key, info.host_ports, parts], option=orjson.OPT_SORT_KEYS)
+
+
+def _refusal(reasons: Iterable[str]) -> Obj:
+    return {"node": "", "reasons": list(reasons)}
 
 
 def _named(node: Obj, name: str) -> Obj:

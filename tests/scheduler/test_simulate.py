@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from kubeling.scheduler.cache import Cache
 from kubeling.scheduler.simulate import BadQuestion, simulate
-from tests.scheduler.worlds import make
+from tests.scheduler.worlds import make, random_node, random_pod
 
 Obj = dict[str, Any]
 
@@ -93,6 +94,29 @@ async def test_what_every_new_node_runs_counts() -> None:
     grow = {"node": node("new"), "pods": [pod("daemon", "500m")], "max": 5}
     answer = await ask(cluster(node("a", "0")), pods=[pod("1"), pod("2")], grow=grow)
     assert where(answer) == ["new-0", "new-1"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_what_is_remembered_of_pods_that_are_alike_changes_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rand = random.Random(seed)
+    nodes = [random_node(rand, f"n{n}") for n in range(12)]
+    placed = [random_pod(rand, f"x{n}") for n in range(20)]
+    for each in placed:
+        each["spec"]["nodeName"] = rand.choice(nodes)["metadata"]["name"]
+    wanted: list[Obj] = []
+    for owner in range(8):
+        template = random_pod(rand, "template")
+        for n in range(6):
+            meta = {**template["metadata"], "name": f"{owner}-{n}", "uid": f"{owner}-{n}"}
+            meta["ownerReferences"] = [{"kind": "ReplicaSet", "name": "o", "uid": str(owner), "controller": True}]
+            wanted.append({**template, "metadata": meta})
+    rand.shuffle(wanted)
+    question = {"pods": wanted, "grow": {"node": random_node(rand, "new"), "max": 4}}
+    quick = await ask(cluster(*nodes, pods=tuple(placed)), **question)
+    monkeypatch.setattr("kubeling.scheduler.simulate._shape", lambda _info: b"")
+    assert where(quick) == where(await ask(cluster(*nodes, pods=tuple(placed)), **question))
+    assert any(where(quick))
+    assert not all(where(quick))
 
 
 async def test_what_makes_no_sense_is_refused() -> None:
