@@ -1,4 +1,5 @@
-"""A local copy of a collection that follows the server: list, then watch, resume where it broke off, list again where that is no longer possible.
+"""A local copy of a collection that follows the server: a watch that begins with what is there (KEP-3157), resumes where it broke off, and begins anew where
+that is no longer possible. A server that refuses to begin a watch so is asked for a list first.
 
 The copy may be behind the server, never ahead of it, and it always catches up. Handlers are plain functions called in the order of the events, on
 the event loop; they enqueue, they do not work. A handler that joins late is first shown what is there already, as additions.
@@ -16,7 +17,7 @@ from kubeling.api.errors import ApiError
 from kubeling.api.meta import key_of
 from kubeling.api.resources import Resource
 from kubeling.client.metadata import MetadataClient
-from kubeling.client.rest import Client, ConnectionFailed
+from kubeling.client.rest import Client, ConnectionFailed, Params
 from kubeling.client.store import Indexer, Obj, Store
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock, SystemClock
@@ -27,6 +28,9 @@ log = get_logger("informer")
 
 #: The server is asked to end a watch after 5 to 10 minutes, as client-go does, so that watches spread over the apiservers anew.
 WATCH_SECONDS = 300
+#: Asks a watch to begin with everything that is there, and to say when that was all.
+_FROM_THE_START: Params = {"sendInitialEvents": True, "resourceVersionMatch": "NotOlderThan"}
+_ALL_SAID = "k8s.io/initial-events-end"
 #: A watch that lasted this long is healthy: the back-off begins anew.
 _HEALTHY_SECONDS = 5.0
 
@@ -51,7 +55,7 @@ Handler = Callable[[Change], None]
 
 
 class Informer:
-    """Follows `resource`; `store` is the copy, `synced` is set after the first full list."""
+    """Follows `resource`; `store` is the copy, `synced` is set when everything that was there is in it."""
 
     def __init__(
         self,
@@ -81,6 +85,9 @@ class Informer:
         self._clock = clock or SystemClock()
         self._rand = rand
         self._handlers: list[Handler] = []
+        #: Whether the copy has to be compared with all that the server has, and whether that takes a list.
+        self._afresh = True
+        self._lists = False
 
     def add_handler(self, handler: Handler) -> None:
         """Call `handler` for every change from now on, and at once for what is in the copy already."""
@@ -91,13 +98,11 @@ class Informer:
     async def run(self) -> None:
         """Follow the server until cancelled. Failures are logged and retried with back-off, for ever."""
         backoff = Backoff(base=0.2, limit=10.0)
-        relist = True
         while True:
             began = self._clock.monotonic()
             try:
-                if relist:
+                if self._afresh and self._lists:
                     await self._list()
-                    relist = False
                 await self._watch()
                 if self._clock.monotonic() - began < 1.0:
                     await self._clock.sleep(backoff.next())
@@ -105,11 +110,15 @@ class Informer:
                     backoff.reset()
                 continue
             except ApiError as error:
-                # 410: our place in the history is gone. Anything else that a server answers may be cured by a fresh list as well.
-                relist = True
+                if self._afresh and not self._lists and error.code in (400, 422):
+                    log.info("the server wants to be asked for a list first", resource=self.resource.qualified, error=str(error))
+                    self._lists = True
+                    continue
+                # 410: our place in the history is gone. Anything else that a server answers may be cured by a fresh look as well.
+                self._afresh = True
                 if error.code == 410:
                     self.resource_version = ""
-                    log.info("the place in the history is gone, listing again", resource=self.resource.qualified)
+                    log.info("the place in the history is gone, beginning anew", resource=self.resource.qualified)
                     continue
                 log.warning("cannot follow the server", resource=self.resource.qualified, error=str(error))
             except ConnectionFailed as error:
@@ -122,31 +131,48 @@ class Informer:
         # Never older than what was seen before: after a fail-over the next server's cache might lag behind the last one's.
         listed = await self._client.list(self.resource, resource_version=self.resource_version or "0", **self._selection)
         identity = {"apiVersion": self.resource.group_version, "kind": self.resource.kind}
-        fresh: dict[str, Obj] = {}
-        for item in listed.get("items") or []:
-            obj = self._shape({**identity, **item})
-            fresh[key_of(obj)] = obj
+        shaped = (self._shape({**identity, **item}) for item in listed.get("items") or [])
+        self._replace({key_of(obj): obj for obj in shaped}, listed["metadata"]["resourceVersion"])
+
+    def _replace(self, fresh: dict[str, Obj], version: str) -> None:
+        """These are all that there are."""
         for key in self.store.all_keys():
             if key not in fresh:
                 self._remove(key, None)
         for obj in fresh.values():
             self._put(obj)
-        self.resource_version = listed["metadata"]["resourceVersion"]
+        self.resource_version = version
+        self._afresh = False
         self.synced.set()
 
     async def _watch(self) -> None:
-        seconds = int(WATCH_SECONDS * (1 + self._rand()))
+        fresh: dict[str, Obj] | None = {} if self._afresh else None
         stream = self._client.watch(
-            self.resource, resource_version=self.resource_version, timeout_seconds=seconds, **self._selection
+            self.resource,
+            resource_version=self.resource_version or "0",
+            timeout_seconds=int(WATCH_SECONDS * (1 + self._rand())),
+            params=_FROM_THE_START if self._afresh else None,
+            **self._selection,
         )
         async for kind, obj in stream:
             version = obj["metadata"]["resourceVersion"]
             if kind == "BOOKMARK":
-                self.resource_version = version
+                if fresh is None:
+                    self.resource_version = version
+                elif _ALL_SAID in (obj["metadata"].get("annotations") or {}):
+                    self._replace(fresh, version)
+                    fresh = None
                 continue
             shaped = self._shape(obj)
+            key = key_of(shaped)
+            if fresh is not None:
+                # Not shown to anybody before it is known what is there no more.
+                fresh.pop(key, None)
+                if kind != "DELETED":
+                    fresh[key] = shaped
+                continue
             if kind == "DELETED":
-                self._remove(key_of(shaped), shaped)
+                self._remove(key, shaped)
             else:
                 self._put(shaped)
             self.resource_version = version

@@ -13,7 +13,7 @@ import orjson
 
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource
-from kubeling.client.rest import Client
+from kubeling.client.rest import Client, Params
 
 Obj = dict[str, Any]
 
@@ -71,6 +71,7 @@ class MetadataClient:
         label_selector: str | None = None,
         field_selector: str | None = None,
         timeout_seconds: int | None = None,
+        params: Params | None = None,
     ) -> AsyncIterator[tuple[str, Obj]]:
         """As :meth:`Client.watch`."""
         query = {
@@ -80,12 +81,16 @@ class MetadataClient:
             "fieldSelector": field_selector or None,
             "timeoutSeconds": timeout_seconds,
             "allowWatchBookmarks": True,
+            **(params or {}),
         }
         lines = self._client.stream_lines("GET", resource.path(namespace), params=query, headers={"accept": WATCH_ACCEPT})
         async for line in lines:
             event = orjson.loads(line)
             if event["type"] == "ERROR":
                 raise ApiError(event["object"])
+            if event["type"] == "BOOKMARK":
+                yield "BOOKMARK", event["object"]
+                continue
             obj = only_metadata(event["object"]) | {"apiVersion": resource.group_version, "kind": resource.kind}
             yield event["type"], obj
 

@@ -34,7 +34,7 @@ async def respond(request: Request, served: Served, entries: list[Entry], metada
         # List items carry no apiVersion and kind, but for custom resources: what stands before the metadata is left out.
         inner = b'{"metadata":{' if served.is_builtin else head
         opening = b'%b%b,"items":[' % (served.list_open, orjson.dumps(metadata))
-        plain = _batched(_items(opening, entries, len(head), inner))
+        plain = batched(_items(opening, entries, len(head), inner))
         await request.respond_pieces(plain, _length(opening, entries, len(head), inner))
         return
     pieces: Iterable[bytes]
@@ -45,7 +45,7 @@ async def respond(request: Request, served: Served, entries: list[Entry], metada
     else:
         include = request.query.get("includeObject", "")
         objects = await _objects(served, entries)
-        pieces = _batched(render.pieces(output, served, objects, metadata, request.clock.now(), include))
+        pieces = batched(render.pieces(output, served, objects, metadata, request.clock.now(), include))
     await request.respond_pieces(pieces, length, output.content_type)
 
 
@@ -77,7 +77,7 @@ async def _protobuf(request: Request, served: Served, entries: list[Entry]) -> l
     return found
 
 
-def _batched(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def batched(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same in pieces of about 64 KB."""
     gathered, size = [], 0
     for piece in pieces:

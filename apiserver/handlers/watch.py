@@ -17,6 +17,7 @@ from kubeling.apiserver.cache.cache import Cache
 from kubeling.apiserver.cache.entry import Entry, decode
 from kubeling.apiserver.cache.watcher import Encoder, Event, Watcher
 from kubeling.apiserver.context import Context
+from kubeling.apiserver.handlers import lists
 from kubeling.apiserver.handlers.common import store_of
 from kubeling.apiserver.handlers.read import Selection
 from kubeling.apiserver.negotiate import Output
@@ -28,7 +29,6 @@ from kubeling.daemon.clock import Clock
 #: A watch without timeoutSeconds is ended after between one and two of these.
 _MIN_SECONDS = 1800
 _INITIAL_END = {"annotations": {"k8s.io/initial-events-end": "true"}}
-_CHUNK = 500
 
 
 async def watch(context: Context, request: Request, served: Served) -> None:
@@ -81,9 +81,10 @@ async def watch(context: Context, request: Request, served: Served) -> None:
     timer = asyncio.get_running_loop().call_later(seconds, watcher.close)
     try:
         await request.start_stream(_content_type(output))
-        for at in range(0, len(present), _CHUNK):
-            batch = present[at : at + _CHUNK]
-            await request.chunk(await finish(b"".join([_added(entry, cache, encoder) for entry in batch])))
+        for piece in lists.batched(_added(entry, cache, encoder) for entry in present):
+            await request.chunk(await finish(piece))
+            # Others have their turn.
+            await asyncio.sleep(0)
         if initial and bookmarks:
             await request.chunk(_bookmark(output, served, start, context.clock, initial=True))
         while (data := await watcher.next()) is not None:

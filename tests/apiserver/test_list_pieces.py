@@ -33,7 +33,7 @@ def _entries(count: int, size: int) -> list[Entry]:
 def test_the_pieces_of_a_list_add_up(count: int, size: int, inner: bytes):
     entries = _entries(count, size)
     opening = b'{"kind":"ConfigMapList","apiVersion":"v1","metadata":{},"items":['
-    pieces = list(lists._batched(lists._items(opening, entries, len(HEAD), inner)))
+    pieces = list(lists.batched(lists._items(opening, entries, len(HEAD), inner)))
     whole = b"".join(pieces)
     assert len(whole) == lists._length(opening, entries, len(HEAD), inner)
     items = json.loads(whole)["items"]
