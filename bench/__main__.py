@@ -1,4 +1,4 @@
-"""`python -m kubeling.bench [cluster|etcd|api|scheduler|net|node]`."""
+"""`python -m kubeling.bench [cluster|etcd|api|scheduler|controllers|hollow|net|node]`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from kubeling.bench import report
+from kubeling.bench import hollow, report
 from kubeling.bench.api import run as api
 from kubeling.bench.controllers import run as controllers
 from kubeling.bench.etcd import run as etcd
@@ -51,6 +51,11 @@ def main(argv: list[str]) -> int:
     loops = suites.add_parser("controllers", help="many replicas, many rollouts, much garbage, a full namespace")
     controllers.add_flags(loops)
     loops.set_defaults(run=controllers.run)
+    big = suites.add_parser(
+        "hollow", help="1,000 hollow nodes: until all are Ready, 1,000 pods, and what they cost; --hold 29000 for 30,000 pods"
+    )
+    hollow.add_flags(big)
+    big.set_defaults(run=hollow.run)
     network = suites.add_parser("net", help="Services and DNS: rule changes, connections, answers")
     net.add_flags(network)
     network.set_defaults(run=net.run)
