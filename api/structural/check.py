@@ -161,7 +161,7 @@ def _metadata(schema: Json, path: str) -> Errors:
 
 
 def _structure(schema: Json, path: str, place: str, lost: str) -> Errors:
-    """`lost` is the list above that keeps its items' old values from being found, empty where they can be."""
+    """`lost` is the list or atomic map above that keeps the old values in it from being found, empty where they can be."""
     kind = schema.get("type") or ""
     free = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
     if not kind and not free:
@@ -180,7 +180,8 @@ def _structure(schema: Json, path: str, place: str, lost: str) -> Errors:
     yield from check_rules(schema, schema, path, top=place == "root", lost=lost)
     for each, where in _children(schema, path):
         items = where == f"{path}.items"
-        below = path if items and schema.get("x-kubernetes-list-type") != "map" else ""
+        atomic = schema.get("x-kubernetes-map-type") == "atomic" and bool(schema.get("properties"))
+        below = path if atomic or (items and schema.get("x-kubernetes-list-type") != "map") else ""
         yield from _structure(each, where, "items" if items else "field", lost or below)
     for each, where in _junctions(schema, path):
         yield from check_rules(each, schema, where, top=place == "root", lost=lost)

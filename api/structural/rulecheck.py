@@ -19,7 +19,7 @@ MAX_RULES = 256
 
 def check_rules(schema: Json, structure: Json, path: str, *, top: bool, lost: str = "") -> Errors:
     """Faults of the rules of one schema. `structure` is the schema that names the fields: itself, but for one inside of allOf and the like. `top`: it is
-    of a whole object. `lost` is the list above that keeps an old value from being found, empty where it can be.
+    of a whole object. `lost` is the list or atomic map above that keeps an old value from being found, empty where it can be.
     """
     rules = schema.get("x-kubernetes-validations") or []
     where = f"{path}.x-kubernetes-validations"
@@ -35,12 +35,14 @@ def check_rules(schema: Json, structure: Json, path: str, *, top: bool, lost: st
         if not (rule.get("rule") or "").strip():
             yield required_value(f"{at}.rule", "rule is not specified")
             continue
-        if uses_old(rule) and lost and not rule.get("optionalOldSelf"):
+        if uses_old(rule) and lost:
             why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {lost}"
             yield invalid_value(f"{at}.rule", rule["rule"], why)
+        elif not uses_old(rule) and rule.get("optionalOldSelf") is not None:
+            yield invalid_value(f"{at}.optionalOldSelf", rule["optionalOldSelf"], "may not be set if oldSelf is not used in rule")
         node = compile_schema(structure)
         for field, wanted in (("rule", "bool"), ("messageExpression", "string")):
-            if rule.get(field):
+            if (rule.get(field) or "").strip():
                 why = _compiles(rule, field, wanted, node, top)
                 if why:
                     yield invalid_value(f"{at}.{field}", rule[field], why)
@@ -59,6 +61,8 @@ def _words(rule: Json, at: str) -> Errors:
         yield invalid_value(f"{at}.message", message, "message must be non-empty if specified")
     if "\n" in (rule.get("rule") or "").strip() and not message and not rule.get("messageExpression"):
         yield required_value(f"{at}.message", "message must be specified if rule contains line breaks")
+    if rule.get("messageExpression") and not rule["messageExpression"].strip():
+        yield required_value(f"{at}.messageExpression", "messageExpression must be non-empty if specified")
     if rule.get("reason") and rule["reason"] not in REASONS:
         yield unsupported_value(f"{at}.reason", rule["reason"], sorted(REASONS))
 
@@ -71,7 +75,7 @@ def _compiles(rule: Json, field: str, wanted: str, node: Node, top: bool) -> str
     except cel.CompileError as error:
         return str(error)
     if compiled.result not in (wanted, "dyn"):
-        return f"must evaluate to a {wanted}"
+        return f"{'cel expression' if field == 'rule' else field} must evaluate to a {wanted}"
     before = compiled.source.index(text)
     for each in survey(compiled.checked, node, top=top).undefined:
         return _undefined(each.name, text, each.offset - before)
@@ -88,10 +92,14 @@ def _undefined(name: str, text: str, offset: int) -> str:
 
 def _field_path(schema: Json, text: str, at: str) -> Errors:
     """The path must lead to a field of the schema."""
+    if not text.strip():
+        yield invalid_value(at, text, "fieldPath must be non-empty if specified")
+    if "\n" in text or "\r" in text:
+        yield invalid_value(at, text, "fieldPath must not contain line breaks")
     try:
         names = jsonpath.parse(text).names
-    except ValueError as error:
-        yield invalid_value(at, text, f"fieldPath must be a valid path: {error}")
+    except ValueError:
+        yield invalid_value(at, text, "fieldPath must be a valid path")
         return
     found: Any = schema
     for name in names or ():
@@ -100,4 +108,4 @@ def _field_path(schema: Json, text: str, at: str) -> Errors:
             inner = found["additionalProperties"]
         found = inner
     if names is None or not isinstance(found, dict):
-        yield invalid_value(at, text, "fieldPath must be a valid path: does not refer to a valid field")
+        yield invalid_value(at, text, "fieldPath must be a valid path")

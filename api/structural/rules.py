@@ -90,7 +90,8 @@ class _Walk:
         for each in (node, *node.all_of):
             yield from self._rules(value, each, node, path, old, same, top)
         if type(value) is dict:
-            before = old if type(old) is dict else {}
+            # What is in an atomic map is another with every change.
+            before = old if type(old) is dict and not node.atomic_map else {}
             for name, item in value.items():
                 inner = node.properties.get(name) or node.additional
                 if inner is not None and inner.rules_below:

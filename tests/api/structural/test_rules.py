@@ -175,11 +175,23 @@ def test_the_number_of_evaluations_is_bounded() -> None:
             {"rule": "self.list.all(x, x.b > 1)"},
             'rule: Invalid value: "self.list.all(x, x.b > 1)": compilation failed: ERROR: <input>:1:19: undefined',
         ),
-        ({"rule": "1 + 1"}, 'rule: Invalid value: "1 + 1": must evaluate to a bool'),
+        ({"rule": "1 + 1"}, 'rule: Invalid value: "1 + 1": cel expression must evaluate to a bool'),
         ({"rule": " "}, "rule: Required value: rule is not specified"),
         ({"rule": "true", "message": "a\nb"}, "message: Invalid value"),
         ({"rule": "true", "reason": "Because"}, 'reason: Unsupported value: "Because"'),
-        ({"rule": "true", "messageExpression": "1"}, 'messageExpression: Invalid value: "1": must evaluate to a string'),
+        (
+            {"rule": "true", "messageExpression": "1"},
+            'messageExpression: Invalid value: "1": messageExpression must evaluate to a string',
+        ),
+        (
+            {"rule": "true", "messageExpression": " "},
+            "messageExpression: Required value: messageExpression must be non-empty if specified",
+        ),
+        (
+            {"rule": "true", "optionalOldSelf": True},
+            "optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule",
+        ),
+        ({"rule": "true", "fieldPath": " "}, 'fieldPath: Invalid value: " ": fieldPath must be non-empty if specified'),
         ({"rule": "true", "fieldPath": ".zzz"}, 'fieldPath: Invalid value: ".zzz": fieldPath must be a valid path'),
     ],
 )
@@ -267,3 +279,16 @@ def test_an_object_whose_sets_are_in_another_order_has_not_changed() -> None:
     found = schema(optional, set=SET)
     assert told(found, {"set": ["b", "a"]}, {"set": ["a", "b"]}) == []
     assert told(found, {"set": ["b", "c"]}, {"set": ["a", "b"]}) == ['spec: Invalid value: "object": is immutable']
+
+
+def test_what_is_in_an_atomic_map_has_no_old_value_of_its_own() -> None:
+    def atomic(rule: Obj) -> Obj:
+        inner = {**TEXT, "x-kubernetes-validations": [rule]}
+        return schema({"rule": "true"}, ref={"type": "object", "x-kubernetes-map-type": "atomic", "properties": {"name": inner}})
+
+    same = {"rule": "self == oldSelf"}
+    lost = "oldSelf cannot be used on the uncorrelatable portion of the schema within s.properties[spec].properties[ref]"
+    assert [each.detail for each in check_schema(atomic(same), "s")] == [lost]
+    assert [each.detail for each in check_schema(atomic({"rule": "oldSelf.hasValue()", "optionalOldSelf": True}), "s")] == [lost]
+    old = {"spec": {"ref": {"name": "a"}}}
+    assert check_rules({"spec": {"ref": {"name": "b"}}}, compile_schema(atomic(same)), old) == []
