@@ -70,6 +70,11 @@ def test_machines_come_and_go(elastic: ClusterHandle) -> None:
     def workers() -> list[str]:
         return sorted(each["metadata"]["name"] for each in bench.get("node")["items"])
 
+    # What runs on every machine keeps none.
+    agent = deployment("agent", "50m")
+    agent["kind"] = "DaemonSet"
+    del agent["spec"]["replicas"]
+    bench.apply(agent)
     bench.apply(deployment("web", "600m"))
     bench.until("two machines came, and the pods run there", lambda: running("web") == ["worker-2", "worker-3"])
     said = elastic.cli("get", "events").stdout
