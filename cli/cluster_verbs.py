@@ -68,6 +68,12 @@ def up(
             metavar="MIN:MAX|FILE", help="Machines that come and go as pods need them: how many, or a file with node groups."
         ),
     ] = "",
+    node_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Flags of crilite (image policy, mirrors, CNI …) and the kubelets' configuration: see docs/cluster.md."
+        ),
+    ] = None,
     hollow_nodes: Annotated[
         int, typer.Option(help="So many nodes besides whose pods run nothing and say that they do: all in one process.")
     ] = 0,
@@ -98,7 +104,7 @@ def up(
             hollow_nodes=hollow_nodes,
             ip_families=launch.ip_families(ip_families),
         )
-        spec = launch.with_groups(spec, autoscale)
+        spec = launch.with_node_config(launch.with_groups(spec, autoscale), node_config)
         root = launch.up(spec, _show, wait=wait, merge=merge, owner=owner, timeout=timeout, hollow_config=hollow_config)
     print(f"Cluster {name!r} is {'up' if wait else 'starting'} after {time.monotonic() - began:.2f}s.", end=" ")
     if merge:

@@ -97,6 +97,21 @@ def ip_families(text: str) -> tuple[str, ...]:
         raise ClusterError(f"--ip-families={error}") from error
 
 
+def with_node_config(spec: ClusterSpec, path: Path | None) -> ClusterSpec:
+    """The spec with what `--node-config` says. Raises ClusterError."""
+    if path is None:
+        return spec
+    from kubeling.cluster import nodeconfig
+
+    try:
+        flags, kubelet = nodeconfig.load(path)
+    except nodeconfig.NodeConfigError as error:
+        raise ClusterError(f"--node-config: {error}") from error
+    if flags and spec.runtime != "crilite":
+        raise ClusterError(f"--node-config: crilite: --runtime={spec.runtime} is another runtime, and has its own configuration")
+    return replace(spec, runtime_flags=flags, kubelet_config=kubelet)
+
+
 def with_groups(spec: ClusterSpec, text: str) -> ClusterSpec:
     """The spec with what `--autoscale` says. Raises ClusterError."""
     if not text:

@@ -262,6 +262,7 @@ def _node_agents(
                     f"--hide={layout.root.parent}",
                     *cgroup,
                     *mode,
+                    *spec.runtime_flags,
                     *_common(topology),
                 ),
                 # Not for itself: what is forked before the zygote has imported everything shares little of it.

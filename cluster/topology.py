@@ -69,6 +69,9 @@ class ClusterSpec:
     #: What the cluster autoscaler may add machines to, and its flags.
     groups: tuple[NodeGroup, ...] = ()
     autoscaler: Mapping[str, str] = field(default_factory=dict)
+    #: What `--node-config` says: flags of crilite, and fields of the kubelets' configuration.
+    runtime_flags: tuple[str, ...] = ()
+    kubelet_config: Mapping[str, Any] = field(default_factory=dict)
     #: How many hollow nodes there are besides, and whether there is a file that says of what kind.
     hollow_nodes: int = 0
     hollow_configured: bool = False
@@ -323,6 +326,6 @@ def spec_to_json(spec: ClusterSpec) -> dict[str, Any]:
 def spec_from_json(raw: Mapping[str, Any]) -> ClusterSpec:
     known = {key: raw[key] for key in ClusterSpec.__dataclass_fields__ if key in raw}
     found = {"groups": tuple(groups.from_json(each) for each in raw.get("groups", ()))}
-    if "ip_families" in known:
-        found["ip_families"] = tuple(known["ip_families"])
+    for key in {"ip_families", "runtime_flags"} & known.keys():
+        found[key] = tuple(known[key])
     return ClusterSpec(**{**known, **found})
