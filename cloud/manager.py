@@ -84,7 +84,8 @@ async def run_controllers(client: Client, config: Config, clock: Clock) -> None:
     if services.balancers is not None:
         running["service-controller"] = services.run
     if provider.instances is not None:
-        running["cloud-node-controller"] = NodeController(client, informers, nodes, provider.instances, clock, Patience()).run
+        initialiser = NodeController(client, informers, nodes, provider.instances, clock, Patience(), provider.zones)
+        running["cloud-node-controller"] = initialiser.run
         lifecycle = NodeLifecycleController(client, informers, nodes, provider.instances, clock, Patience())
         running["cloud-node-lifecycle"] = lifecycle.run
         told.append(lifecycle.news)

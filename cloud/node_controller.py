@@ -7,6 +7,8 @@ node is half initialised. Addresses are compared again every five minutes, since
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kubeling.api.conditions import is_true
 from kubeling.api.meta import is_deleting, name_of, resource_version_of, spec_of, status_of, uid_of
 from kubeling.api.resources import NODES
@@ -15,7 +17,7 @@ from kubeling.client.events import EventRecorder
 from kubeling.client.informer import InformerFactory
 from kubeling.client.rest import Client
 from kubeling.cloud.patience import Patience
-from kubeling.cloud.provider import Instances, Metadata, Obj, ProviderError
+from kubeling.cloud.provider import Instances, Metadata, Obj, ProviderError, Zones
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
 
@@ -59,12 +61,16 @@ def initialisation(node: Obj, found: Metadata) -> Obj:
 
 
 def addresses(node: Obj, found: Metadata) -> list[Obj] | None:
-    """The addresses that the node should show; None where it does. What the cloud says nothing of (the host's name) stays."""
+    """The addresses that the node should show; None where it does. What the cloud says nothing of stays: the host's name, another family of addresses."""
     shown = status_of(node).get("addresses") or []
     told = [dict(each) for each in found.addresses]
-    kinds = {each["type"] for each in told}
-    wanted = told + [each for each in shown if each.get("type") not in kinds]
-    return wanted if told and [each for each in shown if each.get("type") in kinds] != told else None
+    kinds = {_kind(each) for each in told}
+    wanted = told + [each for each in shown if _kind(each) not in kinds]
+    return wanted if told and [each for each in shown if _kind(each) in kinds] != told else None
+
+
+def _kind(address: Obj) -> tuple[str, bool]:
+    return str(address.get("type")), ":" in str(address.get("address"))
 
 
 class NodeController:
@@ -78,8 +84,10 @@ class NodeController:
         instances: Instances,
         clock: Clock,
         patience: Patience,
+        zones: Zones | None = None,
     ) -> None:
         self._client, self._events, self._instances, self._patience = client, events, instances, patience
+        self._zones = zones
         self._nodes = informers.informer(NODES)
         self._loop = Reconciler("cloud-node-controller", self.reconcile, workers=4, clock=clock)
         self._loop.watches(self._nodes, self._waiting)
@@ -98,6 +106,9 @@ class NodeController:
             return None
         try:
             found = await self._patience.call(self._instances.metadata(node))
+            if self._zones is not None and not found.zone:
+                region, zone = await self._patience.call(self._zones.zone_of(node))
+                found = replace(found, region=region, zone=zone)
         except ProviderError as error:
             delay = self._patience.later(request, error)
             log.warning("the cloud does not say what a node is", node=request.name, error=str(error), again_in=round(delay, 1))

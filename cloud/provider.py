@@ -84,7 +84,7 @@ class Instances(Protocol):
 
 
 class Zones(Protocol):
-    """Where machines are."""
+    """Where machines are, at clouds that do not say it of each machine."""
 
     async def zone_of(self, node: Obj) -> tuple[str, str]:
         """(region, zone)."""

@@ -64,6 +64,8 @@ class Drain:
             node = await self._mark(node, self._clock.now().timestamp())
             log.info("a node is to go", node=which.name, group=which.group.name, pods=len(which.movable))
         try:
+            if not nodes.may_go(node):
+                raise Aborted("ScaleDownDisabledAnnotation")
             if which.ready:
                 moved = await self._empty(replace(which, node=node))
                 if moved and self._settings.evict_daemons:

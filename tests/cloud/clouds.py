@@ -119,6 +119,8 @@ class Cloud:
     off: set[str] = field(default_factory=set)
     there: set[Route] = field(default_factory=set)
     failures: int = 0
+    #: Groups that give no machines.
+    broken: set[str] = field(default_factory=set)
     seconds: float = 0.0
     calls: list[str] = field(default_factory=list)
     made: Callable[[Machine, NodeGroup], Awaitable[None]] | None = None
@@ -169,6 +171,8 @@ class Cloud:
     async def grow(self, group: str, before: int, after: int) -> None:
         await self._call(f"grow {group} {before}->{after}")
         found = self.groups[group]
+        if group in self.broken:
+            raise ProviderError("no machines left")
         if found.size != before:
             raise Outdated("look again")
         new = [

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +126,29 @@ async def test_two_at_once_bring_what_one_would(world: Callable[[int], World], t
         assert len(here.members()) == 2
         found = await here.client.get(CONFIG_MAPS, "cluster-autoscaler-status", "kube-system")
         assert "autoscalerStatus: Running" in found["data"]["status"]
+
+
+async def test_where_the_cloud_has_no_machines_another_group_is_tried(world: Callable[[int], World], tools: Any) -> None:
+    here = world(5)
+    other = f"{here.group}-b"
+    here.cloud.groups[other] = group(other, 5)
+    here.cloud.broken.add(here.group)
+    await here.wait("p")
+    settings = replace(FAST, expander=("priority",), priorities={here.group: 2, other: 1}, backoff_initial=60.0)
+    async with here.autoscaler(settings):
+
+        async def grown() -> bool:
+            return here.cloud.groups[other].size == 1
+
+        await tools.until(grown, "the other group has grown")
+
+        async def explained() -> bool:
+            found = (await here.client.list(EVENTS, namespace=here.namespace))["items"]
+            said = {each["reason"]: each["message"] for each in found}
+            return "no machines left" in said.get("FailedScaleUp", "") and f"{other} 0->1" in said.get("TriggeredScaleUp", "")
+
+        await tools.until(explained, "the pod says both")
+        assert len(here.called(f"grow {here.group} ")) == 1
 
 
 async def test_what_is_not_needed_goes_with_its_budget_kept(world: Callable[[int], World], tools: Any) -> None:

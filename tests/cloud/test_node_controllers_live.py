@@ -15,7 +15,7 @@ from kubeling.api.resources import NODES
 from kubeling.client.events import EventRecorder
 from kubeling.client.informer import InformerFactory
 from kubeling.client.rest import Client
-from kubeling.cloud.node_controller import UNINITIALIZED, NodeController
+from kubeling.cloud.node_controller import UNINITIALIZED, NodeController, addresses
 from kubeling.cloud.node_lifecycle import SHUTDOWN, NodeLifecycleController
 from kubeling.cloud.patience import Patience
 from kubeling.cloud.provider import Metadata, Route
@@ -174,3 +174,13 @@ def test_what_routes_are_missing_or_too_much() -> None:
     found = plan([there, going], [old, theirs, Route("x", "a", "10.1.0.0/24")], ["10.1.0.0/16", "fd00::/48"])
     assert [(each.node, each.destination) for each in found.create] == [("a", "fd00::/64")]
     assert found.delete == (old,)
+
+
+def test_addresses_of_which_the_cloud_says_nothing_stay() -> None:
+    v4, v6, host = ({"type": "InternalIP", "address": each} for each in ("10.0.0.1", "fd00::1", "x"))
+    host["type"] = "Hostname"
+    found = {"status": {"addresses": [v4, v6, host]}}
+    assert addresses(found, Metadata("x", addresses=(v4,))) is None
+    moved = {"type": "InternalIP", "address": "10.0.0.2"}
+    assert addresses(found, Metadata("x", addresses=(moved,))) == [moved, v6, host]
+    assert addresses(found, Metadata("x")) is None
