@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from kubeling.api import taints
-from kubeling.api.conditions import is_true
+from kubeling.api.conditions import get_condition, is_true
 from kubeling.api.meta import annotations_of, is_deleting, labels_of, name_of, spec_of, status_of
 from kubeling.cloud.provider import Machine, NodeGroup, Obj
 
@@ -29,6 +29,11 @@ def is_ready(node: Obj) -> bool:
     beginning = (taints.NOT_READY, "node.cloudprovider.kubernetes.io/uninitialized", taints.NETWORK_UNAVAILABLE)
     held = any(each.get("key") in beginning for each in spec_of(node).get("taints") or ())
     return is_true(node, "Ready") and not held and not is_deleting(node)
+
+
+def is_silent(node: Obj) -> bool:
+    """Nothing was heard of it for too long: the node lifecycle controller says so by this word."""
+    return (get_condition(node, "Ready") or {}).get("status") == "Unknown"
 
 
 def mark_of(node: Obj, key: str) -> float | None:
@@ -90,6 +95,7 @@ def fingerprint(node: Obj) -> object:
         annotations_of(node).get(SCALE_DOWN_DISABLED),
         spec_of(node),
         is_ready(node),
+        is_silent(node),
         is_deleting(node),
         status_of(node).get("allocatable"),
     )

@@ -46,7 +46,7 @@ class Picture:
             (group, machine)
             for group in self.groups
             for machine in group.machines
-            if self.now - machine.created < settings.max_node_provision and not self._ready(machine)
+            if self.now - machine.created < settings.max_node_provision and self._starts(machine)
         ]
 
     def lost(self, settings: Settings) -> list[tuple[NodeGroup, Machine]]:
@@ -58,9 +58,10 @@ class Picture:
             if self.now - machine.created >= settings.max_node_provision and nodes.node_of(machine, self.nodes) is None
         ]
 
-    def _ready(self, machine: Machine) -> bool:
+    def _starts(self, machine: Machine) -> bool:
+        """Not ready, but not fallen silent either."""
         node = nodes.node_of(machine, self.nodes)
-        return node is not None and nodes.is_ready(node)
+        return node is None or not (nodes.is_ready(node) or nodes.is_silent(node))
 
     def supposed(self, settings: Settings) -> Supposed:
         """The cluster as it will be when what is on its way has come. Nodes that have just come are described too."""

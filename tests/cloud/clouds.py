@@ -28,7 +28,7 @@ def node(name: str, cpu: str = "2", *, group: str = "", ready: bool = True, tain
         "spec": spec,
         "status": {
             "allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "110"},
-            "conditions": [{"type": "Ready", "status": "True" if ready else "Unknown"}],
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
         },
     }
 

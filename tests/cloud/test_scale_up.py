@@ -78,6 +78,17 @@ async def test_what_is_on_its_way_is_waited_for() -> None:
     assert found.chosen.count == 1
 
 
+async def test_what_has_fallen_silent_is_not_waited_for() -> None:
+    silent = node("g-0", group="g", ready=False)
+    silent["status"]["conditions"][0]["status"] = "Unknown"
+    found = await plan(picture([silent], [group("g", 5, "g-0", created=9_990.0)], [pod("1")]))
+    # As the scheduler sees it, it still fits there; the taint of the node lifecycle controller says that it does not.
+    assert found.coming
+    silent["spec"]["taints"] = [{"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}]
+    found = await plan(picture([silent], [group("g", 5, "g-0", created=9_990.0)], [pod("1")]))
+    assert found.chosen is not None
+
+
 async def test_a_node_that_has_just_come_is_described_as_we_see_it() -> None:
     """The scheduler may still see it as not ready; the pods that it will put there bring no second one."""
     look = picture([node("g-0", group="g")], [group("g", 5, "g-0", created=9_999.0)], [pod("1"), pod("2")])
