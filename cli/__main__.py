@@ -23,6 +23,11 @@ def main() -> None:
 
 
 def _run(argv: list[str]) -> int:
+    from kubeling.cli import quick
+
+    status = quick.up(argv)
+    if status is not None:
+        return status
     import typer
 
     from kubeling.cli import cluster_verbs, globalflags, verbs
@@ -44,7 +49,8 @@ def _run(argv: list[str]) -> int:
         if word not in verbs.NAMES:
             cluster_verbs.register(app)
         if word not in cluster_verbs.NAMES:
-            verbs.register(app, only=word)
+            argv, kinds = verbs.kind_first(argv) if word == "create" else (argv, False)
+            verbs.register(app, only=word, kinds=kinds)
         return int(app(argv, prog_name="kubeling", standalone_mode=False) or 0)
     except globalflags.UsageError as error:
         print(f"error: {error}", file=sys.stderr)

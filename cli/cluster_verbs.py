@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from kubeling.cli import quick
 
 if TYPE_CHECKING:
     from kubeling.cluster.state import State
@@ -41,10 +43,6 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-
-
-def _show(step: dict[str, Any]) -> None:
-    print(f" {step.get('mark', '✓')} {step['step']} {step['seconds']:.2f}s", flush=True)
 
 
 def up(
@@ -87,7 +85,6 @@ def up(
     merge: Annotated[bool, typer.Option("--merge/--no-merge", hidden=True, help="Change the user's kubeconfig.")] = True,
 ) -> None:
     """Bring a cluster up, and make it the one that kubectl talks to. One that was stopped is booted again as it was."""
-    began = time.monotonic()
     from kubeling.cluster import launch
     from kubeling.cluster.topology import ClusterSpec
 
@@ -105,12 +102,7 @@ def up(
             ip_families=launch.ip_families(ip_families),
         )
         spec = launch.with_node_config(launch.with_groups(spec, autoscale), node_config)
-        root = launch.up(spec, _show, wait=wait, merge=merge, owner=owner, timeout=timeout, hollow_config=hollow_config)
-    print(f"Cluster {name!r} is {'up' if wait else 'starting'} after {time.monotonic() - began:.2f}s.", end=" ")
-    if merge:
-        print(f"kubectl uses it now (context kubeling-{name}).")
-    else:
-        print(f"Its kubeconfig: {root / 'kubeconfig' / 'admin.conf'}")
+        quick.bring_up(spec, wait=wait, merge=merge, owner=owner, timeout=timeout, hollow_config=hollow_config)
 
 
 def down(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -62,3 +63,18 @@ def split_at_dashes(words: list[str] | None) -> tuple[list[str], bool, list[str]
         return found, False, []
     at = found.index("--")
     return found[:at], True, found[at + 1 :]
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Both sides of KEY=VALUE. Raises CommandError."""
+    from kubeling.cli.session import CommandError
+
+    key, has_value, value = text.partition("=")
+    if not has_value or not key:
+        raise CommandError(f"{text!r} is not of the form KEY=VALUE")
+    return key, value
+
+
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """Several KEY=VALUE. Raises CommandError."""
+    return dict(pair(each) for each in texts)

@@ -10,15 +10,24 @@ from kubeling.cli import manifests
 from kubeling.cli.session import CommandError
 
 
-def load(filenames: Sequence[str] | None, folder: str, *, recursive: bool = False) -> list[manifests.Manifest]:
-    """The objects of `-f` or of `-k`. Raises CommandError for both, or neither."""
+def load(
+    filenames: Sequence[str] | None, folder: str, *, recursive: bool = False, selector: str = ""
+) -> list[manifests.Manifest]:
+    """The objects of `-f` or of `-k`, those with the labels only. Raises CommandError for both, or neither."""
     if folder and filenames:
         raise CommandError("only one of -f or -k can be specified")
-    if folder:
-        return [manifests.Manifest(obj, folder) for obj in manifests.parse(build(folder), folder)]
-    if not filenames:
+    if not folder and not filenames:
         raise CommandError("must specify one of -f and -k")
-    return manifests.load(filenames, recursive=recursive)
+    if folder:
+        found = [manifests.Manifest(obj, folder) for obj in manifests.parse(build(folder), folder)]
+    else:
+        found = manifests.load(filenames or [], recursive=recursive)
+    if not selector:
+        return found
+    from kubeling.api.labels import parse
+
+    chosen = parse(selector)
+    return [each for each in found if chosen.matches((each.obj.get("metadata") or {}).get("labels") or {})]
 
 
 def build(folder: str) -> str:

@@ -93,13 +93,65 @@ _GROUPS: dict[str, tuple[str, str, dict[str, str]]] = {
     "certificate": ("Decide on requests for certificates.", "certificate", {"approve": "approve", "deny": "deny"}),
     "auth": ("What one may do.", "auth", {"can-i": "can_i", "whoami": "whoami"}),
 }
+_SERVICES = {name: f"create_workloads:{name}" for name in ("clusterip", "nodeport", "loadbalancer", "externalname")}
+_SECRETS = {"generic": "create_data:generic", "tls": "create_data:tls", "docker-registry": "create_data:docker_registry"}
+#: What `create` makes by name: kind → module and function, or those of its second word.
+_KINDS: dict[str, str | dict[str, str]] = {
+    **{kind: f"create_data:{kind}" for kind in ("namespace", "serviceaccount", "configmap", "token")},
+    **{kind: f"create_workloads:{kind}" for kind in ("deployment", "job", "cronjob", "ingress")},
+    **{
+        kind: f"create_policies:{kind}"
+        for kind in (
+            "role",
+            "clusterrole",
+            "rolebinding",
+            "clusterrolebinding",
+            "quota",
+            "poddisruptionbudget",
+            "priorityclass",
+        )
+    },
+    "secret": _SECRETS,
+    "service": _SERVICES,
+}
+_SHORT = {
+    "ns": "namespace",
+    "sa": "serviceaccount",
+    "cm": "configmap",
+    "deploy": "deployment",
+    "dep": "deployment",
+    "cj": "cronjob",
+    "ing": "ingress",
+    "resourcequota": "quota",
+    "pdb": "poddisruptionbudget",
+    "pc": "priorityclass",
+    "svc": "service",
+}
 #: Those whose line may end in `-- COMMAND ARG…`.
-_DASHED = ("create", "run", "exec")
+_DASHED = ("run", "exec")
 NAMES = frozenset(_VERBS) | frozenset(_GROUPS)
 
 
-def register(app: typer.Typer, only: str = "") -> None:
-    """Add the kubectl verbs to `app`: the one called `only`, or all where it is none of them."""
+def kind_first(argv: list[str]) -> tuple[list[str], bool]:
+    """`create` with the kind before the flags, and whether there is a kind: those are commands of their own."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    for at in range(1, end):
+        kind = _SHORT.get(argv[at], argv[at])
+        if kind in _KINDS and argv[at - 1] not in ("-f", "--filename", "-k", "-o", "-l"):
+            below = _KINDS[kind]
+            second = [word for word in argv[at + 1 :] if isinstance(below, dict) and word in below][:1]
+            rest = argv[1:at] + argv[at + 1 :]
+            for word in second:
+                rest.remove(word)
+            return ["create", kind, *second, *rest], True
+    return argv, False
+
+
+def register(app: typer.Typer, only: str = "", *, kinds: bool = False) -> None:
+    """Add the kubectl verbs to `app`: the one called `only`, or all where it is none of them; of `create` the kinds, if they are meant."""
+    if kinds:
+        _register_kinds(app)
+        return
     for name, (module, function) in _VERBS.items():
         if only not in NAMES or only == name:
             command = DashedCommand if name in _DASHED else KubectlCommand
@@ -111,6 +163,21 @@ def register(app: typer.Typer, only: str = "") -> None:
             for second, function in functions.items():
                 group.command(second, cls=KubectlCommand)(verb(_load(module, function)))
             app.add_typer(group, name=name, rich_help_panel=PANEL)
+
+
+def _register_kinds(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Make one object of a kind.")
+    group.callback()(_nothing)
+    for kind, target in _KINDS.items():
+        if isinstance(target, str):
+            group.command(kind, cls=DashedCommand)(verb(_load("", target)))
+            continue
+        below = typer.Typer(no_args_is_help=True, help=f"Make a {kind}.")
+        below.callback()(_nothing)
+        for second, function in target.items():
+            below.command(second, cls=KubectlCommand)(verb(_load("", function)))
+        group.add_typer(below, name=kind)
+    app.add_typer(group, name="create", rich_help_panel=PANEL)
 
 
 def _nothing() -> None:

@@ -67,12 +67,7 @@ async def apply(
             "all resources selected for prune without explicitly passing --all. To prune all resources, pass the --all flag. If you did not mean to prune all resources, specify a label selector"
         )
     pruned = await prune.kinds_of(session, prune_allowlist or []) if pruning else []
-    wanted = kustomize.load(filename, folder, recursive=recursive)
-    if selector:
-        from kubeling.api.labels import parse
-
-        chosen = parse(selector)
-        wanted = [each for each in wanted if chosen.matches((each.obj.get("metadata") or {}).get("labels") or {})]
+    wanted = kustomize.load(filename, folder, recursive=recursive, selector=selector)
     params = flags.write_params(dry_run, field_manager or ("kubectl" if server_side else CLIENT_SIDE), validate)
     reporter = Reporter(form, dry_run=dry_run, together=True)
     failed = 0

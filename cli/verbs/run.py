@@ -40,7 +40,7 @@ async def run(
     if arguments:
         container["command" if command else "args"] = arguments
     if env:
-        container["env"] = [dict(zip(("name", "value"), _pair(each), strict=True)) for each in env]
+        container["env"] = [dict(zip(("name", "value"), flags.pair(each), strict=True)) for each in env]
     if port:
         container["ports"] = [{"containerPort": port}]
     if image_pull_policy:
@@ -48,7 +48,7 @@ async def run(
     pod: Obj = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"labels": dict(_pair(each) for each in labels.split(",")) if labels else {"run": name}, "name": name},
+        "metadata": {"labels": flags.pairs(labels.split(",")) if labels else {"run": name}, "name": name},
         "spec": {"containers": [container], "dnsPolicy": "ClusterFirst", "restartPolicy": restart},
         "status": {},
     }
@@ -58,13 +58,6 @@ async def run(
     made = pod if dry_run == "client" else await session.client.create(PODS, pod, session.namespace, params=params)
     Reporter(form, dry_run=dry_run).done(PODS, made, "created")
     return 0
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, has_value, value = text.partition("=")
-    if not has_value or not key:
-        raise CommandError(f"{text!r} is not of the form KEY=VALUE")
-    return key, value
 
 
 async def expose(
@@ -101,7 +94,7 @@ async def expose(
                 }
                 for at, each in enumerate(ports, 1)
             ],
-            "selector": dict(_pair(each) for each in selector.split(",")) if selector else _selector_of(resource, obj),
+            "selector": flags.pairs(selector.split(",")) if selector else _selector_of(resource, obj),
         }
         if kind:
             spec["type"] = kind

@@ -10,11 +10,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
 
+from kubeling.cli import globalflags
+from kubeling.cli.__main__ import _run as main
 from tests.plane import Plane, running_plane
 
 
@@ -89,6 +91,35 @@ def shell(plane: Plane) -> Iterator[Shell]:
     shell.kubeling(f"delete namespace {name} --wait=false")
 
 
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Sequence[str]], Result]:
+    """Runs kubeling inside of the test, which costs no process. The environment is the test's."""
+
+    def run(words: Sequence[str]) -> Result:
+        for each in fields(globalflags.Options):
+            monkeypatch.setattr(globalflags.options, each.name, getattr(globalflags.Options(), each.name))
+        capsys.readouterr()
+        code = main(list(words))
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def in_process(
+    shell: Shell, inside: Callable[[Sequence[str]], Result], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str | Sequence[str]], Result]:
+    """As `shell.kubeling`, inside of the test."""
+    for key in ("KUBECONFIG", "HOME", "COLUMNS", "NO_COLOR"):
+        monkeypatch.setenv(key, shell.environment[key])
+
+    def run(line: str | Sequence[str]) -> Result:
+        words = line.split() if isinstance(line, str) else list(line)
+        return inside([words[0], f"--namespace={shell.namespace}", *words[1:]])
+
+    return run
+
+
 _VARYING = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "UID"),
     (re.compile(r"\b\d+(m?s|[mhd])(\d+[smh])?\b"), "AGE"),
@@ -108,11 +139,11 @@ def plain(text: str, *namespaces: str) -> str:
 
 
 @pytest.fixture
-def same(shell: Shell) -> Callable[..., Result]:
+def same(shell: Shell, in_process: Callable[[str | Sequence[str]], Result]) -> Callable[..., Result]:
     """Runs one line with both programs and holds kubeling to what kubectl says; returns kubeling's result."""
 
     def check(line: str | Sequence[str], stdin: str = "", *, errors: bool = True) -> Result:
-        theirs, ours = shell.kubectl(line, stdin), shell.kubeling(line, stdin)
+        theirs, ours = shell.kubectl(line, stdin), shell.kubeling(line, stdin) if stdin else in_process(line)
         where = f"\n$ {line if isinstance(line, str) else ' '.join(line)}\nkubectl: {theirs}\nkubeling: {ours}"
         assert plain(ours.out, shell.namespace) == plain(theirs.out, shell.namespace), where
         if errors:

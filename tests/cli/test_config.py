@@ -7,15 +7,12 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-from kubeling.cli import globalflags
-from kubeling.cli.__main__ import _run as run
 
 FIRST = """
 apiVersion: v1
@@ -107,15 +104,13 @@ class _Side:
         for name in ("ca.crt", "cert", "key"):
             (folder / name).write_text("pem\n")
 
-    def run(self, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    def run(self, line: str, monkeypatch: pytest.MonkeyPatch, inside: Callable[..., Any]) -> tuple[int, str, str]:
         monkeypatch.setenv("KUBECONFIG", os.pathsep.join(map(str, self.files)))
         monkeypatch.chdir(self.folder)
         words = ["config", *line.split()]
         if self.program is None:
-            for each in fields(globalflags.Options):
-                monkeypatch.setattr(globalflags.options, each.name, getattr(globalflags.Options(), each.name))
-            code = run(words)
-            texts = tuple(capsys.readouterr())
+            found = inside(words)
+            code, texts = found.code, (found.out, found.err)
         else:
             done = subprocess.run([self.program, *words], capture_output=True, text=True, check=False)
             code, texts = done.returncode, (done.stdout, done.stderr)
@@ -130,15 +125,13 @@ class _Side:
         return yaml.safe_load(yaml.safe_dump(text).replace(str(self.folder), "DIR"))
 
 
-def test_config_does_what_kubectl_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_config_does_what_kubectl_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: Callable[..., Any]) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not installed: nothing to compare with")
     theirs, ours = _Side(kubectl, tmp_path / "theirs"), _Side(None, tmp_path / "ours")
     for line in LINES:
-        expected, found = theirs.run(line, monkeypatch, capsys), ours.run(line, monkeypatch, capsys)
+        expected, found = theirs.run(line, monkeypatch, inside), ours.run(line, monkeypatch, inside)
         if line in ("get-clusters", "get-users"):  # These kubectl shows in any order.
             expected = (expected[0], "".join(sorted(expected[1].splitlines(True))), expected[2])
         assert found == expected, f"config {line}\nkubectl: {expected}\nkubeling: {found}"

@@ -77,12 +77,10 @@ def test_scale_set_rollout(kubectl: Kubectl) -> None:
 
 @every_kubectl()
 def test_run_expose_wait(kubectl: Kubectl) -> None:
-    assert kubectl("run", "hello", f"--image={IMAGE}", "--restart=Never", "--rm", "-i", "--", "echo", "hello").startswith(
-        "hello\n"
-    )
-    done = kubectl.run(
-        "run", "fails", f"--image={IMAGE}", "--restart=Never", "--rm", "-i", "--", "sh", "-c", "cat; exit 3", stdin="from here"
-    )
+    # The end of the input comes with kubectl's connection: what is written after it cannot be written before anybody looks.
+    once = ("--restart=Never", "--rm", "-i", "--", "sh", "-c")
+    assert kubectl("run", "hello", f"--image={IMAGE}", *once, "cat; echo hello").startswith("hello\n")
+    done = kubectl.run("run", "fails", f"--image={IMAGE}", *once, "cat; exit 3", stdin="from here")
     assert (done.returncode, "from here" in done.stdout) == (3, True), done
     kubectl("run", "p", f"--image={IMAGE}", "--labels=app=p", "--env=A=b", "--port=80", "--expose", "--", "sleep", "1000")
     assert kubectl.json("service", "p")["spec"]["selector"] == {"app": "p"}
@@ -95,8 +93,15 @@ def test_run_expose_wait(kubectl: Kubectl) -> None:
     assert kubectl("expose", "pod", "p", "--name=q", "--port=81", "--target-port=80") == "service/q exposed\n"
     kubectl("set", "selector", "service", "q", "x=y")
     assert kubectl.json("service", "q")["spec"]["selector"] == {"x": "y"}
-    kubectl("delete", "pod", "p", "--wait=false", "--grace-period=1")
-    assert "condition met" in kubectl("wait", "--for=delete", "pod/p", "--timeout=60s")
+    with kubectl.running("wait", "--for=delete", "pod/p", "--timeout=60s", "-v=6") as waiting:
+        # What is gone before the watch begins is not waited for, and nothing is said of it.
+        assert waiting.stdout is not None
+        said = ""
+        while "watch=true" not in said:
+            said = waiting.stdout.readline()
+            assert said, "kubectl has not watched"
+        kubectl("delete", "pod", "p", "--wait=false", "--grace-period=1")
+        assert "condition met" in waiting.stdout.read()
 
     kubectl("create", "job", "j", f"--image={IMAGE}", "--", "sh", "-c", "for i in 1 2 3; do echo line $i; done")
     kubectl("wait", "--for=condition=Complete", "job/j", "--timeout=90s")
