@@ -6,6 +6,7 @@ Only what is running and was measured is there. An APIService `v1beta1.metrics.k
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from kubeling.api import errors, pods, resources
 from kubeling.api.meta import Object
@@ -25,7 +26,9 @@ def make(context: Context) -> Usage:
     """Measures the nodes of this cluster."""
 
     async def fetch(node: str) -> str:
-        status, _, chunks = await context.kubelets.get(await kubelet.locate(context, node), "/metrics/resource")
+        # Hollow nodes share one kubelet, which has to be told which of them is meant; others do not look at it.
+        target = f"/metrics/resource?node={quote(node)}"
+        status, _, chunks = await context.kubelets.get(await kubelet.locate(context, node), target)
         found = []
         size = 0
         async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""The kubelet's API for all hollow nodes, on one port: logs that say what a hollow pod is, and a clear word about what it cannot do."""
+"""The kubelet's API for all hollow nodes, on one port: logs that say what a hollow pod is, the use that it claims, and a clear word about what it cannot do."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from kubeling.daemon.log import get_logger
 from kubeling.kubelet import httpd
 from kubeling.kubelet.access import Access
 from kubeling.kubelet.hollow.pods import HollowPods
+from kubeling.kubelet.hollow.usage import Meter, page
 from kubeling.kubelet.httpd import Request, Response
 
 log = get_logger("hollow.server")
 
 #: What `kubectl logs` of the pod shows.
 LOGS = "hollow.kubeling.dev/logs"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _STREAMS = ("exec", "attach", "portForward", "run")
 
 
@@ -31,6 +33,8 @@ class HollowServer:
         self._pods = pods
         # The name of no node: what is asked is whether somebody may do it with all of them.
         self._access = Access("", self._ask, clock)
+        self._clock = clock
+        self._meter = Meter()
         self._server = httpd.Server(self.handle)
 
     async def run(self, address: str, port: int, context: ssl.SSLContext) -> None:
@@ -50,11 +54,14 @@ class HollowServer:
         match parts:
             case ["containerLogs", namespace, name, container]:
                 return self._logs(namespace, name, container, previous=request.first("previous") == "true")
+            case ["metrics", "resource"]:
+                pods = self._pods.on_node(request.first("node"))
+                return Response(page(pods, self._meter, self._clock.now()).encode(), content_type=METRICS_TYPE)
             case [verb, namespace, name, *_] if verb in _STREAMS:
                 return _plain(
                     400, f'pod "{name}_{namespace}" is on a hollow node: nothing runs in it, so there is nothing to connect to'
                 )
-        return _plain(404, "404 page not found: a hollow node has only /containerLogs and /healthz")
+        return _plain(404, "404 page not found: a hollow node has only /containerLogs, /metrics/resource and /healthz")
 
     async def _ask(self, spec: Object) -> bool:
         try:

@@ -14,6 +14,7 @@ from kubeling.kubelet.hollow.addresses import Block, node_block
 from kubeling.kubelet.hollow.expressions import BadExpression, compile_path, values
 from kubeling.kubelet.hollow.nodes import is_hollow
 from kubeling.kubelet.hollow.timers import Timers
+from kubeling.kubelet.hollow.usage import Meter, page
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
 HERE = podlife.Place("172.30.0.11", "10.128.0.2")
@@ -359,6 +360,23 @@ def test_groups_that_do_not_add_up_are_refused(counts: tuple[int, ...], total: i
 def test_leases_are_renewed_more_seldom_where_there_are_many_and_in_time_all_the_same() -> None:
     settings = config.parse(())
     assert [settings.renewal(nodes) for nodes in (1, 400, 800, 1000, 10_000)] == [10, 10, 20, 25, 25]
+
+
+# -- use -------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_use_that_a_pod_claims_adds_up_over_changes() -> None:
+    meter = Meter()
+
+    def seconds(minutes: int, cpu: str) -> float:
+        obj = after(pod(metadata=noted(cpu=cpu, memory="10Mi")), "run")
+        text = page([obj, after(pod(metadata={"name": "q"}), "run")], meter, NOW + timedelta(minutes=minutes))
+        lines = dict(line.rsplit(" ", 2)[:2] for line in text.splitlines() if not line.startswith("container_start"))
+        assert lines["node_memory_working_set_bytes"] == str(10 * 2**20)
+        assert 'pod="q"' not in text
+        return float(lines['container_cpu_usage_seconds_total{container="c",namespace="d",pod="p"}'])
+
+    assert [seconds(1, "500m"), seconds(2, "2"), seconds(3, "0")] == [30, 150, 150]
 
 
 # -- timers ----------------------------------------------------------------------------------------------------------------------------
