@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from kubeling.api.cel import cost, listtypes
+from kubeling.api.cel import cost, formats
+from kubeling.api.cel.listtypes import Change
+from kubeling.api.cel.rewrite import Edit, rewrite
 
 #: Types of variables. DYN is for JSON of any shape.
 BOOL, INT, STRING, DYN, MAP, AUTHORIZER = "bool", "int", "string", "dyn", "map", "authorizer"
@@ -34,25 +36,28 @@ class EvaluationError(ValueError):
 class Program:
     """A compiled expression. `result` is the name of its type: `bool`, `string`, `int`, `dyn`, `list`, …"""
 
-    __slots__ = ("_compiled", "_env", "_nesting", "result", "source")
+    __slots__ = ("_checked", "_compiled", "_env", "_nesting", "result", "source")
 
-    def __init__(self, source: str, compiled: Any, env: Any, changed: bytes = b"") -> None:
+    def __init__(self, source: str, compiled: Any, env: Any, edits: Mapping[int, Edit] | None = None) -> None:
         self.source = source
         self.result = _type_name(compiled.return_type())
-        self._nesting = cost.nesting(compiled.serialize())
         self._env = env
-        self._compiled = env.deserialize(changed) if changed else compiled
+        self._checked = compiled
+        serialized = compiled.serialize()
+        self._nesting = cost.nesting(serialized)
+        edits = {**formats.edits(cost.packed(serialized)), **(edits or {})}
+        self._compiled = env.deserialize(rewrite(serialized, edits)) if edits else compiled
 
     @property
     def checked(self) -> bytes:
         """The expression after the type check: a serialized cel.expr.CheckedExpr."""
-        return cost.packed(self._compiled.serialize())
+        return cost.packed(self._checked.serialize())
 
-    def treating(self, changes: Mapping[int, listtypes.Change]) -> Program:
+    def treating(self, changes: Mapping[int, Change]) -> Program:
         """The program with these calls changed; itself where there are none."""
         if not changes:
             return self
-        return Program(self.source, self._compiled, self._env, listtypes.rewrite(self._compiled.serialize(), changes))
+        return Program(self.source, self._checked, self._env, {number: each.edit for number, each in changes.items()})
 
     def run(self, values: Mapping[str, Any]) -> Any:
         """The value, in Python. Raises EvaluationError."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from kubeling.api.cel import listtypes, network, texts, values
+from kubeling.api.cel import formats, listtypes, network, texts, values
 from kubeling.api.cel.values import MESSAGES, messages
 
 #: Name, whether it is called on its first parameter, types of the parameters, type of the result, and what it does.
@@ -59,6 +59,7 @@ class Library:
             *values.FUNCTIONS,
             *network.FUNCTIONS,
             *listtypes.FUNCTIONS,
+            *formats.FUNCTIONS,
         ]:
             found = overloads.setdefault(name, [])
             for types in _spread(parameters):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from kubeling.api.cel import wire
+from kubeling.api.cel.rewrite import call_of, renamed
 
 CANONICAL, MERGED = "@canonical", "@merged"
 Shape = Mapping[str, Any]
@@ -86,69 +87,10 @@ class Change(NamedTuple):
     shape: Shape
     merge: bool
 
-
-def rewrite(serialized: bytes, changes: Mapping[int, Change]) -> bytes:
-    """A compiled expression (an Any that holds a cel.expr.CheckedExpr) with the calls changed that have these numbers."""
-    checked = wire.first(serialized, 2)
-    made = b"".join(
-        wire.piece(at, _expr(data, changes) if at == wire.EXPRESSION else data)
-        for at, data in wire.pieces(checked)
-        if not (at == _REFERENCES and _number(data) in changes and changes[_number(data)].merge)
-    )
-    return b"".join(wire.piece(at, made if at == 2 else data) for at, data in wire.pieces(serialized))
-
-
-_REFERENCES = 2
-#: Where expressions stand in the nodes of an expression.
-_INNER = {
-    wire.SELECT: (1,),
-    wire.CALL: (1, 3),
-    wire.LIST: (1,),
-    wire.STRUCT: (2,),
-    wire.COMPREHENSION: (2, 4, 5, 6, 7),
-}
-
-
-def _number(entry: bytes) -> int:
-    return next((value for at, value in wire.members(entry) if at == 1 and isinstance(value, int)), 0)
-
-
-def _expr(data: bytes, changes: Mapping[int, Change]) -> bytes:
-    identity = next((value for at, value in wire.members(data) if at == wire.ID and isinstance(value, int)), 0)
-    made = b""
-    for at, content in wire.pieces(data):
-        if at in _INNER:
-            content = _node(at, content, changes)
-            if at == wire.CALL and identity in changes:
-                content = _changed(content, changes[identity])
-        made += wire.piece(at, content)
-    return made
-
-
-def _node(kind: int, data: bytes, changes: Mapping[int, Change]) -> bytes:
-    made = b""
-    for at, content in wire.pieces(data):
-        if at in _INNER[kind]:
-            content = _entry(content, changes) if kind == wire.STRUCT else _expr(content, changes)
-        made += wire.piece(at, content)
-    return made
-
-
-def _entry(data: bytes, changes: Mapping[int, Change]) -> bytes:
-    """Of a map: key and value."""
-    return b"".join(wire.piece(at, _expr(content, changes) if at in (3, 4) else content) for at, content in wire.pieces(data))
-
-
-def _changed(call: bytes, change: Change) -> bytes:
-    shape = wire.piece(wire.CONST, wire.piece(6, orjson.dumps(change.shape)))
-    if change.merge:
-        return b"".join(
-            wire.piece(at, MERGED.encode() if at == 2 else content) for at, content in wire.pieces(call)
-        ) + wire.piece(3, shape)
-    made = b""
-    for at, content in wire.pieces(call):
-        if at == 3:
-            inner = wire.piece(2, CANONICAL.encode()) + wire.piece(3, content) + wire.piece(3, shape)
-            content = wire.piece(wire.CALL, inner)
-        made += wire.piece(at, content)
-    return made
+    def edit(self, call: bytes) -> bytes:
+        """The call, changed."""
+        shape = wire.piece(wire.CONST, wire.piece(6, orjson.dumps(self.shape)))
+        if self.merge:
+            return renamed(call, MERGED) + wire.piece(3, shape)
+        arguments = (wire.piece(wire.CALL, call_of(CANONICAL, each, shape)) for _, each in wire.parts(call, 3))
+        return call_of(wire.text(call, 2), *arguments)

@@ -15,6 +15,8 @@ from kubeling.api.cel.decl import ANYTHING, DYN, SCALARS, Decl, Span, bounded, s
 
 #: By character, by character of a regular expression.
 _TEXT, _REGEX = 0.1, 0.25
+#: How long the regular expression of a named format counts.
+_FORMAT = 128
 #: An authorization check.
 _CHECK = 350_000
 
@@ -238,6 +240,11 @@ def _format(call: Operand, target: Fact) -> Price:
     return scaled(target.bound.most, _TEXT), Fact(Decl("string"))
 
 
+def _validate(call: Operand, target: Fact) -> Price:
+    """As matching a long regular expression."""
+    return scaled(scaled(_argument(call).most, _TEXT), _FORMAT * _REGEX), Fact(DYN)
+
+
 def _contains_ip(call: Operand, target: Fact) -> Price:
     return bounded(4 + _parsing(call)), Fact(Decl("bool"))
 
@@ -273,6 +280,7 @@ _ON_TARGET: dict[str, Callable[[Operand, Fact], Price | None]] = {
     "indexOf": _over_list,
     "lastIndexOf": _over_list,
     "format": _format,
+    "validate": _validate,
     "containsIP": _contains_ip,
     "containsCIDR": _contains_cidr,
 }

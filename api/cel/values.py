@@ -22,6 +22,7 @@ MESSAGES = {
     "ip": "IP",
     "cidr": "CIDR",
     "semver": "Semver",
+    "format": "NamedFormat",
     "authorizer": "authorization.Authorizer",
     "path_check": "authorization.PathCheck",
     "group_check": "authorization.GroupCheck",
@@ -35,6 +36,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "IP": ("text",),
     "CIDR": ("text",),
     "Semver": ("text",),
+    "NamedFormat": ("name",),
     "Authorizer": ("account",),
     "PathCheck": ("account", "path"),
     "GroupCheck": ("account", "group"),
@@ -145,7 +147,16 @@ _SEMVER = re.compile(
 )
 
 
-def _semver(text: str) -> Any:
+def _normal(text: str) -> str:
+    """`v1.02` is 1.2.0: a leading v goes, missing numbers are 0, and zeros in front of numbers go."""
+    numbers, mark, rest = re.fullmatch(r"([^-+]*)([-+]?)(.*)", text.removeprefix("v"), re.DOTALL).groups()  # type: ignore[union-attr]
+    parts = [each.lstrip("0") or "0" if each.isdigit() else each for each in numbers.split(".")]
+    parts += ["0"] * (3 - len(parts))
+    return ".".join(parts) + mark + rest
+
+
+def _semver(text: str, normalize: bool = False) -> Any:
+    text = _normal(text) if normalize else text
     if not _SEMVER.fullmatch(text):
         raise ValueError(f"semver parse error: {text!r} is no semantic version")
     return make("semver", text=text)
@@ -246,7 +257,15 @@ FUNCTIONS: list[tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]] = [
     ("getEscapedPath", True, ("url",), "string", lambda value: urlsplit(value.text).path),
     ("getQuery", True, ("url",), "map", lambda value: parse_qs(urlsplit(value.text).query, keep_blank_values=True)),
     ("semver", False, ("string",), "semver", _semver),
+    ("semver", False, ("string", "bool"), "semver", _semver),
     ("isSemver", False, ("string",), "bool", lambda text: bool(_SEMVER.fullmatch(text))),
+    (
+        "isSemver",
+        False,
+        ("string", "bool"),
+        "bool",
+        lambda text, loose: bool(_SEMVER.fullmatch(_normal(text) if loose else text)),
+    ),
     ("major", True, ("semver",), "int", lambda value: _precedence(value)[0][0]),
     ("minor", True, ("semver",), "int", lambda value: _precedence(value)[0][1]),
     ("patch", True, ("semver",), "int", lambda value: _precedence(value)[0][2]),
@@ -278,6 +297,9 @@ FUNCTIONS: list[tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]] = [
     ("subresource", True, ("resource_check", "string"), "resource_check", _refine(subresource="")),
     ("namespace", True, ("resource_check", "string"), "resource_check", _refine(namespace="")),
     ("name", True, ("resource_check", "string"), "resource_check", _refine(name="")),
+    # Who decides by selectors is asked about all objects, which is never less than what was meant.
+    ("fieldSelector", True, ("resource_check", "string"), "resource_check", _refine(selectors="")),
+    ("labelSelector", True, ("resource_check", "string"), "resource_check", _refine(selectors="")),
     (
         "check",
         True,
