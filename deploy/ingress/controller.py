@@ -26,8 +26,8 @@ from kubeling.deploy.ingress.routes import Cluster, Obj, Routing
 
 log = get_logger("ingress")
 
-#: Changes that come together make one reload.
-BATCH_SECONDS = 0.1
+#: Changes that come together are made together.
+BATCH_SECONDS = 0.05
 TLS = "kubernetes.io/tls"
 
 
@@ -83,8 +83,14 @@ class Controller:
         secrets = {key_of(each): each for each in self._secrets.store}
         routing = routes.route(ours, Cluster(services, lambda key: self._slices.store.by_index("service", key), secrets))
         shown = self._certificates(routing, secrets)
-        if await self._proxy.apply(haproxy.files(routing, shown, self._settings)):
-            log.info("new rules", ingresses=len(ours), backends=len(routing.backends), certificates=len(shown) - 1)
+        reloads = self._proxy.reloads
+        if await self._proxy.apply(lambda slots: haproxy.files(routing, slots, shown, self._settings), haproxy.wanted(routing)):
+            log.info(
+                "new rules" if self._proxy.reloads != reloads else "new servers",
+                ingresses=len(ours),
+                backends=len(routing.backends),
+                certificates=len(shown) - 1,
+            )
         for each in ours:
             self._tell(routing, each)
             await self._publish_addresses(each, services)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubeling.deploy.ingress.routes import ANY_HOST, Routing
+from kubeling.deploy.ingress.slots import Server, Slots
 
 _HOSTS, _EXACT, _PREFIX, _SECURE, _CERTIFICATES = "hosts.map", "exact.map", "prefix.map", "secure.map", "certificates.list"
-_SOCKET = "haproxy.sock"
+SOCKET = "haproxy.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Settings:
     max_connections: int = 8192
 
 
-def files(routing: Routing, certificates: dict[str, bytes], settings: Settings) -> dict[str, bytes]:
+def files(routing: Routing, slots: Slots, certificates: dict[str, bytes], settings: Settings) -> dict[str, bytes]:
     """Name → content of every file. `certificates`: key of a Secret → chain and key in PEM; the one under "" is shown to who asks for no other."""
     made: dict[str, bytes] = {}
     numbers = {host: f"h{number}" for number, host in enumerate(sorted(routing.hosts))}
@@ -46,7 +47,7 @@ def files(routing: Routing, certificates: dict[str, bytes], settings: Settings) 
         # The first in the list is what a client without SNI is shown.
         listed.insert(0 if key == "" else len(listed), line)
     made[_CERTIFICATES] = _text(listed)
-    made["haproxy.cfg"] = _text(_configuration(routing, settings, numbers.get(ANY_HOST, "none")))
+    made["haproxy.cfg"] = _text(_configuration(routing, slots, settings, numbers.get(ANY_HOST, "none")))
     return made
 
 
@@ -54,11 +55,11 @@ def _text(lines: list[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _configuration(routing: Routing, settings: Settings, any_host: str) -> list[str]:
+def _configuration(routing: Routing, slots: Slots, settings: Settings, any_host: str) -> list[str]:
     folder = settings.folder
     lines = [
         "global",
-        f"  stats socket unix@{folder / _SOCKET} mode 600 level admin expose-fd listeners",
+        f"  stats socket unix@{folder / SOCKET} mode 600 level admin expose-fd listeners",
         f"  maxconn {settings.max_connections}",
         "  log stderr format raw daemon notice",
         "  hard-stop-after 1h",
@@ -90,13 +91,13 @@ def _configuration(routing: Routing, settings: Settings, any_host: str) -> list[
         "backend none",
     ]
     if routing.default:
-        lines += _servers(routing, routing.default)
+        lines += _servers(slots["none"])
     else:
         lines.append(
             '  http-request return status 404 content-type text/plain string "no Ingress has a rule for this host and path\\n"'
         )
     for name in sorted(routing.backends):
-        lines += [f"backend {name}", *_servers(routing, name)]
+        lines += [f"backend {name}", *_servers(slots[name])]
     return lines
 
 
@@ -119,12 +120,20 @@ def _choice() -> list[str]:
     return ["  use_backend %[var(txn.backend)] if { var(txn.backend) -m found }", "  default_backend none"]
 
 
-def _servers(routing: Routing, name: str) -> list[str]:
-    servers = routing.backends[name].servers
-    if not servers:
-        return ['  http-request return status 503 content-type text/plain string "the Service has no ready endpoints\\n"']
-    found = ["  balance random(2)"]
-    for ip, port in servers:
+def wanted(routing: Routing) -> dict[str, tuple[Server, ...]]:
+    """The servers of each backend; "none" is the one for who has no rule."""
+    found = {name: backend.servers for name, backend in routing.backends.items()}
+    return {**found, "none": found[routing.default]} if routing.default else found
+
+
+def _servers(slots: tuple[Server | None, ...]) -> list[str]:
+    words = '"the Service has no ready endpoints that answer\\n"'
+    found = [f"  http-error status 503 content-type text/plain string {words}", "  balance random(2)"]
+    for number, server in enumerate(slots):
+        if server is None:
+            found.append(f"  server s{number} 127.0.0.1:9 disabled")
+            continue
+        ip, port = server
         place = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-        found.append(f"  server {ip}_{port} {place}")
+        found.append(f"  server s{number} {place}")
     return found

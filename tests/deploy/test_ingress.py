@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kubeling.deploy.ingress import certificates, haproxy, routes
+from kubeling.deploy.ingress import certificates, haproxy, routes, slots
 from kubeling.deploy.ingress.process import HAProxy, Refused
 from kubeling.deploy.ingress.routes import Cluster
 from kubeling.tests.ports import free_ports
@@ -110,7 +110,8 @@ class Proxy:
 
     async def show(self, cluster: Cluster, *ingresses: Obj, shown: dict[str, bytes] | None = None) -> routes.Routing:
         routing = routes.route(ingresses, cluster)
-        await self.proxy.apply(haproxy.files(routing, {"": self.default, **(shown or {})}, self.settings))
+        certificates_ = {"": self.default, **(shown or {})}
+        await self.proxy.apply(lambda slots: haproxy.files(routing, slots, certificates_, self.settings), haproxy.wanted(routing))
         return routing
 
     async def get(self, host: str, path: str, *, tls: bool = False) -> str:
@@ -239,11 +240,84 @@ async def test_a_change_loses_no_request(proxy: Proxy, backends: Backends) -> No
 
 
 @needs_haproxy
+async def test_endpoints_come_and_go_without_a_reload_and_without_a_lost_request(proxy: Proxy, backends: Backends) -> None:
+    """Every backend of the test plays an endpoint of one Service."""
+    places = {name: backends.cluster.slices(f"x/{name}")[0]["ports"][0]["port"] for name in "abcd"}  # type: ignore[index]
+
+    async def show(names: str) -> None:
+        slices = [{"ports": [{"port": places[name]}], "endpoints": [{"addresses": ["127.0.0.1"]}]} for name in names]
+        cluster = Cluster(backends.cluster.services, lambda _key: slices, {})
+        await proxy.show(cluster, ingress("i", rule("h", ("/", "Prefix", "a"))))
+
+    await show("ab")
+    await proxy.becomes("h", "/", "a")
+    answers: list[str] = []
+    stop = threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            answers.append(ask(proxy.settings.http_port, "h", "/"))
+
+    clients = [asyncio.ensure_future(asyncio.to_thread(load)) for _ in range(4)]
+    reloads = proxy.proxy.reloads
+    try:
+        for names in ("bc", "c", "cd", "abc", "d", "ad"):
+            await show(names)
+            # From now on nobody else answers.
+            assert {await proxy.get("h", "/") for _ in range(12)} == set(names)
+    finally:
+        stop.set()
+        await asyncio.gather(*clients)
+    assert set(answers) == set("abcd")
+    await show("")
+    assert await proxy.get("h", "/") == "503"
+    await show("b")
+    assert await proxy.get("h", "/") == "b"
+    assert (proxy.proxy.reloads, proxy.proxy.updates) == (reloads, 8)
+
+
+def test_slots_stay_where_they_are() -> None:
+    a, b, c, d, e = (("10.0.0.1", port) for port in range(1, 6))
+    first = slots.assign({}, {"x": [a, b]})
+    assert first == {"x": (a, b, None, None)}
+    second = slots.assign(first, {"x": [b, c]})
+    assert second == {"x": (None, b, c, None)}
+    assert slots.commands(first, second) == [
+        "set server x/s0 state maint",
+        "set server x/s2 addr 10.0.0.1 port 3",
+        "set server x/s2 state ready",
+    ]
+    # What suffices is kept, and what does not grows for more than what is there now.
+    assert slots.assign(second, {"x": [b, c, d, e]}) == {"x": (d, b, c, e)}
+    grown = slots.assign(second, {"x": [a, b, c, d, e]})["x"]
+    assert (len(grown), grown[1:3], set(grown)) == (8, (b, c), {a, b, c, d, e, None})
+    assert slots.assign(second, {}) == {}
+
+
+@needs_haproxy
+async def test_an_haproxy_that_is_killed_comes_back_with_what_it_was_told(proxy: Proxy, backends: Backends) -> None:
+    await proxy.show(backends.cluster, ingress("i", rule("h", ("/", "Prefix", "a"))))
+    await proxy.becomes("h", "/", "a")
+    slices = backends.cluster.slices("x/b")
+    moved = Cluster(backends.cluster.services, lambda _key: slices, {})
+    await proxy.show(moved, ingress("i", rule("h", ("/", "Prefix", "a"))))
+    assert proxy.proxy.updates == 1
+    assert proxy.proxy.process is not None
+    proxy.proxy.process.kill()
+    # Its workers notice, and end; requests on the way are nobody's promise.
+    until = time.monotonic() + 20
+    while proxy.proxy.starts < 2:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.05)
+    await proxy.becomes("h", "/", "b")
+
+
+@needs_haproxy
 async def test_what_haproxy_refuses_leaves_everything_as_it_was(proxy: Proxy, backends: Backends) -> None:
     await proxy.show(backends.cluster, ingress("i", rule("h", ("/", "Prefix", "a"))))
     await proxy.becomes("h", "/", "a")
     with pytest.raises(Refused):
-        await proxy.proxy.apply({"haproxy.cfg": b"nonsense\n"})
+        await proxy.proxy.apply(lambda _slots: {"haproxy.cfg": b"nonsense\n"}, {})
     assert b"nonsense" not in (proxy.settings.folder / "haproxy.cfg").read_bytes()
     assert await proxy.get("h", "/") == "a"
 
