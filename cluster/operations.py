@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubeling.cluster import inspection, plan, state, staticpods
-from kubeling.cluster.control import Handler, Progress
+from kubeling.cluster.controlserver import Handler, Progress
 from kubeling.cluster.nodes import NodeRuntime
 from kubeling.cluster.state import ClusterError
 from kubeling.cluster.units import Unit

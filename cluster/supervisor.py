@@ -27,7 +27,7 @@ from typing import Any
 
 from kubeling.cluster import cgroups, channel, child, plan, state
 from kubeling.cluster import zygote as zygotes
-from kubeling.cluster.control import ControlServer
+from kubeling.cluster.controlserver import ControlServer
 from kubeling.cluster.machines import Machines
 from kubeling.cluster.network import Switch
 from kubeling.cluster.nodes import NodeRuntime, Surroundings

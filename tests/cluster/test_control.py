@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from kubeling.cluster import channel
-from kubeling.cluster.control import MAX_LINE, Control, ControlServer, Progress
+from kubeling.cluster.control import Control
+from kubeling.cluster.controlserver import MAX_LINE, ControlServer, Progress
 from kubeling.cluster.state import ClusterError
 
 
