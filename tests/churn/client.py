@@ -51,9 +51,8 @@ class Job:
 
     def lost(self, began: float, error: object) -> None:
         self.done["lost"] += 1
-        self.say(
-            "lost", began=began, ended=time.monotonic(), error=f"{type(error).__name__}: {error}" if error else "", pod=self.pod
-        )
+        words = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        self.say("lost", began=began, ended=time.monotonic(), established=self.established, error=words, pod=self.pod)
 
     def served(self, began: float, pod: str = "") -> None:
         self.done["served"] += 1
@@ -69,7 +68,8 @@ class Job:
             began = self.asked = time.monotonic()
             self.established = False
             try:
-                await asyncio.wait_for(work(), max(until - began, 0.01) if self.kind in ("kept", "echo", "udp") else PATIENCE)
+                async with asyncio.timeout(max(until - began, 0.01) if self.kind in ("kept", "echo", "udp") else PATIENCE):
+                    await work()
             except TimeoutError:
                 if time.monotonic() < until:
                     self.lost(began, "no answer in time")
@@ -82,7 +82,8 @@ class Job:
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         host = await lookup(self.dns, self.host) if self.dns else self.host
         try:
-            reader, writer = await asyncio.wait_for(asyncio.open_connection(host, self.port), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                reader, writer = await asyncio.open_connection(host, self.port)
         except TimeoutError:
             raise Lost(f"no connection to {host}") from None
         try:
@@ -95,9 +96,9 @@ class Job:
         began = self.asked = time.monotonic()
         writer.write(b"GET / HTTP/1.1\r\nHost: churn\r\n\r\n")
         try:
-            head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)).decode()
-            length = int(head.lower().split("content-length:")[1].split()[0])
-            body = await asyncio.wait_for(reader.readexactly(length), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                body = await reader.readexactly(int(head.lower().split("content-length:")[1].split()[0]))
         except TimeoutError:
             raise Lost("no answer on an open connection") from None
         if " 200 " not in head.splitlines()[0]:
@@ -120,7 +121,8 @@ class Job:
 
     async def echo(self) -> None:
         async with self.connection() as (reader, writer):
-            hello = await asyncio.wait_for(reader.readline(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                hello = await reader.readline()
             if not hello.startswith(b"hello "):
                 raise Lost(f"greeted with {hello!r}")
             self.pod = hello.split()[1].decode()
@@ -131,7 +133,8 @@ class Job:
                 writer.write(b"%d\n" % number)
                 while True:
                     try:
-                        line = await asyncio.wait_for(reader.readline(), PATIENCE)
+                        async with asyncio.timeout(PATIENCE):
+                            line = await reader.readline()
                     except TimeoutError:
                         raise Lost("no echo") from None
                     if line == b"bye\n":
@@ -177,7 +180,8 @@ async def lookup(server: str, name: str) -> str:
     problem = "no answer"
     for _ in range(LOOKUPS):
         try:
-            return await asyncio.wait_for(_ask(server, name), LOOKUP_SECONDS)
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                return await _ask(server, name)
         except TimeoutError:
             problem = "no answer"
         except OSError as error:

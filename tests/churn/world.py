@@ -121,7 +121,7 @@ class World:
     def __init__(self, cluster: ClusterHandle, client: Client, namespace: str, *, replicas: int = REPLICAS) -> None:
         self.cluster, self.client, self.namespace, self._replicas = cluster, client, namespace, replicas
         self.services: dict[str, Obj] = {}
-        self._local: list[asyncio.subprocess.Process] = []
+        self._local: list[tuple[asyncio.subprocess.Process, asyncio.Task[tuple[bytes, bytes]]]] = []
         self._pods: list[str] = []
 
     def nodes(self, role: str = "worker") -> list[Node]:
@@ -191,12 +191,13 @@ class World:
             ([], self.jobs("host", "", inside=False)),
         ):
             words = [*command, sys.executable, "-P", str(HERE / "client.py"), json.dumps(jobs), str(seconds)]
-            self._local.append(await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE))
+            process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+            self._local.append((process, asyncio.ensure_future(process.communicate())))
 
     async def results(self) -> list[Obj]:
         """What the clients wrote, when they have ended."""
-        texts = [(await process.communicate())[0].decode() for process in self._local]
-        self._local.clear()
+        async with asyncio.timeout(120):
+            texts = [(await said)[0].decode() for _, said in self._local]
         for name in self._pods:
 
             async def ended(name: str = name) -> bool:
@@ -209,10 +210,10 @@ class World:
         return [json.loads(line) for text in texts for line in text.splitlines() if line.startswith("{")]
 
     async def close(self) -> None:
-        for process in self._local:
+        for process, said in self._local:
             if process.returncode is None:
                 process.kill()
-            await process.wait()
+            await said
 
 
 async def until(what: str, check: Callable[[], Awaitable[bool]], seconds: float) -> None:
