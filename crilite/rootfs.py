@@ -39,6 +39,11 @@ _PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": 0}
 Source = tuple[int, str, bool]
 
 
+def is_dev(target: str) -> bool:
+    """Whether a volume is to be all of /dev."""
+    return os.path.normpath(target) == "/dev"
+
+
 def clone_sources(spec: dict[str, Any], users: int = -1) -> list[Source]:
     """(descriptor, path in the container, is a directory) of each mount in ``spec["mounts"]`` and of the devices, in the order to mount them. `users` is
     the pod's user namespace, -1 if it has none of its own."""
@@ -64,7 +69,8 @@ def clone_sources(spec: dict[str, Any], users: int = -1) -> list[Source]:
         recursive = bool(entry.get("recursive_readonly"))
         if attributes:
             mounts.set_attributes(fd, attributes, recursive=recursive)
-        propagation = _PROPAGATION[entry.get("propagation", "private")]
+        # What every container has in /dev is mounted there too, and is not to show on the node.
+        propagation = MS_PRIVATE if is_dev(entry["target"]) else _PROPAGATION[entry.get("propagation", "private")]
         if propagation:
             mounts.set_attributes(fd, propagation=propagation, recursive=True)
         made.append((fd, entry["target"], directory))
@@ -264,14 +270,22 @@ def furnish(spec: dict[str, Any], sources: list[Source]) -> None:
     privileged = spec["privileged"]
     cgroup_views.show(spec.get("cgroup_views") or [], writable=privileged)
     _directory("/dev")
-    if not privileged:
-        syscalls.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=65536k")
     devices_end = 1 if privileged else len(_DEVICES)
-    for source in sources[:devices_end]:
+    devices, volumes = sources[:devices_end], sources[devices_end:]
+    # A volume may be all of /dev. It lies below what every container has there: the devices that work, and terminals of its own.
+    whole = [source for source in volumes if is_dev(source[1])]
+    if privileged:
+        devices = [*devices, *whole]
+    elif whole:
+        devices = [*whole, *devices]
+    else:
+        syscalls.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=65536k")
+    for source in devices:
         _place(source)
-    _dev_extras(privileged)
-    for source in sources[devices_end:]:
-        _place(source)
+    _dev_extras(nodes=privileged or bool(whole))
+    for source in volumes:
+        if source not in whole:
+            _place(source)
     for path in spec["masked_paths"]:
         if os.path.lexists(path):
             _hide(path, directory=os.path.isdir(path))
@@ -289,8 +303,9 @@ def _make_readonly(path: str) -> None:
     os.close(fd)
 
 
-def _dev_extras(privileged: bool) -> None:
-    if not privileged:
+def _dev_extras(*, nodes: bool) -> None:
+    """`nodes`: /dev shows that of the node, links and all."""
+    if not nodes:
         for name, goal in _LINKS.items():
             os.symlink(goal, f"/dev/{name}")
     _directory("/dev/pts")
@@ -299,7 +314,7 @@ def _dev_extras(privileged: bool) -> None:
         syscalls.mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, options + ",gid=5")
     except OSError:
         syscalls.mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, options)
-    if privileged:
+    if nodes:
         syscalls.bind("/dev/pts/ptmx", "/dev/ptmx")
     for name in ("mqueue", "shm"):
         _directory(f"/dev/{name}")

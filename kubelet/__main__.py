@@ -151,6 +151,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     add("--reserved-cpus", default="", help="0-1,4: cpus that no container has to itself; else as many as are reserved")
     add("--system-reserved", type=_pairs, default={}, help="cpu=200m,memory=500Mi,…: not for pods")
     add("--kube-reserved", type=_pairs, default={}, help="the same, for the node's own agents")
+    add("--enforce-node-allocatable", default="pods", help="pods: all pods together are held to what is not reserved; none")
 
 
 def config_of(args: argparse.Namespace) -> Config:
@@ -215,9 +216,17 @@ def _resources(args: argparse.Namespace) -> dict[str, Any]:
         "image_policy": images,
         "system_reserved": args.system_reserved,
         "kube_reserved": args.kube_reserved,
+        "enforce_allocatable": _enforced(args.enforce_node_allocatable),
         **_cpus(args),
         **_shutdown(args),
     }
+
+
+def _enforced(text: str) -> bool:
+    wanted = {each for each in text.split(",") if each not in ("", "none")}
+    if wanted - {"pods"}:
+        raise daemon.UsageError(f"--enforce-node-allocatable={text}: pods, or none; what is reserved has no cgroup of its own")
+    return bool(wanted)
 
 
 def _shutdown(args: argparse.Namespace) -> dict[str, float]:

@@ -5,6 +5,7 @@ The first failure costs nothing, the next ones 10 s, 20 s … up to 5 min after 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,13 +17,27 @@ LIMIT = 300.0
 class _Entry:
     delay: float
     updated: float
+    #: The failure that is being waited for, and when it was first asked about, by the clock that is never set.
+    failed_at: float = 0.0
+    seen: float = 0.0
 
 
 class KeyedBackoff:
-    """`now` and all times given are seconds of one and the same clock (the wall clock, since runtimes report ends of runs in it)."""
+    """`now` and all times given are seconds of one and the same clock (the wall clock, since runtimes report ends of runs in it).
 
-    def __init__(self, now: Callable[[], float], *, base: float = BASE, limit: float = LIMIT) -> None:
+    `elapsed` is one that nobody sets: by it nobody waits longer than the delay, whatever the other has been set to meanwhile.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        *,
+        elapsed: Callable[[], float] = time.monotonic,
+        base: float = BASE,
+        limit: float = LIMIT,
+    ) -> None:
         self._now = now
+        self._elapsed = elapsed
         self._base, self._limit = base, limit
         self._entries: dict[str, _Entry] = {}
 
@@ -36,8 +51,10 @@ class KeyedBackoff:
         entry = self._entries.get(key)
         if entry is None or self._expired(entry, failed_at):
             return 0.0
-        # A clock that was set back must not make anybody wait longer than the delay itself.
-        return min(entry.delay, max(0.0, failed_at + entry.delay - self._now()))
+        elapsed = self._elapsed()
+        if entry.failed_at != failed_at:
+            entry.failed_at, entry.seen = failed_at, elapsed
+        return max(0.0, min(failed_at + entry.delay - self._now(), entry.seen + entry.delay - elapsed))
 
     def next(self, key: str, failed_at: float) -> None:
         """It is tried again now: another failure will wait longer."""

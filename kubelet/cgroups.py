@@ -40,6 +40,26 @@ class PodCgroups:
         inner = at / self.root.strip("/")
         return os.access(inner if inner.is_dir() else at, os.W_OK)
 
+    def limit_all(self, shares: int, memory: int, pids: int) -> None:
+        """What all pods together may have; 0: no limit. Held by the kernel, whatever each of them has been promised."""
+        if not self.enabled:
+            return
+        top = f"{self.root.rstrip('/')}/kubepods"
+        try:
+            if self._unified:
+                self._ensure_v2(top, Limits(shares, memory=memory), anew=True)
+                at = self._mount / top.strip("/")
+                if (at / "pids.max").exists():
+                    (at / "pids.max").write_text(str(pids or "max"))
+            else:
+                self._ensure_v1(top, Limits(shares, memory=memory), anew=True)
+                counted = self._mount / "pids" / top.strip("/")
+                if (self._mount / "pids").is_dir():
+                    counted.mkdir(parents=True, exist_ok=True)
+                    (counted / "pids.max").write_text(str(pids or "max"))
+        except OSError as error:
+            log.warning("what is reserved cannot be kept from pods", cgroup=top, error=str(error))
+
     def ensure(self, pod: Object, *, anew: bool = False) -> None:
         """Make the pod's cgroup and set its limits, as far as the machine allows. `anew` takes limits away that it has no more."""
         self._set(pod, pod_limits(pod), anew=anew)

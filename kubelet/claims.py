@@ -138,7 +138,8 @@ class Claims:
 
     async def look_again(self, pod: Object, held: Held) -> None:
         """What the driver of a mounted volume is to be asked from time to time."""
-        if held.again is None or held.csi is None or self._clock.now() < held.again:
+        # Further away than that it can only be by a clock that was set back.
+        if held.again is None or held.csi is None or timedelta(0) < held.again - self._clock.now() <= _LOOK_AGAIN:
             return
         held.again = self._clock.now() + _LOOK_AGAIN
         if held.republish:

@@ -45,6 +45,8 @@ class Config:
     #: What pods may not have: of the system's daemons, and of Kubernetes' own.
     system_reserved: dict[str, str] = field(default_factory=dict)
     kube_reserved: dict[str, str] = field(default_factory=dict)
+    #: Whether the kernel keeps pods together to what is not reserved.
+    enforce_allocatable: bool = True
     #: Seconds that pods have when the node goes down, and what of that is kept for critical ones; 0: SIGTERM ends the kubelet alone.
     shutdown_grace: float = 0.0
     shutdown_grace_critical: float = 0.0

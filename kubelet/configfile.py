@@ -101,6 +101,8 @@ def defaults(configuration: Mapping[str, Any]) -> dict[str, Any]:
         elif key in _MAPS:
             name, separator = _MAPS[key]
             found[name] = ",".join(f"{signal}{separator}{amount}" for signal, amount in (value or {}).items())
+        elif key == "enforceNodeAllocatable":
+            found["enforce_node_allocatable"] = ",".join(value or ())
         elif key == "clusterDNS":
             found["cluster_dns"] = ",".join(value or ())
         elif key == "registerWithTaints":
@@ -151,6 +153,7 @@ def configz(config: Config) -> dict[str, Any]:
         "imageMaximumGCAge": duration(config.image_policy.maximum_age),
         "systemReserved": config.system_reserved,
         "kubeReserved": config.kube_reserved,
+        "enforceNodeAllocatable": ["pods"] if config.enforce_allocatable else [],
         "shutdownGracePeriod": duration(config.shutdown_grace),
         "shutdownGracePeriodCriticalPods": duration(config.shutdown_grace_critical),
     }

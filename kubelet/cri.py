@@ -44,6 +44,11 @@ class RuntimeFailure(Exception):
         return self.code == "UNAVAILABLE"
 
 
+def _newest(each: cri_pb2.PodSandbox | cri_pb2.Container) -> tuple[int, int]:
+    """By the number that the kubelet gave it, and not by its time: clocks are set."""
+    return -each.metadata.attempt, -each.created_at
+
+
 class Runtime:
     """A connection to the runtime at `endpoint` (`unix:///path`). Make it inside a running event loop."""
 
@@ -130,13 +135,13 @@ class Runtime:
         """All sandboxes, or those of one pod, newest first."""
         wanted = self.pb.PodSandboxFilter(label_selector={POD_UID: uid}) if uid else None
         answer = await self._call(self._runtime.ListPodSandbox, self.pb.ListPodSandboxRequest(filter=wanted))
-        return sorted(answer.items, key=lambda each: (-each.created_at, -each.metadata.attempt))
+        return sorted(answer.items, key=_newest)
 
     async def list_containers(self, uid: str = "") -> list[cri_pb2.Container]:
         """All containers, or those of one pod, newest first."""
         wanted = self.pb.ContainerFilter(label_selector={POD_UID: uid}) if uid else None
         answer = await self._call(self._runtime.ListContainers, self.pb.ListContainersRequest(filter=wanted))
-        return sorted(answer.containers, key=lambda each: (-each.created_at, -each.metadata.attempt))
+        return sorted(answer.containers, key=_newest)
 
     async def pod(self, uid: str) -> PodRuntime:
         """Everything about one pod, as it is now."""

@@ -30,14 +30,15 @@ from kubeling.kubelet.evictor import Evictor
 from kubeling.kubelet.imagegc import ImageCollector
 from kubeling.kubelet.images import ImageManager
 from kubeling.kubelet.logrotate import LogRotator
-from kubeling.kubelet.machine import read_machine
+from kubeling.kubelet.machine import pid_limit, read_machine
 from kubeling.kubelet.manager import PodManager
 from kubeling.kubelet.mirrors import Mirrors
 from kubeling.kubelet.nodeagent import NodeAgent
-from kubeling.kubelet.nodestatus import allocatable
+from kubeling.kubelet.nodestatus import allocatable, pods_share
 from kubeling.kubelet.objects import ObjectCache
 from kubeling.kubelet.pleg import EventGenerator
 from kubeling.kubelet.probemetrics import ProbeMetrics
+from kubeling.kubelet.resources import cpu_shares
 from kubeling.kubelet.server import KubeletServer
 from kubeling.kubelet.shutdown import NodeShutdown
 from kubeling.kubelet.staticpods import ManifestFolder
@@ -63,6 +64,10 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
     node = Informer(client, NODES, field_selector=f"metadata.name={config.node_name}", clock=clock)
     pods = Informer(client, PODS, field_selector=f"spec.nodeName={config.node_name}", clock=clock)
     services = Informer(client, SERVICES, clock=clock)
+    cgroups = PodCgroups(config.cgroup_root)
+    if config.enforce_allocatable:
+        share = pods_share(config, machine, pid_limit())
+        cgroups.limit_all(cpu_shares(share["cpu"]), share["memory"], share["pid"])
     agent = NodeAgent(config, client, runtime, machine, state, node, recorder, clock)
     manager: PodManager
     async with Supervisor(clock) as parts:
@@ -95,8 +100,8 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             statuses=statuses,
             services=services,
             recorder=recorder,
-            crashes=KeyedBackoff(lambda: clock.now().timestamp()),
-            cgroups=PodCgroups(config.cgroup_root),
+            crashes=KeyedBackoff(lambda: clock.now().timestamp(), elapsed=clock.monotonic),
+            cgroups=cgroups,
             machine=machine,
             node=state,
             node_dns=_node_dns(config),

@@ -30,6 +30,8 @@ log = get_logger("kubelet.node")
 
 LEASE_SECONDS = 10.0
 REPORT_SECONDS = 300.0
+#: By more than this the wall clock does not drift in the time between two looks: it was set, or the machine slept.
+_JUMP_SECONDS = 5.0
 
 
 class NodeAgent:
@@ -61,6 +63,8 @@ class NodeAgent:
         self._images: list[dict[str, Any]] = []
         self._runtime_up = False
         self._registered = False
+        #: How far the wall clock is ahead of the monotonic one.
+        self._ahead: float | None = None
         #: The names of attached volumes that pods here still have.
         self.volumes_in_use: Callable[[], list[str]] = list
         informer.add_handler(self._node_changed)
@@ -123,6 +127,7 @@ class NodeAgent:
 
     async def _round(self) -> bool:
         """One look at everything; whether the node is ready."""
+        self._watch_clock()
         conditions = await self._ask_runtime()
         problem = nodestatus.network_problem(conditions)
         self._state.network_problem = problem
@@ -136,6 +141,14 @@ class NodeAgent:
             node = await self._client.get(NODES, self._config.node_name)
         await self._report(node, conditions)
         return not nodestatus.runtime_problem(conditions)
+
+    def _watch_clock(self) -> None:
+        """Tokens, deadlines and the like are times of the wall clock, and workers sleep until then: when it jumps, they have to look again."""
+        ahead = self._clock.now().timestamp() - self._clock.monotonic()
+        if self._ahead is not None and abs(ahead - self._ahead) > _JUMP_SECONDS:
+            log.warning("the clock has jumped", seconds=round(ahead - self._ahead, 1))
+            self._wake_workers()
+        self._ahead = ahead
 
     async def _ask_runtime(self) -> nodestatus.Conditions | None:
         try:

@@ -66,6 +66,15 @@ def allocatable(config: Config, machine: Machine) -> dict[str, str]:
     }
 
 
+def pods_share(config: Config, machine: Machine, pids: int) -> dict[str, int]:
+    """What the kernel gives to all pods together: of `cpu` (thousandths), `memory` (bytes) and `pid` the capacity without what is reserved."""
+    share = {"cpu": machine.cpus * 1000, "memory": machine.memory, "pid": pids}
+    for reserved in (config.system_reserved, config.kube_reserved):
+        for name in share.keys() & reserved.keys():
+            share[name] -= quantity.milli(reserved[name]) if name == "cpu" else quantity.units(reserved[name])
+    return {name: max(1, amount) for name, amount in share.items()}
+
+
 def new_node(config: Config, machine: Machine) -> Object:
     """The Node to register. It begins as not ready; the controllers take that taint away once it is."""
     taints = [dict(each) for each in config.taints]

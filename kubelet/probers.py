@@ -144,7 +144,8 @@ class PodProbes:
             await self._clock.sleep(self._rand() * spec.period)
         if spec.kind != "startup":
             await watched.passed.wait()
-        left = spec.initial_delay - (self._clock.now().timestamp() - began)
+        # A clock that was set back has the container begin in the future.
+        left = spec.initial_delay - max(0.0, self._clock.now().timestamp() - began)
         if left > 0:
             await self._clock.sleep(left)
         while may_run(spec.kind, watched.probes):

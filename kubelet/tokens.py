@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of, uid_of
 from kubeling.api.resources import SERVICE_ACCOUNTS
@@ -17,13 +17,16 @@ DEFAULT_SECONDS = 3600
 _MAX_AGE = 24 * 3600.0
 #: A new one is asked for when this much of its life is over, as upstream.
 _USED = 0.8
+#: A clock that is this much before the moment at which a token was asked for was set.
+_SET_BACK = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`refresh_at` is when to ask for the next one; `expires` is as the apiserver wrote it."""
+    """It was asked for at `issued_at`, and the next one is at `refresh_at`; `expires` is as the apiserver wrote it."""
 
     text: str
+    issued_at: datetime
     refresh_at: datetime
     expires: str = ""
 
@@ -42,7 +45,8 @@ class TokenSource:
         key = (audience, seconds or DEFAULT_SECONDS)
         held = self._tokens.setdefault(uid_of(pod), {})
         found = held.get(key)
-        if found is not None and self._clock.now() < found.refresh_at:
+        # By a clock that was set back it is not good yet.
+        if found is not None and found.issued_at - _SET_BACK < self._clock.now() < found.refresh_at:
             return found
         held[key] = await self._request(pod, audience, seconds or DEFAULT_SECONDS)
         return held[key]
@@ -74,4 +78,6 @@ class TokenSource:
         life = max(0.0, (parse_time(status["expirationTimestamp"]) - now).total_seconds())
         # Spread, so that the tokens of pods that started together are not replaced together.
         after = min(life * _USED, _MAX_AGE) * (1 - 0.1 * self._rand())
-        return Token(status["token"], datetime.fromtimestamp(now.timestamp() + after, now.tzinfo), status["expirationTimestamp"])
+        return Token(
+            status["token"], now, datetime.fromtimestamp(now.timestamp() + after, now.tzinfo), status["expirationTimestamp"]
+        )

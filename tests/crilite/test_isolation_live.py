@@ -170,3 +170,24 @@ async def test_huge_pages_are_limited(client: Cri, node: Node) -> None:
     assert {path.read_text() for path in found} == {f"{4 << 20}\n"}
     assert str(os.getpid()) not in (found[0].parent / "cgroup.procs").read_text()
     assert (found[0].parent / "cgroup.procs").read_text()
+
+
+async def test_the_nodes_dev_as_a_volume_leaves_the_container_its_own_devices(client: Cri, node: Node) -> None:
+    """Without privileges it sees all devices of the node and can use those that everybody has, and terminals of its own."""
+    before = node.run("ls", "/dev/pts").split()
+    script = """
+import os, pty
+print(open("/dev/zero", "rb").read(1), os.write(os.open("/dev/null", os.O_WRONLY), b"x"), len(open("/dev/urandom", "rb").read(8)), end=" ")
+master, slave = pty.openpty()
+print(os.ttyname(slave), sorted(os.listdir("/dev/pts")), os.path.exists("/dev/cpu_dma_latency") or os.path.exists("/dev/kmsg"), end=" ")
+try:
+    os.open("/dev/kmsg", os.O_RDONLY)
+    print("opened the kernel's messages")
+except OSError as error:
+    print(error.strerror)
+open("/dev/shm/own", "w").close()
+"""
+    mounts = [cri.Mount(container_path="/dev/", host_path="/dev")]
+    out = await client.output("python3", "-c", script, mounts=mounts)
+    assert out == "b'\\x00' 1 8 /dev/pts/0 ['0', 'ptmx'] True Permission denied\n"
+    assert node.run("ls", "/dev/pts").split() == before

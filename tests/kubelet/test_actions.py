@@ -186,3 +186,15 @@ class TestCrashBackoff:
         self.backoff.next("web", self.now)
         self.now -= 3600
         assert self.backoff.remaining("web", self.now + 3600) <= 20
+
+    def test_a_clock_that_was_set_back_does_not_begin_the_delay_anew_with_each_look(self) -> None:
+        elapsed = 1000.0
+        backoff = KeyedBackoff(lambda: self.now, elapsed=lambda: elapsed)
+        failed_at = self.now
+        backoff.next("web", failed_at)
+        assert backoff.remaining("web", failed_at) == 10
+        self.now -= 3600
+        elapsed += 6
+        assert backoff.remaining("web", failed_at) == 4
+        elapsed += 4
+        assert backoff.remaining("web", failed_at) == 0

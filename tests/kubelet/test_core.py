@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from kubeling.kubelet import admission, atomic, dnsconfig, fieldpath, imagename, nodestatus, projection, resources, security
+from kubeling.kubelet import (
+    admission,
+    atomic,
+    cgroups,
+    dnsconfig,
+    fieldpath,
+    imagename,
+    nodestatus,
+    projection,
+    resources,
+    security,
+)
 from kubeling.kubelet.atomic import File
 from kubeling.kubelet.config import Config
 from kubeling.kubelet.env import ConfigError, Sources, expand, make_environment, service_variables
@@ -265,6 +276,33 @@ def test_cgroups_by_quality() -> None:
     assert resources.pod_cgroup("/k/", pod(burst)) == "/k/kubepods/burstable/podu1"
     sure = container(resources={"limits": {"cpu": "1", "memory": "1Mi"}})
     assert resources.pod_cgroup("/k", pod(sure)) == "/k/kubepods/podu1"
+
+
+def test_all_pods_together_have_what_is_not_reserved() -> None:
+    reserved = {"memory": "100Mi", "ephemeral-storage": "1Gi"}
+    made = Config("n", "", Path("/"), system_reserved={"cpu": "500m", "pid": "1000"}, kube_reserved=reserved)
+    found = nodestatus.pods_share(made, MACHINE, 32768)
+    assert found == {"cpu": MACHINE.cpus * 1000 - 500, "memory": MACHINE.memory - 100 * 2**20, "pid": 31768}
+
+
+@pytest.mark.parametrize("unified", [True, False])
+def test_the_cgroup_of_all_pods_is_limited(tmp_path: Path, unified: bool) -> None:
+    trees = {"cpu": tmp_path, "memory": tmp_path, "pids": tmp_path} if unified else {}
+    for name in ("cpu", "memory", "pids"):
+        folder = trees.get(name, tmp_path / name) / "k" / "kubepods"
+        folder.mkdir(parents=True, exist_ok=True)
+    if unified:
+        for folder in (tmp_path, tmp_path / "k", tmp_path / "k" / "kubepods"):
+            (folder / "cgroup.controllers").write_text("cpu memory pids")
+        for name in ("cpu.weight", "memory.max", "pids.max"):
+            (tmp_path / "k" / "kubepods" / name).touch()
+    cgroups.PodCgroups("/k", tmp_path).limit_all(2048, 2**30, 1000)
+    files = ("cpu.weight", "memory.max", "pids.max") if unified else ("cpu.shares", "memory.limit_in_bytes", "pids.max")
+    values = [
+        (trees.get(name, tmp_path / name) / "k" / "kubepods" / file).read_text()
+        for name, file in zip(("cpu", "memory", "pids"), files, strict=True)
+    ]
+    assert values == [str(cgroups.weight(2048)) if unified else "2048", str(2**30), "1000"]
 
 
 def test_a_pod_is_limited_only_when_all_its_containers_are() -> None:
