@@ -85,6 +85,13 @@ def objects(*, hollow: bool = False) -> list[dict[str, Any]]:
         _rule(("list", "watch"), "", "services", "namespaces"),
         _rule((*_READ, "create", "update", "delete"), "discovery.k8s.io", "endpointslices"),
     )
+    # By which its instances know of each other.
+    found += _role(
+        "kubeling:kube-dns",
+        "system:kube-dns",
+        _rule((*_READ, "create", "patch", "delete"), "coordination.k8s.io", "leases"),
+        namespace="kube-system",
+    )
     # Upstream's proxy leaves policies to a network plugin.
     found += _role(
         "kubeling:network-policy",

@@ -43,6 +43,7 @@ async def run(args: argparse.Namespace) -> None:
     from kubeling.dns.answers import Answerer
     from kubeling.dns.follow import Follower
     from kubeling.dns.forward import Forwarder, upstreams
+    from kubeling.dns.peers import Peers
     from kubeling.dns.records import Records
     from kubeling.dns.register import Registration
     from kubeling.dns.server import Server
@@ -71,7 +72,9 @@ async def run(args: argparse.Namespace) -> None:
         if args.endpoint_name:
             for place, (host, own_port) in enumerate(listen):
                 name = args.endpoint_name if place == 0 else f"{args.endpoint_name}-{'ipv6' if ':' in host else 'ipv4'}"
-                parts.start(f"registration {name}", Registration(client, name=name, ip=host, port=own_port).run)
+                made = Registration(client, informers, instance=args.endpoint_name, name=name, ip=host, port=own_port)
+                parts.start(f"registration {name}", made.run)
+            parts.start("peers", Peers(client, informers, args.endpoint_name).run)
         async with asyncio.TaskGroup() as group:
             for host, own_port in listen:
                 server = Server(answerer, forwarder, lambda: follower.complete)
