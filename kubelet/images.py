@@ -27,6 +27,10 @@ _KNOWN = {
 }
 
 
+#: For this long the reason of a failed pull is shown before that of the back-off.
+_SHOWN_SECONDS = 1.0
+
+
 class ImageProblem(Exception):
     """Why a container has no image: `reason` is ErrImagePull, RegistryUnavailable, SignatureValidationFailed, ImagePullBackOff, ErrImageNeverPull,
     InvalidImageName or ImageInspectError."""
@@ -123,7 +127,8 @@ class ImageManager:
             failed_at = self._wall()
             self._backoff.next(key, failed_at)
             self._last_error[key] = (words, failed_at)
-            raise ImageProblem(reason, words, self._backoff.remaining(key, failed_at)) from error
+            # The next look, which is soon, finds it in back-off and says so.
+            raise ImageProblem(reason, words, _SHOWN_SECONDS) from error
         self._last_error.pop(key, None)
         from datetime import timedelta
 

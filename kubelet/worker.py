@@ -405,7 +405,7 @@ class PodWorker:
                 self._log.info("a container did not start", container=name, reason=problem.reason, error=problem.message)
             self._reasons[name] = (problem.reason, problem.message)
             # A missing object wakes the worker when it appears; everything else is tried again.
-            self._retry(1.0 if problem.reason == "ErrImagePull" else problem.retry_in or 10.0)
+            self._retry(problem.retry_in or 10.0)
             return False
         self._reasons.pop(name, None)
         return True

@@ -27,6 +27,7 @@ from kubeling.kubelet.config import Config
 from kubeling.kubelet.env import ConfigError, Sources, expand, make_environment, service_variables
 from kubeling.kubelet.machine import Machine
 from kubeling.kubelet.probing import ContainerProbes, ProbeState, probe_spec
+from kubeling.kubelet.selfsigned import serving_certificate
 from kubeling.kubelet.statuses import status_patch
 from kubeling.kubelet.thresholds import parse as thresholds
 
@@ -592,3 +593,17 @@ def test_the_node_that_is_registered() -> None:
         "mine": "1",
     }
     assert made["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+
+
+def test_a_serving_certificate_that_was_torn_is_made_anew(tmp_path: Path) -> None:
+    cert, key = (Path(each) for each in serving_certificate(tmp_path, "n1", ["10.0.0.1"]))
+    first = cert.read_bytes()
+    serving_certificate(tmp_path, "n1", ["10.0.0.1"])
+    assert cert.read_bytes() == first
+    key.write_bytes(key.read_bytes()[:50])
+    serving_certificate(tmp_path, "n1", ["10.0.0.1"])
+    assert cert.read_bytes() != first
+    cert.write_bytes(b"")
+    serving_certificate(tmp_path, "n1", ["10.0.0.1"])
+    assert cert.read_bytes().startswith(b"-----BEGIN")
+    assert key.stat().st_mode & 0o777 == 0o600
