@@ -137,6 +137,12 @@ def _root(schema: Json, path: str) -> Errors:
         yield forbidden_value(f"{path}.nullable", "nullable cannot be true at the root")
     if schema.get("default") is not None:
         yield forbidden_value(f"{path}.default", "default is not allowed at the root")
+    properties = schema.get("properties") or {}
+    for name in ("apiVersion", "kind", "metadata"):
+        inner = properties.get(name) or {}
+        for each, where in [(inner, f"{path}.properties[{name}]"), *_children(inner, f"{path}.properties[{name}]")]:
+            if each.get("default") is not None and each is not properties.get("metadata"):
+                yield forbidden_value(f"{where}.default", f"must not be set in top-level {name}")
     yield from _metadata(schema, path)
 
 
@@ -175,7 +181,7 @@ def _structure(schema: Json, path: str, place: str, lost: str) -> Errors:
     if schema.get("additionalProperties") is not None:
         if schema["additionalProperties"] is False:
             yield forbidden_value(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
-        elif schema.get("properties"):
+        elif schema.get("properties") and isinstance(schema["additionalProperties"], dict):
             yield forbidden_value(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive")
     yield from check_rules(schema, schema, path, top=place == "root", lost=lost)
     for each, where in _children(schema, path):

@@ -34,19 +34,20 @@ def printer(columns: Iterable[dict[str, Any]] | None) -> Printer:
 
 
 def _column(column: dict[str, Any]) -> Column:
-    description, form, priority = column.get("description") or "", column.get("format") or "", column.get("priority") or 0
+    description = column.get("description") or f"Custom resource definition column (in JSONPath format): {column['jsonPath']}"
+    form, priority = column.get("format") or "", column.get("priority") or 0
     return Column(column["name"], description, column["type"], form, priority=priority)
 
 
 def _cell(column: dict[str, Any], path: JsonPath, obj: Object, now: datetime) -> Any:
-    """The value if it is of the column's type, else null, which kubectl shows as nothing."""
+    """The value if it is of the column's type, else null, which kubectl shows as nothing. Of several values that a path leads to it is the first."""
     found = path.find(obj)
     if not found:
         return None
     value = found[0]
     match column["type"]:
         case "integer":
-            if isinstance(value, float) and value.is_integer():
+            if isinstance(value, float):
                 return int(value)
             return value if type(value) is int else None
         case "number":
@@ -55,8 +56,6 @@ def _cell(column: dict[str, Any], path: JsonPath, obj: Object, now: datetime) ->
             return value if isinstance(value, bool) else None
         case "date":
             return _age(value, now)
-    if len(found) > 1 or isinstance(value, dict | list):
-        return _text(found if len(found) > 1 else value)
     return _text(value)
 
 

@@ -17,6 +17,12 @@ from kubeling.api.validation.common import Errors, Map, checked, required_name, 
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _REVIEW_VERSIONS = ("v1", "v1beta1")
 _MAX_SELECTABLE = 8
+#: What may stand at the root of a schema where there is a status subresource.
+_AT_ROOT = (
+    "description", "type", "format", "title", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength", "minLength",
+    "pattern", "maxItems", "minItems", "uniqueItems", "multipleOf", "required", "items", "properties", "externalDocs", "example",
+    "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
+)  # fmt: skip
 _SELECTABLE_TYPES = ("string", "boolean", "integer")
 
 
@@ -94,6 +100,11 @@ def _versions(spec: Map, known: list[Any]) -> Errors:
     for path, schema in _places(versions, "schema", "validation"):
         found = (schema or {}).get("openAPIV3Schema")
         yield from check_schema(found, f"{path}.openAPIV3Schema", costs=found not in known)
+    for path, (found, subresources) in _roots(versions):
+        # The schema of the status is taken out of that of the object, and must not lose what is said above it.
+        if (subresources or {}).get("status") is not None and any(value for name, value in found.items() if name not in _AT_ROOT):
+            why = f"only {' '.join(_AT_ROOT)} fields are allowed at the root of the schema if the status subresource is enabled"
+            yield invalid_value(f"{path}.openAPIV3Schema", sorted(found.keys() - set(_AT_ROOT)), why)
     for path, found in _places(versions, "subresources", "subresources"):
         yield from _scale((found or {}).get("scale"), f"{path}.scale")
     for path, columns in _places(versions, "additionalPrinterColumns", "additionalPrinterColumns"):
@@ -111,6 +122,17 @@ def _places(versions: list[Map], field: str, hoisted: str) -> Iterator[tuple[str
         return
     for index, value in enumerate(values):
         yield f"spec.versions[{index}].{field}", value
+
+
+def _roots(versions: list[Map]) -> Iterator[tuple[str, tuple[Map, Any]]]:
+    """The schemas with the subresources of their versions."""
+    same = all(_schema_of(each) == _schema_of(versions[0]) for each in versions)
+    for index, each in enumerate(versions):
+        found = _schema_of(each)
+        if isinstance(found, dict):
+            yield "spec.validation" if same else f"spec.versions[{index}].schema", (found, each.get("subresources"))
+        if same:
+            return
 
 
 def _selectable(versions: list[Map]) -> Iterator[tuple[str, tuple[Any, Any]]]:
@@ -146,7 +168,8 @@ def _scale(scale: Map | None, path: str) -> Errors:
         if _plain_path(found) is None:
             yield invalid_value(where, found, "invalid json path")
         elif not found.startswith(roots):
-            yield invalid_value(where, found, f"should be a json path under {' or '.join(each.rstrip('.') for each in roots)}")
+            under = roots[0].rstrip(".") if len(roots) == 1 else "either .spec or .status"
+            yield invalid_value(where, found, f"should be a json path under {under}")
 
 
 def _plain_path(text: str) -> tuple[str, ...] | None:
@@ -166,13 +189,13 @@ def _column(column: Map, path: str) -> Errors:
         yield required_value(f"{path}.type", f"must be one of {','.join(_COLUMN_TYPES)}")
     elif kind not in _COLUMN_TYPES:
         yield invalid_value(f"{path}.type", kind, f"must be one of {','.join(_COLUMN_TYPES)}")
-    where = f"{path}.jsonPath"
+    where = f"{path}.JSONPath"
     text = column.get("jsonPath")
     if not text:
         yield required_value(where)
         return
-    if not text.startswith(".") and not text.startswith("["):
-        yield invalid_value(where, text, "does not start with a dot")
+    if not text.startswith("."):
+        yield invalid_value(where, text, "must be a simple json path starting with .")
         return
     try:
         jsonpath.parse(text)

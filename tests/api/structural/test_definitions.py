@@ -115,6 +115,7 @@ def test_schemas_are_structural(schema: Obj, fault: str) -> None:
         {"type": "object", "properties": {"a": {"type": "integer"}}, "oneOf": [{"properties": {"a": {"minimum": 1}}}]},
         {"type": "object", "default": {}, "properties": {"a": {"type": "integer", "default": 1}}},
         {"type": "string", "nullable": True, "default": "x"},
+        {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": True},
     ],
 )
 def test_what_looks_odd_but_is_allowed(schema: Obj) -> None:
@@ -228,3 +229,27 @@ def test_a_default_must_keep_the_rules_that_it_stands_at() -> None:
     found = faults(spec_with({"x": {**bounds, "default": {"min": 3, "max": 2}}}))
     assert found == [f'{X}.default: Invalid value: "object": min is more than max']
     assert "no such key: min" in faults(spec_with({"x": {**bounds, "default": {}}}))[0]
+
+
+def test_what_stands_at_the_root_of_a_schema() -> None:
+    def root(subresources: Obj | None = None, **more: Any) -> list[str]:
+        found = crd(
+            {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}, **more}
+        )
+        if subresources is not None:
+            found["spec"]["versions"][0]["subresources"] = subresources
+        return faults(found)
+
+    choice = [{"required": ["spec"]}]
+    assert root(anyOf=choice) == []
+    (fault,) = root({"status": {}}, anyOf=choice)
+    assert fault.startswith(f'{ROOT}: Invalid value: ["anyOf"]: only description type format title')
+    assert root({"status": {}}, required=["spec"], description="x") == []
+    named = {
+        "metadata": {"type": "object", "properties": {"name": {"type": "string", "default": "x"}}},
+        "kind": {"type": "string", "default": "y"},
+    }
+    assert root(properties=named) == [
+        f"{ROOT}.properties[kind].default: Forbidden: must not be set in top-level kind",
+        f"{ROOT}.properties[metadata].properties[name].default: Forbidden: must not be set in top-level metadata",
+    ]

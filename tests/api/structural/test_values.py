@@ -226,12 +226,17 @@ def test_columns_show_what_fits_their_type() -> None:
             column("List", "string", ".spec.list[*].n"),
             column("Since", "date", ".spec.at"),
             column("None", "string", ".spec.nope"),
+            column("Map", "string", ".spec.list[0]", description="said"),
+            column("Whole", "integer", ".spec.ratio"),
         ]
     )
     now = datetime(2024, 1, 1, 1, tzinfo=UTC)
-    obj = {**THING, "metadata": {"name": "a"}, "spec": {**THING["spec"], "at": "2024-01-01T00:00:00Z"}}
-    assert printer.cells(obj, now) == ["a", 3, "3", None, "[1,2]", "60m", None]
-    assert [each.definition()["priority"] for each in printer.columns] == [0, 0, 2, 0, 0, 0, 0]
+    obj = {**THING, "metadata": {"name": "a"}, "spec": {**THING["spec"], "at": "2024-01-01T00:00:00Z", "ratio": 1.9}}
+    assert printer.cells(obj, now) == ["a", 3, "3", None, "1", "60m", None, '{"n":1}', 1]
+    definitions = [each.definition() for each in printer.columns]
+    assert [each["priority"] for each in definitions] == [0, 0, 2, 0, 0, 0, 0, 0, 0]
+    generic = "Custom resource definition column (in JSONPath format): .spec.nope"
+    assert [each["description"] for each in definitions[-3:-1]] == [generic, "said"]
     assert columns.printer(None).cells({"metadata": {"name": "a", "creationTimestamp": "2024-01-01T00:00:00Z"}}, now) == [
         "a",
         "60m",
