@@ -53,7 +53,7 @@ robustness: $(STAMP)
 
 # Every scenario of the controllers, killed before and after each of its writes; the tests try a few. See docs/controllers.md.
 crash-points: $(STAMP)
-	KUBELING_CRASH_POINTS=all $(BIN)/pytest -n auto --dist loadgroup tests/controllers/test_crash_points_live.py
+	KUBELING_CRASH_POINTS=all $(BIN)/pytest -n auto --dist loadgroup tests/controllers/test_crash_points_live.py tests/cloud/test_autoscaler_crash_live.py
 
 # Kills of kubelet, runtime, keeper and containers at random moments out of SEED (empty: a new one), ROUNDS of them; needs root. See docs/node.md.
 ROUNDS ?= 1000

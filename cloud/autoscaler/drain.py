@@ -9,6 +9,7 @@ decide when. A machine that the cloud has taken back is no longer there to be dr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from kubeling.api.pods import grace_period_of, is_active, is_mirror, is_terminal
 from kubeling.api.resources import NODES, PODS
 from kubeling.api.taints import NO_SCHEDULE
 from kubeling.client.events import EventRecorder
-from kubeling.client.rest import Client
+from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.cloud.autoscaler import metrics, nodes, removable
 from kubeling.cloud.autoscaler.daemons import is_daemon, stays
 from kubeling.cloud.autoscaler.scale_down import Unneeded
@@ -33,6 +34,8 @@ log = get_logger("cluster-autoscaler")
 
 #: How often the pods of a node are looked at again at least while they end (seconds); changes are noticed at once.
 _LOOK_SECONDS = 5.0
+#: How long it is tried to take a mark off before that is left to the next look, or the next leader.
+UNMARK_SECONDS = 10.0
 
 
 class Aborted(Exception):
@@ -72,7 +75,7 @@ class Drain:
                     await self._end_daemons(which.name)
             await self._patience.call(self._groups.remove(which.group.name, which.machine))
         except BaseException:
-            # Also where we are cancelled: the next leader decides anew. A crash leaves the mark, and the next leader goes on.
+            # Also where we are cancelled: the next leader decides anew. Where that is not to be had, as after a crash, the next leader finds the mark.
             await asyncio.shield(self._unmark(which.name, uid_of(node)))
             raise
         self._events.event(node, "Normal", "ScaleDown", "node removed by cluster autoscaler")
@@ -88,8 +91,13 @@ class Drain:
         return await self._client.patch(NODES, name_of(node), {"metadata": meta, "spec": {"taints": taints}})
 
     async def _unmark(self, name: str, uid: str) -> None:
-        backoff = Backoff(base=0.2, limit=5.0)
-        while backoff.failures < 10:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(UNMARK_SECONDS):
+                await self._take_off(name, uid)
+
+    async def _take_off(self, name: str, uid: str) -> None:
+        backoff = Backoff(base=0.2, limit=2.0)
+        while True:
             try:
                 node = await self._client.get(NODES, name)
                 if uid_of(node) == uid and nodes.mark_of(node, nodes.TO_BE_DELETED) is not None:
@@ -101,6 +109,8 @@ class Drain:
                 if error.code == 404:
                     return
                 log.warning("a node's mark could not be taken off", node=name, error=str(error))
+            except ConnectionFailed as error:
+                log.debug("the apiserver is away", node=name, error=str(error))
             await self._clock.sleep(backoff.next())
 
     # -- pods ----------------------------------------------------------------------------------------------------------------------
