@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -56,12 +56,15 @@ class Death:
 ALL = [Death(kind, number + 1, after) for kind, most in WRITES.items() for number in range(most) for after in (False, True)]
 CHOSEN = ALL if os.environ.get("KUBELING_CRASH_POINTS") == "all" else random.Random(SEED).sample(ALL, 1)
 
+#: The writes from which on its copies stand still for a second.
+FROZEN = range(1, 13) if os.environ.get("KUBELING_CRASH_POINTS") == "all" else (random.Random(SEED).randrange(1, 10),)
+
 
 class Mortal(ScopedClient):
     """Dies at one of its writes; those to the cloud count like those to the API."""
 
-    def __init__(self, config: ClientConfig, namespace: str, death: Death | None) -> None:
-        super().__init__(config, namespace)
+    def __init__(self, config: ClientConfig, namespace: str, death: Death | None, freeze_at: int | None) -> None:
+        super().__init__(config, namespace, freeze_at=freeze_at)
         self._at, self._count = death, 0
 
     async def request_bytes(self, method: str, path: str, **more: Any) -> bytes:
@@ -189,9 +192,9 @@ class Stage:
         each["spec"]["nodeName"] = free[0]
 
 
-async def autoscaler(plane: Plane, stage: Stage, death: Death | None, born: list[Mortal]) -> None:
+async def autoscaler(plane: Plane, stage: Stage, death: Death | None, born: list[Mortal], freeze_at: int | None = None) -> None:
     """One life, until it is cancelled or dies."""
-    async with Mortal(plane.config(), stage.namespace, death) as own:
+    async with Mortal(plane.config(), stage.namespace, death, freeze_at) as own:
         born.append(own)
 
         async def live() -> None:
@@ -245,7 +248,18 @@ async def stage(client: Client, namespace: str) -> AsyncIterator[Stage]:
 async def test_the_end_is_the_same(plane: Plane, tools: Any, stage: Stage, death: Death, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "UNMARK_SECONDS", 0.1)  # The dead are not waited for.
     born: list[Mortal] = []
-    tasks = [asyncio.create_task(stage.hands()), asyncio.create_task(lives(plane, stage, death, born))]
+    await play(tools, stage, lives(plane, stage, death, born))
+    assert born[0].dead.is_set(), f"it was not killed {death}: {born[0].writes}"
+
+
+@pytest.mark.parametrize("write", FROZEN)
+async def test_copies_that_stand_still_for_a_second_do_no_harm(plane: Plane, tools: Any, stage: Stage, write: int) -> None:
+    await play(tools, stage, autoscaler(plane, stage, None, [], freeze_at=write))
+
+
+async def play(tools: Any, stage: Stage, work: Coroutine[Any, Any, None]) -> None:
+    """Two machines come, one goes."""
+    tasks = [asyncio.create_task(stage.hands()), asyncio.create_task(work)]
 
     async def settled(pods: int, machines: int) -> bool:
         found = await stage.pods()
@@ -261,7 +275,6 @@ async def test_the_end_is_the_same(plane: Plane, tools: Any, stage: Stage, death
         stage.fewest = 2
         stage.wanted = {"small0": "100m", "small1": "100m"}
         await tools.until(lambda: settled(2, 1), "one of them has gone, and its pod is on the other")
-        assert born[0].dead.is_set(), f"it was not killed {death}: {born[0].writes}"
         await tools.until(lambda: free(stage), "nothing is left half done")
         assert stage.made == 2
         assert stage.fewest >= 1
