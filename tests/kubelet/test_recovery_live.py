@@ -182,6 +182,7 @@ async def test_nothing_is_left_of_a_pod(pods: Pods) -> None:
 
 async def test_an_image_problem_that_lasts_does_not_hold_up_the_end(pods: Pods) -> None:
     await pods.run("stuck", {"name": "c", "image": "registry.invalid/none:1"}, nodeName=NODE)
+    # A nameserver that does not answer is waited for twenty seconds.
     await pods.until("stuck", waiting("ImagePullBackOff"), 60)
     await pods.delete("stuck")
     assert await pods.gone("stuck") < 5

@@ -14,7 +14,7 @@ import pytest
 from kubeling.api.conditions import get_condition
 from kubeling.api.pods import container_status, is_ready
 from kubeling.api.resources import NODES
-from kubeling.bench.node.processes import resident
+from kubeling.bench.node.processes import agents, resident
 from tests.kubelet.conftest import FOREVER, IMAGE, Obj, Pods, restarts, shell, state
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.xdist_group("cluster")]
@@ -29,7 +29,8 @@ def python(script: str, **more: object) -> Obj:
 
 @pytest.fixture
 async def bystander(pods: Pods) -> AsyncIterator[Obj]:
-    """A pod on the same node that must not notice anything; afterwards the node is Ready, starts pods and answers."""
+    """A pod on the same node that must not notice anything; afterwards the node's daemons are the same, and it is Ready, starts pods and answers."""
+    daemons = daemons_of(pods)
     await pods.run("bystander", shell(FOREVER), nodeName=NODE)
     before = await pods.ready("bystander")
     yield before
@@ -40,6 +41,11 @@ async def bystander(pods: Pods) -> AsyncIterator[Obj]:
     assert (get_condition(node, "Ready") or {})["status"] == "True"
     await pods.run("fresh", shell(FOREVER), nodeName=NODE)
     await pods.ready("fresh", 30)
+    assert daemons_of(pods) == daemons, "a daemon has died"
+
+
+def daemons_of(pods: Pods) -> dict[int, str]:
+    return {pid: name for pid, name in agents(pods.cluster, NODE).items() if name in ("kl-kubelet", "kl-crilite")}
 
 
 async def test_a_fork_bomb_is_held_by_the_limit_of_processes(pods: Pods, bystander: Obj) -> None:
