@@ -33,6 +33,12 @@ def escaped(name: str) -> str:
     return _SPECIAL.sub(lambda found: _PARTS[found.group()], name)
 
 
+@lru_cache(maxsize=4096)
+def spellings(name: str) -> tuple[str, ...]:
+    """All that a property may be called in CEL: a reserved word also goes as it is."""
+    return (escaped(name), name) if name in _RESERVED else (escaped(name),)
+
+
 def to_cel(value: Any, node: Node | None, *, top: bool = False) -> Any:
     """The value, for the evaluator."""
     if type(value) is dict:
@@ -63,7 +69,9 @@ def _map(value: dict[str, Any], node: Node | None, top: bool) -> dict[str, Any]:
             metadata = item if isinstance(item, dict) else {}
             found[name] = {key: metadata[key] for key in ("name", "generateName") if key in metadata}
         else:
-            found[escaped(name)] = to_cel(item, node.member(name))
+            made = to_cel(item, node.member(name))
+            for spelling in spellings(name):
+                found[spelling] = made
     return found
 
 

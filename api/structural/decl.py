@@ -6,7 +6,7 @@ What the schema does not limit is limited by the largest request that is taken (
 from __future__ import annotations
 
 from kubeling.api.cel.decl import Decl
-from kubeling.api.structural.celvalues import escaped
+from kubeling.api.structural.celvalues import spellings
 from kubeling.api.structural.node import Node
 
 MAX_REQUEST = 3 * 1024 * 1024
@@ -73,7 +73,7 @@ def _object(node: Node, top: bool) -> Decl:
     for name, inner in node.properties.items():
         decl = declare(inner, top=inner.embedded)
         if decl is not None:
-            fields[escaped(name)] = decl
+            fields |= dict.fromkeys(spellings(name), decl)
             if name in node.required and not inner.has_default:
                 least += len(name) + decl.least_json + 4
     if top and not _says_names(node):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kubeling.api.cel import wire
 from kubeling.api.cel.listtypes import Change, Shape
-from kubeling.api.structural.celvalues import escaped
+from kubeling.api.structural.celvalues import escaped, spellings
 from kubeling.api.structural.node import Node
 
 #: What `oldSelf` is called where it is handed in from outside, to be made an optional in the expression.
@@ -108,7 +108,7 @@ def _member(owner: Node | None, name: str, identity: int, scope: _Scope) -> Node
     if owner.type != "object":
         return None
     for each, inner in owner.properties.items():
-        if escaped(each) == name:
+        if name in spellings(each):
             return inner
     scope.found.append(Undefined(name, scope.positions.get(identity, -1)))
     return None
@@ -167,7 +167,7 @@ def shape_of(node: Node | None) -> Shape | None:
     if node.additional is not None:
         inner = shape_of(node.additional)
         return {"values": inner} if inner is not None else None
-    found = {escaped(name): shape_of(each) for name, each in node.properties.items()}
+    found = {spelling: shape_of(each) for name, each in node.properties.items() for spelling in spellings(name)}
     found = {name: each for name, each in found.items() if each is not None}
     return {"fields": found} if found else None
 

@@ -292,3 +292,11 @@ def test_what_is_in_an_atomic_map_has_no_old_value_of_its_own() -> None:
     assert [each.detail for each in check_schema(atomic({"rule": "oldSelf.hasValue()", "optionalOldSelf": True}), "s")] == [lost]
     old = {"spec": {"ref": {"name": "a"}}}
     assert check_rules({"spec": {"ref": {"name": "b"}}}, compile_schema(atomic(same)), old) == []
+
+
+def test_a_reserved_word_is_a_field_as_it_is_and_escaped() -> None:
+    found = schema(
+        {"rule": "self.namespace == self.__namespace__ && self.a__dash__b == 'x' && has(self.namespace)"},
+        **{"namespace": TEXT, "a-b": TEXT},
+    )
+    assert told(found, {"namespace": "n", "a-b": "x"}) == []
