@@ -15,7 +15,7 @@ import signal
 import time
 from typing import Any
 
-from kubeling.crilite import launchspec, layers, oci, oci_tools, signals, userns
+from kubeling.crilite import image_mounts, launchspec, layers, oci, oci_tools, signals, userns
 from kubeling.crilite.core import Core, container_name, new_id
 from kubeling.crilite.errors import AlreadyExists, CriError, FailedPrecondition, InvalidArgument, NotFound
 from kubeling.crilite.held import write_atomically
@@ -77,6 +77,7 @@ class Containers:
     def _prepare(self, container: Container, image: Image) -> None:
         core, record = self._core, container.record
         sandbox = core.sandbox(record.sandbox_id)
+        image_mounts.prepare(core, container)
         made = launchspec.build(core, sandbox, container, image)
         state = core.container_state(record.id)
         (state / "rootfs").mkdir(parents=True, mode=0o700, exist_ok=True)

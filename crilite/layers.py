@@ -232,8 +232,9 @@ class _Root:
                 os.utime(path, (when, when))
 
 
-def flatten(layers: Sequence[str], target: str, *, userxattr: bool) -> None:
-    """Copy `layers` (lowest first) over each other into `target`: for where overlayfs is not allowed."""
+def flatten(layers: Sequence[str], target: str, *, userxattr: bool, link: bool = False) -> None:
+    """Copy `layers` (lowest first) over each other into `target`: for where overlayfs is not allowed. With `link` files are linked where they can be: the
+    copy must never be written to then."""
     for layer in layers:
         for folder, names, files in os.walk(layer):
             inner = os.path.relpath(folder, layer)
@@ -245,7 +246,7 @@ def flatten(layers: Sequence[str], target: str, *, userxattr: bool) -> None:
             shutil.copystat(folder, goal)
             _take_owner(folder, goal)
             for name in [*files, *(name for name in names if os.path.islink(os.path.join(folder, name)))]:
-                _copy_entry(os.path.join(folder, name), os.path.join(goal, name))
+                _copy_entry(os.path.join(folder, name), os.path.join(goal, name), link=link)
 
 
 def _take_owner(source: str, target: str) -> None:
@@ -254,11 +255,15 @@ def _take_owner(source: str, target: str) -> None:
         os.lchown(target, info.st_uid, info.st_gid)
 
 
-def _copy_entry(source: str, target: str) -> None:
+def _copy_entry(source: str, target: str, *, link: bool) -> None:
     info = os.lstat(source)
     _Root._clear(target)
     if stat.S_ISCHR(info.st_mode) and info.st_rdev == 0:
         return
+    if link and stat.S_ISREG(info.st_mode):
+        with contextlib.suppress(OSError):  # Not everybody may link to files of others, and there may be too many links.
+            os.link(source, target)
+            return
     if stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode):
         shutil.copy2(source, target, follow_symlinks=False)
     elif stat.S_ISFIFO(info.st_mode):

@@ -128,4 +128,6 @@ def _mount(entry: dict[str, Any]) -> dict[str, Any]:
     if entry.get("recursive_readonly"):
         options.append("rro")
     options.append("ro" if entry.get("readonly") else "rw")
+    if entry.get("noexec"):
+        options.append("noexec")
     return {"destination": entry["target"], "type": "bind", "source": entry["source"], "options": options}

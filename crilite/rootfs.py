@@ -66,6 +66,7 @@ def clone_sources(spec: dict[str, Any], users: int = -1) -> list[Source]:
         # A hostPath below /dev is no device: what may be used as one is said in `devices`, as with runtimes that have a device cgroup.
         keep_devices = spec["privileged"] or entry.get("device")
         attributes = (mounts.ATTR_RDONLY if entry.get("readonly") else 0) | (0 if keep_devices else mounts.ATTR_NODEV)
+        attributes |= mounts.ATTR_NOEXEC if entry.get("noexec") else 0
         recursive = bool(entry.get("recursive_readonly"))
         if attributes:
             mounts.set_attributes(fd, attributes, recursive=recursive)

@@ -119,6 +119,7 @@ def mounts(config: cri_pb2.ContainerConfig, options: cri_pb2.NamespaceOption | N
                 "source": mount.host_path,
                 "target": os.path.normpath(mount.container_path),
                 "readonly": mount.readonly,
+                "noexec": bool(mount.image.image),
                 "recursive_readonly": mount.recursive_read_only,
                 "propagation": _PROPAGATION[mount.propagation],
             }

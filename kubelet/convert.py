@@ -31,12 +31,13 @@ _PROFILES = {
 
 @dataclass(frozen=True, slots=True)
 class BindMount:
-    """A file or folder of the node at a path in the container."""
+    """A file or folder of the node at a path in the container; or the files of an image, of which `image` is the runtime's name."""
 
     container_path: str
     host_path: str
     read_only: bool = False
     propagation: str = "None"
+    image: str = ""
 
 
 def log_directory(root: str, pod: Object) -> str:
@@ -184,6 +185,7 @@ def container_config(
                 host_path=each.host_path,
                 readonly=each.read_only,
                 propagation=_PROPAGATION.get(each.propagation, pb.PROPAGATION_PRIVATE),
+                image=pb.ImageSpec(image=each.image) if each.image else None,
             )
         )
     resources = config.linux.resources

@@ -111,27 +111,41 @@ class Starter:
             raise RuntimeFailure("NOT_FOUND", words)
         return str(found.get("handler") or "")
 
-    async def image(self, pod: Object, start: Start, config: cri_pb2.PodSandboxConfig) -> Image:
-        """Have the image here. StartProblem where it cannot be had."""
+    async def image(
+        self, pod: Object, start: Start, config: cri_pb2.PodSandboxConfig, described: dict[str, Any] | None = None
+    ) -> Image:
+        """Have the container's image here, or the one that `described` says, as a container would. StartProblem where it cannot be had."""
         secrets = [found for each in self._pull_secrets(pod) if (found := await self._object(each)) is not None]
 
         def tell(kind: str, reason: str, message: str) -> None:
             self._event(pod, start, "Warning" if kind == "Warning" else "Normal", reason, message)
 
         try:
-            return await self._context.images.ensure(pod, start.container, secrets, config, tell)
+            return await self._context.images.ensure(pod, described or start.container, secrets, config, tell)
         except ImageProblem as problem:
             self._event(pod, start, "Warning", "Failed", f"Error: {problem.reason}")
             raise StartProblem(problem.reason, problem.message, problem.retry_in) from problem
         except RuntimeFailure as error:
             raise StartProblem("ImageInspectError", str(error), 5.0) from error
 
+    async def _image_volumes(self, pod: Object, start: Start, place: Place) -> dict[str, str]:
+        """The runtime's names of the images that the container mounts, by volume; they are here then."""
+        mounted = {each["name"] for each in start.container.get("volumeMounts") or ()}
+        found = {}
+        for volume in spec_of(pod).get("volumes") or ():
+            source = volume.get("image")
+            if source is not None and volume["name"] in mounted:
+                described = {"image": source.get("reference") or "", "imagePullPolicy": source.get("pullPolicy")}
+                found[volume["name"]] = (await self.image(pod, start, place.config, described))[0]
+        return found
+
     async def run(self, pod: Object, start: Start, place: Place, image: Image) -> str:
         """Create and start it; its ID. StartProblem where that fails."""
         container = start.container
+        images = await self._image_volumes(pod, start, place)
         attempt = self.attempt(pod, start)
         try:
-            config = await self._config(pod, start, place, image, attempt)
+            config = await self._config(pod, start, place, image, attempt, images)
             userns.pass_on(place.config, config)
         except (ConfigError, DeviceProblem, NotSynced, OSError) as error:
             self._event(pod, start, "Warning", "Failed", f"Error: {error}")
@@ -174,7 +188,9 @@ class Starter:
         from_api = (known.get("restartCount") or 0) + 1 if known.get("containerID") else 0
         return max(from_api, self._files.last_attempt(pod, name) + 1)
 
-    async def _config(self, pod: Object, start: Start, place: Place, image: Image, attempt: int) -> cri_pb2.ContainerConfig:
+    async def _config(
+        self, pod: Object, start: Start, place: Place, image: Image, attempt: int, images: Mapping[str, str]
+    ) -> cri_pb2.ContainerConfig:
         container = start.container
         secure = security.effective(pod, container)
         found = image[1]
@@ -188,7 +204,7 @@ class Starter:
         for grant in grants:
             variables = {**grant.envs, **variables}
         mounts = [
-            *self._context.volumes.mounts(pod, container, variables),
+            *self._context.volumes.mounts(pod, container, variables, images),
             *self._files.container_mounts(pod, container, attempt, place.ips),
         ]
         return container_config(

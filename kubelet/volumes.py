@@ -99,6 +99,8 @@ class VolumeManager:
         for volume in spec_of(pod).get("volumes") or ():
             name = volume["name"]
             try:
+                if volume.get("image") is not None:
+                    continue  # The runtime mounts it, see Starter.
                 if projection.is_projection(volume):
                     path, wrote = await self._projection(pod, volume, pod_ips)
                     changed = changed or wrote
@@ -111,8 +113,10 @@ class VolumeManager:
                 raise VolumeProblem(f'MountVolume.SetUp failed for volume "{name}" : {_words(error)}') from error
         return changed
 
-    def mounts(self, pod: Object, container: Mapping[str, Any], environment: Mapping[str, str]) -> list[BindMount]:
-        """The volume mounts of a container. ConfigError where one cannot be had."""
+    def mounts(
+        self, pod: Object, container: Mapping[str, Any], environment: Mapping[str, str], images: Mapping[str, str]
+    ) -> list[BindMount]:
+        """The volume mounts of a container; `images` are the runtime's names of those that are images. ConfigError where one cannot be had."""
         uid = uid_of(pod)
         paths = self._paths.get(uid, {})
         volumes = {each["name"]: each for each in spec_of(pod).get("volumes") or ()}
@@ -120,6 +124,9 @@ class VolumeManager:
         found: list[BindMount] = []
         for index, mount in enumerate(container.get("volumeMounts") or ()):
             name = mount["name"]
+            if name in images:
+                found.append(BindMount(mount["mountPath"], "", read_only=True, image=images[name]))
+                continue
             if name not in paths or (name in held and held[name].block):
                 raise ConfigError(f'cannot find volume "{name}" to mount into container "{container["name"]}"')
             host = str(paths[name])

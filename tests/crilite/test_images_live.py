@@ -230,3 +230,16 @@ async def test_pull(client: Cri, node: Node, registry: Registry) -> None:
     await remove()
     with pytest.raises(grpc.aio.AioRpcError, match="RegistryUnavailable"):
         await pull()
+
+
+async def test_an_image_as_a_volume(client: Cri, node: Node, box: str) -> None:
+    """Its files can be read, not written or run, and stay when the image goes."""
+    mounts = [cri.Mount(container_path="/there", image=cri.ImageSpec(image=box))]
+    _, container = await client.pod("sleep", "1000", mounts=mounts)
+    assert (await client.exec(container, "cat", "/there/data/file"))[1] == "content\n"
+    assert "Read-only file system" in (await client.exec(container, "touch", "/there/x"))[2]
+    assert "Permission denied" in (await client.exec(container, "sh", "-c", "/there/bin/busybox true"))[2]
+    await client.images.RemoveImage(cri.RemoveImageRequest(image=cri.ImageSpec(image=box)))
+    assert (await client.exec(container, "cat", "/there/data/file"))[1] == "content\n"
+    with pytest.raises(grpc.aio.AioRpcError, match="is not present"):
+        await client.pod("true", mounts=mounts)
