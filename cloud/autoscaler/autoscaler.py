@@ -95,7 +95,7 @@ class Autoscaler:
         self._patience = Patience(limit=30.0)
         self._status = status.StatusWriter(client)
         self._drain = Drain(
-            client, events, groups, settings, clock, self._still_fits, self._budgets.store.in_namespace, self._some_pod_changed
+            client, events, groups, settings, clock, self._still_fits, self._budgets.store.in_namespace, lambda: self._pod_news
         )
         self._parts: Supervisor | None = None
 
@@ -122,9 +122,6 @@ class Autoscaler:
                 self._wake.set()
         elif waits or change.new is None or _pod_view(change.old) != _pod_view(change.new):
             self._wake.set()
-
-    async def _some_pod_changed(self) -> None:
-        await self._pod_news.wait()
 
     # -- the loop ------------------------------------------------------------------------------------------------------------------
 

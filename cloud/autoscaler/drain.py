@@ -43,7 +43,7 @@ class Aborted(Exception):
 
 
 class Drain:
-    """Takes nodes away. `fits` says whether pods find a place elsewhere; `pods_changed` returns when some pod has changed."""
+    """Takes nodes away. `fits` says whether pods find a place elsewhere; `pod_news` gives what is set at the next change of a pod."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class Drain:
         clock: Clock,
         fits: Callable[[Unneeded], Awaitable[bool]],
         budgets: removable.Budgets,
-        pods_changed: Callable[[], Awaitable[None]],
+        pod_news: Callable[[], asyncio.Event],
     ) -> None:
         self._client, self._events, self._groups, self._settings, self._clock = client, events, groups, settings, clock
-        self._fits, self._budgets, self._pods_changed = fits, budgets, pods_changed
+        self._fits, self._budgets, self._pod_news = fits, budgets, pod_news
         self._patience = Patience()
 
     async def run(self, which: Unneeded) -> None:
@@ -153,8 +153,11 @@ class Drain:
             max((grace_period_of(each) for each in asked), default=0) + 1.0, self._settings.max_graceful_termination
         )
         uids = {uid_of(each) for each in asked}
-        while uids & {uid_of(each) for each in await self._live(node)} and self._clock.monotonic() < until:
-            await self._some_change(until - self._clock.monotonic())
+        while self._clock.monotonic() < until:
+            news = self._pod_news()
+            if not uids & {uid_of(each) for each in await self._live(node)}:
+                return
+            await self._either(news, until - self._clock.monotonic())
 
     async def _evict_all(self, pods: Sequence[Obj]) -> None:
         outcomes = await asyncio.gather(*(self._evict(each) for each in pods), return_exceptions=True)
@@ -198,14 +201,17 @@ class Drain:
 
     async def _until_gone(self, node: str, until: float) -> None:
         """Wait for the pods that are ending."""
-        while any(is_deleting(each) and not stays(each) and not is_terminal(each) for each in await self._live(node)):
+        while True:
+            news = self._pod_news()  # Before the pods are read: what changes meanwhile is not missed.
+            if not any(is_deleting(each) and not stays(each) and not is_terminal(each) for each in await self._live(node)):
+                return
             if self._clock.monotonic() > until:
                 raise Aborted("its pods do not end in time")
-            await self._some_change(_LOOK_SECONDS)
+            await self._either(news, _LOOK_SECONDS)
 
-    async def _some_change(self, seconds: float) -> None:
+    async def _either(self, news: asyncio.Event, seconds: float) -> None:
         """Until some pod has changed, or so many seconds."""
-        changed, late = asyncio.ensure_future(self._pods_changed()), asyncio.ensure_future(self._clock.sleep(seconds))
+        changed, late = asyncio.ensure_future(news.wait()), asyncio.ensure_future(self._clock.sleep(seconds))
         try:
             await asyncio.wait((changed, late), return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -166,7 +166,7 @@ async def test_what_is_not_needed_goes_with_its_budget_kept(world: Callable[[int
         "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
     }
     await client.create(POD_DISRUPTION_BUDGETS, budget)
-    here.cloud.failures = 2
+    here.cloud.failures = 1
     async with here.autoscaler():
         await tools.until(lambda: here.grown(2), "the empty one has gone")
         assert here.called("remove") == [f"remove {third}"]
