@@ -32,10 +32,11 @@ class Plan:
     clients: tuple[int, ...]
     watchers: tuple[int, ...]
     events: int
+    objects: int
 
 
-FULL = Plan(seconds=3, clients=(1, 16, 64), watchers=(100, 1000), events=200)
-QUICK = Plan(seconds=1, clients=(1, 16), watchers=(200,), events=40)
+FULL = Plan(seconds=3, clients=(1, 16, 64), watchers=(100, 1000), events=200, objects=30_000)
+QUICK = Plan(seconds=1, clients=(1, 16), watchers=(200,), events=40, objects=5000)
 Say = Callable[[str], None]
 
 
@@ -81,7 +82,7 @@ class Bench:
 
     def prepare(self) -> None:
         """Namespaces, and pods to read and change."""
-        for name in (objects.NAMESPACE, "creates", "list500", "list5000"):
+        for name in (objects.NAMESPACE, "creates", "list500", "list5000", "many"):
             statuses = self._server.exchange(objects.namespace(name), objects.account(name))
             if any(status not in (200, 201, 409) for status in statuses):
                 raise Failed(f"namespace {name}: {statuses}")
@@ -103,9 +104,7 @@ class Bench:
     def lists(self) -> None:
         """Lists of 500 and 5,000 pods, and what 5,000 pods cost in memory."""
         self._fill("list500", 500)
-        before = self._server.memory()
         self._fill("list5000", 5000)
-        self._add("memory for 1,000 pods, as filled", "MB", (self._server.memory() - before) / 5 / 1024, aim="< 20 MB")
         for clients in self._plan.clients[:2]:
             self._loop("list of 500", objects.lists("list500"), clients)
             aims = ("", "< 150 ms" if clients == 1 else "")
@@ -114,6 +113,14 @@ class Bench:
             self._loop(f"list of 5,000 {form}", objects.lists("list5000", accept=accept), 1, ("", "< 150 ms"))
         self._pages()
         self._add("memory after the lists", "MB", self._server.memory() / 1024, aim="< 300 MB")
+
+    def objects(self) -> None:
+        """What an object costs in memory, with the history of its creation."""
+        count = self._plan.objects
+        self._say(f"{self._server.kind}: {count:,} pods")
+        before = self._server.memory()
+        self._fill("many", count)
+        self._add(f"memory an object, of {count:,} pods", "KB", (self._server.memory() - before) / count, aim="< 20 KB")
 
     def _pages(self) -> None:
         """What kubectl asks for: 500 of 5,000 pods as a Table, and then the next 500."""
@@ -136,9 +143,15 @@ class Bench:
             self._add(f"{name}: last of them, median", "ms", told.last)
             self._add(f"{name}: CPU an event", "ms", told.cpu)
             self._add(f"{name}: memory a watcher", "KB", told.memory)
+            self._add(f"{name}: memory a connection", "KB", told.connection)
 
 
-PARTS: dict[str, Callable[[Bench], None]] = {"verbs": Bench.verbs, "lists": Bench.lists, "watch": Bench.watch}
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "verbs": Bench.verbs,
+    "lists": Bench.lists,
+    "objects": Bench.objects,
+    "watch": Bench.watch,
+}
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:

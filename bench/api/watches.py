@@ -20,12 +20,13 @@ _FIRST = 50_000_000
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """Milliseconds from the sending of a change to a watcher's receipt (`p50`, `p99`) and to the last one's (`last`); KB a watcher; CPU ms an event."""
+    """Milliseconds from the sending of a change to a watcher's receipt (`p50`, `p99`) and to the last one's (`last`); KB a watcher and a connection without one; CPU ms an event."""
 
     p50: float
     p99: float
     last: float
     memory: float
+    connection: float
     cpu: float
     client: float
 
@@ -34,13 +35,12 @@ def fan_out(server: Server, watchers: int, events: int) -> FanOut:
     """`events` changes of one pod, one after the other, each awaited by all of `watchers`, which have a connection each."""
     path = f"/api/v1/namespaces/{objects.NAMESPACE}/pods"
     before = server.memory()
-    connections = []
+    connections = _open(server, watchers, request("GET", f"{path}?limit=1"))
+    connected = server.memory()
     # From now on, and not all pods at first.
     version = _version(server, path)
-    for _ in range(watchers):
-        connection = Connection(server.url, server.tls)
+    for connection in connections:
         connection.send(request("GET", f"{path}?watch=1&resourceVersion={version}&timeoutSeconds=3600"))
-        connections.append(connection)
     writer = Connection(server.url, server.tls)
     clock = time.perf_counter
     delays: list[float] = []
@@ -51,7 +51,7 @@ def fan_out(server: Server, watchers: int, events: int) -> FanOut:
             for connection in connections:
                 selector.register(connection, selectors.EVENT_READ, 0)
             _heads(selector, watchers)
-            memory = (server.memory() - before) / watchers
+            memory = (server.memory() - connected) / watchers
             selector.register(writer, selectors.EVENT_READ, -1)
             cpu, client, began = server.cpu(), time.process_time(), clock()
             for number in range(events + 5):
@@ -82,12 +82,28 @@ def fan_out(server: Server, watchers: int, events: int) -> FanOut:
                 p99=percentile(delays, 0.99) * 1000,
                 last=percentile(last, 0.5) * 1000,
                 memory=memory,
+                connection=(connected - before) / watchers,
                 cpu=(server.cpu() - cpu) / events * 1000,
                 client=(time.process_time() - client) / took,
             )
     finally:
         for connection in (*connections, writer):
             connection.close()
+
+
+def _open(server: Server, count: int, first: bytes) -> list[Connection]:
+    """Connections on which one request has been answered."""
+    connections = []
+    for _ in range(count):
+        connection = Connection(server.url, server.tls)
+        connections.append(connection)
+        connection.send(first)
+        with selectors.EpollSelector() as selector:
+            selector.register(connection, selectors.EVENT_READ)
+            while not connection.receive():
+                if not selector.select(_PATIENCE):
+                    raise Failed(f"no answer in {_PATIENCE} s")
+    return connections
 
 
 def _version(server: Server, path: str) -> str:
