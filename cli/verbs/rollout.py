@@ -72,6 +72,8 @@ def progress(resource: Resource, obj: Obj, revision: int = 0) -> tuple[str, bool
     """(what to say, whether the rollout is done, whether it has failed)."""
     name, spec, state = obj["metadata"]["name"], obj.get("spec") or {}, obj.get("status") or {}
     wanted = spec.get("replicas", 1)
+    if resource.kind != "Deployment" and (spec.get("updateStrategy") or {}).get("type") != "RollingUpdate":
+        return "error: rollout status is only available for RollingUpdate strategy type", False, True
     if state.get("observedGeneration", 0) < obj["metadata"].get("generation", 0):
         return f"Waiting for {resource.kind.lower()} spec update to be observed...", False, False
     if resource.kind == "Deployment":
@@ -92,19 +94,25 @@ def progress(resource: Resource, obj: Obj, revision: int = 0) -> tuple[str, bool
                 False,
             )
         return f'daemon set "{name}" successfully rolled out', True, False
+    return _set_progress(wanted, state, (spec.get("updateStrategy") or {}).get("rollingUpdate"))
+
+
+def _set_progress(wanted: int, state: Obj, rolling: Obj | None) -> tuple[str, bool, bool]:
+    """Of a StatefulSet."""
     if state.get("readyReplicas", 0) < wanted:
         return f"Waiting for {wanted - state.get('readyReplicas', 0)} pods to be ready...", False, False
-    if state.get("updateRevision") != state.get("currentRevision") and state.get("updatedReplicas", 0) < wanted:
-        return (
-            f"waiting for statefulset rolling update to complete {state.get('updatedReplicas', 0)} pods at revision {state.get('updateRevision')}...",
-            False,
-            False,
-        )
-    return (
-        f"statefulset rolling update complete {state.get('currentReplicas', wanted)} pods at revision {state.get('currentRevision')}...",
-        True,
-        False,
-    )
+    updated, revision = state.get("updatedReplicas", 0), state.get("updateRevision")
+    if rolling:
+        due = wanted - rolling.get("partition", 0)
+        if updated < due:
+            words = f"Waiting for partitioned roll out to finish: {updated} out of {due} new pods have been updated..."
+            return words, False, False
+        return f"partitioned roll out complete: {updated} new pods have been updated...", True, False
+    current = state.get("currentRevision")
+    if revision != current:
+        return f"waiting for statefulset rolling update to complete {updated} pods at revision {revision}...", False, False
+    done = f"statefulset rolling update complete {state.get('currentReplicas', wanted)} pods at revision {current}..."
+    return done, True, False
 
 
 def _deployment_progress(obj: Obj, name: str, wanted: int, state: Obj, revision: int) -> tuple[str, bool, bool]:
