@@ -10,7 +10,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import orjson
 from wsproto import ConnectionType, WSConnection
@@ -102,10 +102,8 @@ class WebSocket:
                 raise ConnectionFailed(f"the connection broke off: {error}") from error
 
 
-@asynccontextmanager
-async def connect(config: ClientConfig, path: str, query: list[tuple[str, str]], subprotocol: str) -> AsyncIterator[WebSocket]:
-    """Open `path` of the first apiserver that can be reached. Raises ApiError where it refuses, ConnectionFailed where none answers."""
-    target = f"{path}?{urlencode(query)}" if query else path
+async def dial(config: ClientConfig, what: str) -> tuple[SplitResult, asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the first apiserver that can be reached, and its URL; `what` is for the message. Raises ConnectionFailed."""
     problem: Exception | None = None
     for server in config.servers:
         url = urlsplit(server)
@@ -118,14 +116,21 @@ async def connect(config: ClientConfig, path: str, query: list[tuple[str, str]],
                     ssl=config.ssl_context() if secure else None,
                     server_hostname=(config.tls_server_name or url.hostname) if secure else None,
                 )
-            break
         except OSError as error:
             problem = error
-    else:
-        raise ConnectionFailed(f"{path}: {problem} ({', '.join(config.servers)})")
+        else:
+            return url, reader, writer
+    raise ConnectionFailed(f"{what}: {problem} ({', '.join(config.servers)})")
+
+
+@asynccontextmanager
+async def connect(config: ClientConfig, path: str, query: list[tuple[str, str]], subprotocol: str) -> AsyncIterator[WebSocket]:
+    """Open `path` of the first apiserver that can be reached. Raises ApiError where it refuses, ConnectionFailed where none answers."""
+    target = f"{path}?{urlencode(query)}" if query else path
+    url, reader, writer = await dial(config, path)
     try:
         socket = WebSocket(reader, writer)
-        await socket.handshake(url.netloc, url.path + target, subprotocol, _authorization(config))
+        await socket.handshake(url.netloc, url.path + target, subprotocol, credentials(config))
         yield socket
     except OSError as error:
         raise ConnectionFailed(f"{path}: {error}") from error
@@ -133,7 +138,8 @@ async def connect(config: ClientConfig, path: str, query: list[tuple[str, str]],
         writer.close()
 
 
-def _authorization(config: ClientConfig) -> list[tuple[str, str]]:
+def credentials(config: ClientConfig) -> list[tuple[str, str]]:
+    """The headers that say who we are, and whom we act for."""
     return [*_identity(config), *config.impersonation]
 
 

@@ -33,8 +33,10 @@ _VERBS: dict[str, tuple[str, str]] = {
     "expose": ("run", "expose"),
     "exec": ("execute", "execute"),
     "attach": ("execute", "attach"),
+    "debug": ("debug", "debug"),
     "cp": ("copy", "copy"),
     "port-forward": ("forward", "port_forward"),
+    "proxy": ("proxy", "proxy"),
     "logs": ("logs", "logs"),
     "events": ("events", "events"),
     "wait": ("wait", "wait"),
@@ -128,7 +130,7 @@ _SHORT = {
     "svc": "service",
 }
 #: Those whose line may end in `-- COMMAND ARG…`.
-_DASHED = ("run", "exec")
+_DASHED = ("run", "exec", "debug")
 NAMES = frozenset(_VERBS) | frozenset(_GROUPS)
 
 

@@ -48,6 +48,16 @@ def one_image(images: list[str] | None) -> str:
     return images[0]
 
 
+def _called(obj: Obj) -> str:
+    """What kubectl calls an object that could not be made."""
+    kind: str = obj["kind"]
+    if kind == "Service":
+        return f"{obj['spec']['type']} service:"
+    return {"Secret": "secret", "ResourceQuota": "quota:", "PodDisruptionBudget": "poddisruptionbudgets:"}.get(
+        kind, f"{kind.lower()}:"
+    )
+
+
 def creator(make: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, int]]:
     """Make a verb of a maker. One that is a coroutine function gets the Session first."""
     online = inspect.iscoroutinefunction(make)
@@ -75,9 +85,9 @@ def creator(make: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, int]]
             try:
                 obj = await session.client.create(resource, obj, namespace, params=params)
             except ApiError as error:
-                if resource.kind == "Namespace" or error.code == 401:
+                if resource.kind in ("Namespace", "Role", "ClusterRole") or error.code == 401:
                     raise
-                raise CommandError(f"failed to create {resource.kind.lower()}: {error.message}") from error
+                raise CommandError(f"failed to create {_called(obj)} {error.message}") from error
         Reporter(form, dry_run=dry_run).done(resource, obj, "created")
         return 0
 

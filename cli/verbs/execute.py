@@ -18,10 +18,12 @@ from typing import IO, Annotated, Any
 import orjson
 import typer
 
+from kubeling.api.errors import ApiError
 from kubeling.api.resources import PODS
 from kubeling.cli import flags
 from kubeling.cli.session import CommandError, Obj, Session
 from kubeling.cli.verbs.logs import container_of, pod_of
+from kubeling.cli.verbs.wait import until
 from kubeling.cli.websocket import WebSocket, connect
 
 PROTOCOL = "v5.channel.k8s.io"
@@ -73,20 +75,61 @@ async def attach(
     phase = (pod.get("status") or {}).get("phase")
     if phase in ("Succeeded", "Failed"):
         raise CommandError(f"cannot attach a container in a completed pod; current phase is {phase}")
-    name = container_of(pod, container, quiet=quiet)
-    spec = next(each for each in pod["spec"]["containers"] + (pod["spec"].get("initContainers") or []) if each["name"] == name)
+    return await attach_to(session, pod, container_of(pod, container, quiet=quiet), stdin=stdin, tty=tty, quiet=quiet)
+
+
+async def attach_to(session: Session, pod: Obj, name: str, *, stdin: bool, tty: bool, quiet: bool) -> int:
+    """Connect our standard streams with those of a container that runs, until it ends."""
+    kinds = ("containers", "initContainers", "ephemeralContainers")
+    spec = next(each for kind in kinds for each in pod["spec"].get(kind) or [] if each["name"] == name)
     if tty and not spec.get("tty"):
         print(f"error: Unable to use a TTY - container {name} did not allocate one", file=sys.stderr)
         tty = False
     tty = _with_terminal(tty)
-    if stdin and not spec.get("stdin"):
-        stdin = False
+    stdin = stdin and bool(spec.get("stdin"))
     if not quiet and stdin:
         print("If you don't see a command prompt, try pressing enter.", file=sys.stderr)
     query = [("container", name), ("stdout", "true")]
     query += [("stdin", "true")] if stdin else []
     query += [("tty", "true")] if tty else [] if spec.get("tty") else [("stderr", "true")]
     return await _session(session, pod, "attach", query, stdin=stdin, tty=tty)
+
+
+async def attach_or_logs(
+    session: Session, pod: Obj, name: str, *, stdin: bool, tty: bool, quiet: bool, timeout: float = 60
+) -> None:
+    """Wait until a container of a pod runs, and connect with it; where it has ended already, show what it wrote."""
+    meta = pod["metadata"]
+
+    def begun(found: Obj | None) -> bool:
+        state = _state(found or {}, name)
+        return found is None or "running" in state or "terminated" in state
+
+    async with asyncio.timeout(timeout or None):
+        await until(session, PODS, meta["name"], meta["namespace"], begun, must_exist=True)
+    now = await session.client.get(PODS, meta["name"], meta["namespace"])
+    if "running" in _state(now, name):
+        try:
+            await attach_to(session, now, name, stdin=stdin, tty=tty, quiet=quiet)
+        except (ApiError, CommandError) as error:
+            words = str(error).removeprefix("error: ")
+            print(f"warning: couldn't attach to pod/{meta['name']}, falling back to streaming logs: {words}", file=sys.stderr)
+        else:
+            return
+    path = PODS.path(meta["namespace"], meta["name"], "log")
+    async for data in session.client.stream("GET", path, params={"container": name, "follow": True}):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def _state(pod: Obj, container: str) -> Obj:
+    """The state of a container, as the node told it last."""
+    status = pod.get("status") or {}
+    for kind in ("containerStatuses", "ephemeralContainerStatuses", "initContainerStatuses"):
+        for each in status.get(kind) or []:
+            if each["name"] == container:
+                return each.get("state") or {}
+    return {}
 
 
 def _with_terminal(wanted: bool) -> bool:

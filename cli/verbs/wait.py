@@ -52,7 +52,7 @@ async def wait(
         shown = output.name_with_kind(target.resource, name)
         try:
             async with asyncio.timeout_at(max(deadline, asyncio.get_running_loop().time() + 0.01)):
-                waited = await _until(
+                waited = await until(
                     session, target.resource, name, namespace, check, must_exist=wanted not in ("delete", "create")
                 )
             if wanted != "delete":
@@ -105,7 +105,7 @@ def _has_condition(obj: Obj, name: str, value: str) -> bool:
     return False
 
 
-async def _until(
+async def until(
     session: Session, resource: Resource, name: str, namespace: str | None, check: Check, *, must_exist: bool
 ) -> bool:
     """Return when `check` holds: whether that had to be waited for, or the object was there at all. Raises ApiError where it must exist and does not."""

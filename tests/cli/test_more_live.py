@@ -161,3 +161,39 @@ def test_a_credential_plugin_hands_out_who_we_are(shell: Any, tmp_path: Path) ->
         theirs, ours = use(**changed)
         assert (theirs.code, ours.code) == (1, 1)
         assert words in ours.err
+
+
+def test_set_events_and_certificates(shell: Any, same: Same, tmp_path: Path, in_process: Callable[..., Any]) -> None:
+    in_process("create deployment d --image=i --replicas=0")
+    in_process("create configmap m --from-literal=a-b=1")
+    in_process("create rolebinding b --clusterrole=view --user=u")
+    in_process("create service clusterip s --tcp=80")
+    file = tmp_path / "d.json"
+    file.write_text(in_process("get deployment d -o json").out)
+    for line in (
+        "set env deploy/d A=1 B=2 --dry-run=server",
+        "set env deploy/d -c nothing A=1",
+        f"set env -f {file} --local B=3 -o name",
+        "set image deploy/d i=j --dry-run=server",
+        "set image deploy/d x=j",
+        "set resources deploy/d",
+        "set resources deploy/d --limits=cpu=0.1 --dry-run=server",
+        "set sa deploy/d default --dry-run=server",
+        "set subject rolebinding b --user=u --dry-run=server",
+        "set subject rolebinding b --serviceaccount=a:b --dry-run=server -o yaml",
+        "set subject rolebinding b",
+        "set selector service s a=b --dry-run=server",
+        "events --for=deployment/d",
+        "events --types=odd",
+        "events --for=d",
+        "certificate approve",
+        "certificate deny nothing",
+        "get pods --as=nobody",
+    ):
+        same(line)
+    assert in_process("set env deploy/d A=1 C=3").out == "deployment.apps/d env updated\n"
+    assert in_process("set env deploy/d --from=cm/m --prefix=P_").out == "deployment.apps/d env updated\n"
+    assert in_process("set env deploy/d A- C=4").code == 0
+    same("set env deploy/d --list")
+    same("set env deploy/d --list --resolve")
+    assert in_process("set env deploy/d C=4").out == ""

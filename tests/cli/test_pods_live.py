@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import pty
@@ -189,3 +190,60 @@ def test_top(kubeling: Run, kubeling_cluster: Any, kubeling_namespace: str) -> N
     theirs = kubeling_cluster.kubectl("top", "node").stdout.splitlines()
     assert nodes[0].split() == ["NAME", "CPU(cores)", "CPU(%)", "MEMORY(bytes)", "MEMORY(%)"]
     assert sorted(line.split()[0] for line in nodes) == sorted(line.split()[0] for line in theirs)
+
+
+def test_debug_run_and_proxy(kubeling: Run, kubeling_cluster: Any, kubeling_namespace: str) -> None:
+    image = ("--image=kubeling.local/host", "--profile=general", "-q")
+    # In the pod: it sees the other's processes.
+    seen = kubeling(
+        "debug", "sh", *image, "-c", "dbg", "--target=sh", "--attach", "--", "sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline; echo"
+    )
+    assert (seen.returncode, seen.stdout.split()) == (0, [b"sleep", b"1000"]), seen
+    # A copy of it with another command, and without its labels.
+    copied = kubeling(
+        "debug", "sh", "--copy-to=copy", "--container=sh", "-q", "--same-node", "--", "sh", "-c", "echo copied; sleep 99"
+    )
+    assert copied.returncode == 0, copied
+    assert kubeling("wait", "--for=condition=Ready", "pod/copy", "--timeout=60s").returncode == 0
+    assert kubeling("logs", "copy").stdout == b"copied\n"
+    assert kubeling("get", "pod", "copy", "-o", "jsonpath={.metadata.labels}").stdout == b""
+    node = kubeling("get", "pod", "copy", "-o", "jsonpath={.spec.nodeName}").stdout.decode()
+    # On the node.
+    there = kubeling(
+        "debug", f"node/{node}", "--image=kubeling.local/host", "--profile=sysadmin", "--attach", "--", "ls", "/host"
+    )
+    assert b"etc" in there.stdout.split(), there
+    assert f"Creating debugging pod node-debugger-{node}-".encode() in there.stderr
+
+    ended = kubeling(
+        *("run", "once", "--image=kubeling.local/host", "--restart=Never", "--rm", "-i", "--command", "--"),
+        *("sh", "-c", "cat; exit 3"),
+        stdin=b"from here",
+    )
+    assert (ended.returncode, ended.stdout) == (3, b'from herepod "once" deleted\n'), ended
+    assert b"NotFound" in kubeling("get", "pod", "once").stderr
+
+    line = [sys.executable, "-m", "kubeling.cli", "proxy", "--port=0", "--reject-methods=^DELETE$"]
+    front = subprocess.Popen(line, env=kubeling_cluster.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert front.stdout is not None
+        match = re.fullmatch(r"Starting to serve on 127\.0\.0\.1:(\d+)\n", front.stdout.readline())
+        assert match is not None
+        pods = f"/api/v1/namespaces/{kubeling_namespace}/pods"
+
+        def ask(method: str, path: str, host: str = "localhost") -> tuple[int, bytes]:
+            connection = http.client.HTTPConnection("127.0.0.1", int(match[1]), timeout=60)
+            connection.request(method, path, headers={"Host": host})
+            answer = connection.getresponse()
+            found = answer.status, answer.readline() if "watch=1" in path else answer.read()
+            connection.close()
+            return found
+
+        status, body = ask("GET", f"{pods}/sh")
+        assert (status, json.loads(body)["metadata"]["name"]) == (200, "sh")
+        assert json.loads(ask("GET", f"{pods}?watch=1&resourceVersion=0")[1])["type"] == "ADDED"
+        assert ask("GET", f"{pods}/nothing")[0] == 404
+        assert [ask("DELETE", f"{pods}/sh")[0], ask("GET", f"{pods}/sh/exec")[0], ask("GET", "/api", "evil")[0]] == [403] * 3
+    finally:
+        front.send_signal(signal.SIGINT)
+        front.communicate(timeout=30)
