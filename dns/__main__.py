@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from kubeling.daemon import main as daemon
 
+#: How long a server that was told to stop goes on answering, after its endpoint has been taken away.
+LAME_SECONDS = 0.5
+
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags = daemon.parser("dns", "Answers for the names of the cluster.")
@@ -69,16 +72,29 @@ async def run(args: argparse.Namespace) -> None:
             address, _, number = args.healthz_bind_address.rpartition(":")
             status = StatusServer(health_pages(ready=lambda: None if follower.complete else "the records are not complete yet"))
             parts.start("status server", lambda: status.run(address.strip("[]"), int(number)))
-        if args.endpoint_name:
-            for place, (host, own_port) in enumerate(listen):
-                name = args.endpoint_name if place == 0 else f"{args.endpoint_name}-{'ipv6' if ':' in host else 'ipv4'}"
-                made = Registration(client, informers, instance=args.endpoint_name, name=name, ip=host, port=own_port)
-                parts.start(f"registration {name}", made.run)
-            parts.start("peers", Peers(client, informers, args.endpoint_name).run)
-        async with asyncio.TaskGroup() as group:
-            for host, own_port in listen:
-                server = Server(answerer, forwarder, lambda: follower.complete)
-                group.create_task(server.run(host, own_port))
+        serving = [
+            asyncio.create_task(Server(answerer, forwarder, lambda: follower.complete).run(host, own_port))
+            for host, own_port in listen
+        ]
+        try:
+            async with Supervisor() as registered:
+                for place, (host, own_port) in enumerate(listen if args.endpoint_name else ()):
+                    name = args.endpoint_name if place == 0 else f"{args.endpoint_name}-{'ipv6' if ':' in host else 'ipv4'}"
+                    made = Registration(client, informers, instance=args.endpoint_name, name=name, ip=host, port=own_port)
+                    registered.start(f"registration {name}", made.run)
+                if args.endpoint_name:
+                    registered.start("peers", Peers(client, informers, args.endpoint_name).run)
+                ended, _ = await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
+            for each in ended:
+                each.result()
+        except asyncio.CancelledError:
+            # The endpoint has been taken away, and whoever has not heard of it yet is still answered.
+            await asyncio.sleep(LAME_SECONDS if args.endpoint_name else 0)
+            raise
+        finally:
+            for each in serving:
+                each.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -81,11 +81,16 @@ class Job:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         host = await lookup(self.dns, self.host) if self.dns else self.host
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            async with asyncio.timeout(PATIENCE):
-                reader, writer = await asyncio.open_connection(host, self.port)
-        except TimeoutError:
-            raise Lost(f"no connection to {host}") from None
+            # Before the whole request's patience ends, so that it is said what it was that did not come, and from which port.
+            async with asyncio.timeout(PATIENCE - 1):
+                await asyncio.get_running_loop().sock_connect(sock, (host, self.port))
+        except (TimeoutError, OSError) as error:
+            port = sock.getsockname()[1]
+            sock.close()
+            raise Lost(f"no connection to {host}:{self.port} from port {port}: {type(error).__name__} {error}") from None
+        reader, writer = await asyncio.open_connection(sock=sock)
         try:
             yield reader, writer
         finally:
