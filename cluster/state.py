@@ -184,6 +184,9 @@ def remove_tree(root: Path) -> None:
 def remove_node_files(layout: Layout, node: str) -> None:
     """Delete a node's disk, certificates and kubeconfigs; its logs stay for whoever wants to know."""
     shutil.rmtree(layout.node(node), ignore_errors=True)
+    # In host mode what a runtime keeps while it runs outlives it; elsewhere it went with the node's own /run.
+    shutil.rmtree(layout.run / f"{node}-crilite", ignore_errors=True)
+    (layout.run / f"{node}.sock").unlink(missing_ok=True)
     for path in (*layout.pki.glob(f"kubelet-{node}.*"), *layout.kubeconfig("x").parent.glob(f"{node}-*.conf")):
         path.unlink(missing_ok=True)
 

@@ -342,6 +342,7 @@ class Supervisor:
         self.state.nodes = tuple(n for n in self.state.nodes if n.name != name)
         self.state.stopped_nodes = [n for n in self.state.stopped_nodes if n != name]
         self.state.machines.pop(name, None)
+        self.state.ports = {key: port for key, port in self.state.ports.items() if not key.startswith(f"{name}/")}
         self.save()
         if self.state.cgroup:
             await asyncio.to_thread(cgroups.remove, f"{self.state.cgroup}/{name}")
