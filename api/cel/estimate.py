@@ -1,4 +1,4 @@
-"""What an expression may cost at most, told from the expression and from how large its variables can get (KEP-2876).
+"""What an expression may cost at most, and whether its types fit, told from the expression and from how large its variables can get (KEP-2876).
 
 The cost model is the published one of cel-go, which upstream holds the rules of custom resources to: a step costs 1, what looks at a whole text a tenth per character, a loop
 its body times the largest size of what it runs over. So a definition that upstream takes is taken here, and one that it refuses is refused.
@@ -11,19 +11,29 @@ type, so that items of a computed list count as large as `self`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from kubeling.api.cel import wire
 from kubeling.api.cel.decl import ANYTHING, DYN, ONE, UNKNOWN, Decl, Span, bounded, is_scalar
 from kubeling.api.cel.prices import Fact, Operand, price
+from kubeling.api.cel.typecheck import mismatch
 
 _LIST_COST, _MAP_COST, _STRUCT_COST = 10, 30, 40
 _LOST = Decl("lost")
 _TEXT = Decl("string")
 
 
-def worst_cost(checked: bytes, variables: Mapping[str, Decl], root: Decl, *, bound: str = "") -> int:
-    """The most that an expression costs. `checked` is a serialized cel.expr.CheckedExpr, `root` the type that paths start at.
+class Examined(NamedTuple):
+    """What was found out: the most that an expression costs, the kind of its value, and calls that can have no value, by their numbers."""
+
+    cost: int
+    kind: str
+    faults: dict[int, str]
+
+
+def examine(checked: bytes, variables: Mapping[str, Decl], root: Decl, *, bound: str = "") -> Examined:
+    """Looks at an expression. `checked` is a serialized cel.expr.CheckedExpr, `root` the type that paths start at.
 
     `bound` is the name of a variable that the expression is wrapped in a `cel.bind` of, which is not counted.
     """
@@ -35,7 +45,9 @@ def worst_cost(checked: bytes, variables: Mapping[str, Decl], root: Decl, *, bou
     if bound:
         expression = wire.first(wire.first(expression, wire.COMPREHENSION), 7)
     names = {name: Fact(decl, path=root, size=Span(0, root.most)) for name, decl in variables.items()}
-    return _Walk(types, root).value(expression, names, 0)[0]
+    walk = _Walk(types, root)
+    cost, fact = walk.value(expression, names, 0)
+    return Examined(cost, fact.decl.kind, walk.faults)
 
 
 Scope = Mapping[str, Fact]
@@ -45,6 +57,7 @@ Scope = Mapping[str, Fact]
 class _Walk:
     types: Mapping[int, bytes]
     root: Decl
+    faults: dict[int, str] = field(default_factory=dict)
 
     def value(self, data: bytes, scope: Scope, depth: int) -> tuple[int, Fact]:
         """The cost of an expression, and what is known of its value."""
@@ -55,7 +68,7 @@ class _Walk:
             if number == wire.ID and isinstance(value, int):
                 identity = value
             elif isinstance(value, bytes):
-                cost, fact = self._node(number, value, scope, depth + 1)
+                cost, fact = self._node(number, value, identity, scope, depth + 1)
                 if fact.decl.kind == "dyn":
                     fact = replace(fact, decl=_checked_type(self.types.get(identity, b"")))
                 return cost, self._sized(fact)
@@ -74,7 +87,7 @@ class _Walk:
         path = self.root if fact.path is None else into or _LOST
         return Fact(decl, path=path)
 
-    def _node(self, number: int, data: bytes, scope: Scope, depth: int) -> tuple[int, Fact]:
+    def _node(self, number: int, data: bytes, identity: int, scope: Scope, depth: int) -> tuple[int, Fact]:
         match number:
             case wire.CONST:
                 return 0, _constant(data)
@@ -83,7 +96,7 @@ class _Walk:
             case wire.SELECT:
                 return self._select(data, scope, depth)
             case wire.CALL:
-                return self._call(data, scope, depth)
+                return self._call(data, identity, scope, depth)
             case wire.LIST:
                 return self._list(data, scope, depth)
             case wire.STRUCT:
@@ -121,13 +134,16 @@ class _Walk:
         known = _union([fact for _, fact in values]) if values else Span(0, 0)
         return cost, Fact(Decl("map", element=element), size=size, computed=True, entries=known)
 
-    def _call(self, data: bytes, scope: Scope, depth: int) -> tuple[int, Fact]:
+    def _call(self, data: bytes, identity: int, scope: Scope, depth: int) -> tuple[int, Fact]:
         function = wire.text(data, 2)
         on = wire.first(data, 1)
         cost, target = self.value(on, scope, depth) if on else (0, None)
         found = [self.value(each, scope, depth) for _, each in wire.parts(data, 3)]
         facts = [fact for _, fact in found]
         costs = [each for each, _ in found]
+        fault = mismatch(function, target.decl if target is not None else None, [each.decl for each in facts])
+        if fault:
+            self.faults[identity] = fault
         if function == "dyn" and len(found) == 1:
             return bounded(1 + costs[0]), replace(facts[0], decl=DYN, path=None, computed=True)
         if function == "_?_:_" and len(found) == 3:

@@ -90,9 +90,18 @@ def _result(call: Operand) -> Fact:
         case "or":
             return Fact(first.decl)
         case "_-_" | "_*_" | "_/_" | "_%_" | "-_":
-            known = next((each.decl for each in call.arguments if each.decl.kind != "dyn"), DYN)
-            return Fact(known)
+            return Fact(_combined([each.decl for each in call.arguments], is_difference=call.function == "_-_"))
     return Fact(DYN)
+
+
+def _combined(operands: list[Decl], *, is_difference: bool = False) -> Decl:
+    """The type of a sum, a difference and so on: what is known of the operands; with a time it is a time, between two times a duration."""
+    times = [each for each in operands if each.kind == "timestamp"]
+    if times:
+        certain = all(each.kind in ("timestamp", "duration") for each in operands)
+        between = Decl("duration") if len(times) == 2 else times[0]
+        return (between if is_difference else times[0]) if certain else DYN
+    return next((each for each in operands if each.kind != "dyn"), DYN)
 
 
 def _text(size: Span) -> Fact:
@@ -121,7 +130,7 @@ def _added(left: Fact, right: Fact) -> Price:
     kinds = {left.decl.kind, right.decl.kind}
     known = left.decl if left.decl.kind != "dyn" else right.decl
     if kinds & SCALARS:
-        return 1, Fact(known)
+        return 1, Fact(_combined([left.decl, right.decl]))
     size = left.bound.plus(right.bound)
     if "list" not in kinds:
         return max(scaled(size.most, _TEXT), 1 if kinds == {"dyn"} else 0), Fact(known, size=size, computed=True)

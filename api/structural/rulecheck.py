@@ -8,8 +8,10 @@ from typing import Any
 from kubeling.api import cel
 from kubeling.api.errors import FieldError, invalid_value, required_value, unsupported_value
 from kubeling.api.structural import jsonpath
+from kubeling.api.structural.decl import declare
 from kubeling.api.structural.node import Node, compile_schema
-from kubeling.api.structural.rulefields import survey
+from kubeling.api.structural.rulecost import examined
+from kubeling.api.structural.rulefields import positions, survey
 from kubeling.api.structural.rules import REASONS, program, uses_old
 
 Errors = Iterator[FieldError]
@@ -74,20 +76,27 @@ def _compiles(rule: Json, field: str, wanted: str, node: Node, top: bool) -> str
         compiled = program(rule, text)
     except cel.CompileError as error:
         return str(error)
-    if compiled.result not in (wanted, "dyn"):
-        return f"{'cel expression' if field == 'rule' else field} must evaluate to a {wanted}"
     before = compiled.source.index(text)
     for each in survey(compiled.checked, node, top=top).undefined:
-        return _undefined(each.name, text, each.offset - before)
+        return _pictured(f"undefined field '{each.name}'", text, each.offset - before)
+    kind = compiled.result
+    decl = declare(node, top=top or node.embedded)
+    if decl is not None:
+        found = examined(rule, compiled, text, decl)
+        for number, fault in found.faults.items():
+            return _pictured(fault, text, positions(compiled.checked).get(number, before) - before)
+        kind = found.kind if kind == "dyn" else kind
+    if kind not in (wanted, "dyn"):
+        return f"{'cel expression' if field == 'rule' else field} must evaluate to a {wanted}"
     return ""
 
 
-def _undefined(name: str, text: str, offset: int) -> str:
+def _pictured(fault: str, text: str, offset: int) -> str:
     """In the words and the picture of cel-go."""
     line = text.count("\n", 0, max(offset, 0))
     column = offset - (text.rfind("\n", 0, max(offset, 0)) + 1)
     shown = text.split("\n")[line]
-    return f"compilation failed: ERROR: <input>:{line + 1}:{column + 1}: undefined field '{name}'\n | {shown}\n | {'.' * column}^"
+    return f"compilation failed: ERROR: <input>:{line + 1}:{column + 1}: {fault}\n | {shown}\n | {'.' * column}^"
 
 
 def _field_path(schema: Json, text: str, at: str) -> Errors:

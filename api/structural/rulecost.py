@@ -12,10 +12,11 @@ from typing import Any
 
 from kubeling.api import cel
 from kubeling.api.cel.decl import DYN, UNKNOWN, Decl
-from kubeling.api.cel.estimate import worst_cost
+from kubeling.api.cel.estimate import Examined, examine
 from kubeling.api.errors import FieldError, forbidden_value
 from kubeling.api.structural.decl import declare, most_often
 from kubeling.api.structural.node import Node
+from kubeling.api.structural.rulefields import OLD
 from kubeling.api.structural.rules import program, uses_old
 
 Errors = Iterator[FieldError]
@@ -85,13 +86,17 @@ def _times(times: int | None, most: float | None) -> int | None:
 def rule_cost(rule: Mapping[str, Any], expression: str, decl: Decl) -> int:
     """The cost of one evaluation; 0 of what does not compile, which is told elsewhere."""
     try:
-        compiled = program(rule, expression)
+        return examined(rule, program(rule, expression), expression, decl).cost
     except cel.CompileError:
         return 0
+
+
+def examined(rule: Mapping[str, Any], compiled: cel.Program, expression: str, decl: Decl) -> Examined:
+    """What can be told of an expression on a value of this type."""
     if not rule.get("optionalOldSelf"):
-        return worst_cost(compiled.checked, {"self": decl, "oldSelf": decl}, decl)
-    variables = {"self": decl, "oldSelf": Decl("optional", decl.most, element=decl), "__old": decl, "__hasOld": DYN}
-    return worst_cost(compiled.checked, variables, decl, bound="oldSelf" if uses_old({"rule": expression}) else "")
+        return examine(compiled.checked, {"self": decl, "oldSelf": decl}, decl)
+    variables = {"self": decl, "oldSelf": Decl("optional", decl.most, element=decl), OLD: decl, "__hasOld": DYN}
+    return examine(compiled.checked, variables, decl, bound="oldSelf" if uses_old({"rule": expression}) else "")
 
 
 def _too_dear(what: str, cost: int, limit: int) -> str:

@@ -58,11 +58,14 @@ def survey(checked: bytes, node: Node, *, top: bool) -> Survey:
     if top or node.embedded:
         properties = {**node.properties, "apiVersion": _TEXT, "kind": _TEXT, "metadata": _METADATA}
         own = replace(node, properties=properties)
-    info = wire.first(checked, wire.SOURCE)
-    positions = dict(_position(each) for number, each in wire.members(info) if number == 4 and isinstance(each, bytes))
-    scope = _Scope({"self": own, "oldSelf": own, OLD: own}, positions)
+    scope = _Scope({"self": own, "oldSelf": own, OLD: own}, positions(checked))
     _walk(wire.first(checked, wire.EXPRESSION), scope)
     return Survey(list(dict.fromkeys(scope.found)), scope.changes)
+
+
+def positions(checked: bytes) -> dict[int, int]:
+    """Where in the source (in characters) the nodes of an expression stand, by their numbers."""
+    return dict(_position(entry) for _, entry in wire.parts(wire.first(checked, wire.SOURCE), 4))
 
 
 def _position(entry: bytes) -> tuple[int, int]:

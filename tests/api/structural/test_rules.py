@@ -300,3 +300,62 @@ def test_a_reserved_word_is_a_field_as_it_is_and_escaped() -> None:
         **{"namespace": TEXT, "a-b": TEXT},
     )
     assert told(found, {"namespace": "n", "a-b": "x"}) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ("self.text == 5", "1:11: found no matching overload for '_==_' applied to '(string, int)'"),
+        ("self.text > 5", "'_>_' applied to '(string, int)'"),
+        ("true && self.number", "'_&&_' applied to '(bool, int)'"),
+        ("!self.text", "'!_' applied to '(string)'"),
+        ("self.text ? true : false", "'_?_:_' applied to '(string, bool, bool)'"),
+        ("self.list.all(x, x > 1)", "'_>_' applied to '(string, int)'"),
+        ("self.map.all(k, self.map[k] + k == 'x')", "'_+_' applied to '(int, string)'"),
+        ("self.list.contains('a')", "'contains' applied to 'list(string).(string)'"),
+        ("self.number.startsWith('1')", "'startsWith' applied to 'int.(string)'"),
+        ("'a' in self.text", "'@in' applied to '(string, string)'"),
+        ("size(self.number) > 1", "'size' applied to '(int)'"),
+        ("self.time > '2020-01-01T00:00:00Z'", "'_>_' applied to '(timestamp, string)'"),
+        ("self.time - self.time > self.time", "'_>_' applied to '(duration, timestamp)'"),
+        ("oldSelf.text == self.number", "'_==_' applied to '(string, int)'"),
+        ("self.text", "cel expression must evaluate to a bool"),
+        ("self.list.map(x, size(x))[0]", "cel expression must evaluate to a bool"),
+    ],
+)
+def test_types_are_held_against_the_schema(rule: str, fault: str) -> None:
+    numbers = {"type": "object", "additionalProperties": INT, "maxProperties": 5}
+    properties = {
+        "text": {**TEXT, "maxLength": 9},
+        "number": INT,
+        "list": PLAIN,
+        "map": numbers,
+        "time": {**TEXT, "format": "date-time"},
+    }
+    found = check_schema(schema({"rule": rule}, **properties), "s")
+    assert len(found) == 1
+    assert fault in found[0].detail
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "self.number > 2.5 && self.ratio > 1",
+        "self.time - self.time < duration('1h') && self.time + duration('1h') > self.time && duration('1s') + self.time > self.time",
+        "type(self.any) == int ? self.any > 5 : self.any.startsWith('5')",
+        "self.free.whatever == 5 || self.free.whatever == 'x'",
+        "self.text == null || dyn(self.text) == 5",
+        "self.list.map(x, size(x)).sum() > 2 && self.list.map(x, x + '!').exists(x, x.startsWith('a'))",
+        "self.?text.orValue('x').size() == 1",
+        "[self.number, 5].filter(x, x > 2).map(x, string(x)).join(',') == '5'",
+        "self.text.size() + size(self.list) * 2 - 1 >= self.number % 2",
+    ],
+)
+def test_types_that_fit_or_are_not_known_are_fine(rule: str) -> None:
+    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"known": TEXT}}
+    whatever = {"type": "object", "properties": {"whatever": {"x-kubernetes-int-or-string": True}}}
+    properties = {
+        "text": {**TEXT, "maxLength": 9}, "number": INT, "ratio": {"type": "number"}, "list": PLAIN, "time": {**TEXT, "format": "date-time"},
+        "any": {"x-kubernetes-int-or-string": True}, "free": whatever, "other": free,
+    }  # fmt: skip
+    assert [str(each) for each in check_schema(schema({"rule": rule}, **properties), "s", costs=False)] == []
