@@ -22,6 +22,7 @@ from kubeling.api.errors import ApiError
 from kubeling.api.times import parse_optional
 from kubeling.client import kubeconfig
 from kubeling.client.rest import Client, ConnectionFailed
+from kubeling.cluster.topology import HOLLOW_USER
 from kubeling.daemon import main as daemon_main
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock, SystemClock
@@ -74,6 +75,32 @@ def storage_class(path: str) -> dict[str, Any]:
     }
 
 
+def hollow_flows() -> list[dict[str, Any]]:
+    """Hollow nodes are one user for all of them, which is no member of system:nodes: their requests are to be as urgent as those of nodes."""
+
+    def schema(name: str, level: str, precedence: int, *rules: dict[str, Any]) -> dict[str, Any]:
+        who = [{"kind": "User", "user": {"name": HOLLOW_USER}}]
+        spec = {
+            "priorityLevelConfiguration": {"name": level},
+            "matchingPrecedence": precedence,
+            "distinguisherMethod": {"type": "ByUser"},
+            "rules": [{"subjects": who, "resourceRules": list(rules)}],
+        }
+        return {"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema", "metadata": {"name": name}, "spec": spec}
+
+    every = {"verbs": ["*"], "clusterScope": True, "namespaces": ["*"]}
+    return [
+        schema(
+            "kubeling-hollow-node-high",
+            "node-high",
+            400,
+            {**every, "apiGroups": [""], "resources": ["nodes", "nodes/status"]},
+            {**every, "apiGroups": ["coordination.k8s.io"], "resources": ["leases"]},
+        ),
+        schema("kubeling-hollow-nodes", "system", 500, {**every, "apiGroups": ["*"], "resources": ["*"]}),
+    ]
+
+
 class Bootstrap:
     """The steps, in order."""
 
@@ -112,6 +139,9 @@ class Bootstrap:
     async def _objects(self) -> None:
         await self._ensure(resources.NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
         await self._ensure(resources.SERVICES, dns_service(self._args.dns_service.split(",")))
+        if self._args.hollow_nodes:
+            for each in hollow_flows():
+                await self._ensure(resources.FLOW_SCHEMAS, each)
         if self._args.volumes_path:
             await self._ensure(resources.STORAGE_CLASSES, storage_class(self._args.volumes_path))
 

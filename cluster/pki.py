@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kubeling.cluster.topology import DOMAIN, Node, Topology
+from kubeling.cluster.topology import DOMAIN, HOLLOW_USER, Node, Topology
 
 YEARS = timedelta(days=3650)
 #: The clocks of a laptop and its containers differ a little.
@@ -208,7 +208,7 @@ def _node(store: Store, ca: Pair, etcd_ca: Pair, topology: Topology, node: Node)
         pair = issue(ca, f"system:node:{node.name}", ["system:nodes"], names=names, server=True)
         store.save(f"kubelet-{node.name}", pair)
     if topology.spec.hollow_nodes and node == topology.of("control-plane")[0] and not store.has("hollow"):
-        store.save("hollow", issue(ca, HOLLOW, names=names, server=True))
+        store.save("hollow", issue(ca, HOLLOW_USER, names=names, server=True))
 
 
 def service_account_keys(store: Store) -> None:
@@ -225,9 +225,6 @@ def service_account_keys(store: Store) -> None:
 #: As whom the apiserver comes to kubelets: no administrator, or a node that gives the API's address for its own would have it talk to itself as one.
 KUBELET_CLIENT = "kube-apiserver-kubelet-client"
 
-#: As whom all hollow nodes come to the apiserver. It is no member of system:nodes, whose members may each do things to themselves alone.
-HOLLOW = "system:hollow-nodes"
-
 #: Component -> the subject of its client certificate.
 IDENTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "admin": ("kubernetes-admin", ("system:masters",)),
@@ -236,7 +233,7 @@ IDENTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "cloud": ("system:cloud-controller-manager", ()),
     "kubeproxy": ("system:kube-proxy", ()),
     "dns": ("system:kube-dns", ()),
-    "hollow": (HOLLOW, ()),
+    "hollow": (HOLLOW_USER, ()),
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeling.cluster import pki
+from kubeling.cluster.topology import HOLLOW_USER
 
 _GROUP = "rbac.authorization.k8s.io"
 _READ = ("get", "list", "watch")
@@ -134,7 +135,7 @@ def _hollow() -> list[dict[str, Any]]:
     """One identity for very many nodes (a certificate for each would be dear): what system:nodes may do to themselves, to all."""
     return _role(
         "kubeling:hollow-nodes",
-        pki.HOLLOW,
+        HOLLOW_USER,
         _rule((*_READ, "create", "update", "patch"), "", "nodes"),
         _rule(("update", "patch"), "", "nodes/status"),
         _rule((*_READ, "update", "patch", "delete"), "", "pods"),

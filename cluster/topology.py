@@ -26,6 +26,8 @@ DOMAIN = "cluster.local"
 CRI_SOCKET = "/run/kubeling/crilite.sock"
 MAX_WORKERS = 230
 MAX_HOLLOW = 10_000
+#: As whom all hollow nodes come to the apiserver. It is no member of system:nodes, whose members may each do things to themselves alone.
+HOLLOW_USER = "system:hollow-nodes"
 
 #: The ports of netns mode, and the list of what host mode needs a port for.
 PORTS: dict[Role, dict[str, int]] = {

@@ -44,9 +44,14 @@ def main(argv: list[str] | None = None) -> int:
             raise daemon.UsageError("--kubeconfig is missing")
         if args.port and not (args.tls_cert_file and args.tls_private_key_file):
             raise daemon.UsageError("--port needs --tls-cert-file and --tls-private-key-file")
-        async with Client(kubeconfig.load(args.kubeconfig), user_agent="kubeling-hollow") as client:
+        found = kubeconfig.load(args.kubeconfig)
+        async with (
+            Client(found, user_agent="kubeling-hollow") as client,
+            Client(found, user_agent="kubeling-hollow") as nodes_client,
+        ):
             await hollow.run(
                 client,
+                nodes_client,
                 settings,
                 nodes,
                 SystemClock(),

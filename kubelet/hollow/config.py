@@ -66,7 +66,7 @@ class Settings:
     #: The pool of podCIDRs, a /24 each; empty to leave it to the node IPAM controller.
     pod_cidr: str = "10.128.0.0/10"
     lease_duration: float = 40.0
-    #: Seconds from one renewal of a Lease to the next; 0: a quarter of the duration, or longer (up to five eighths) where that were more than `lease_rate`.
+    #: Seconds from one renewal of a Lease to the next; 0: a quarter of the duration, or longer (up to half of it) where that were more than `lease_rate`.
     lease_interval: float = 0.0
     #: Renewals a second that are thought of as cheap.
     lease_rate: float = 40.0
@@ -79,7 +79,7 @@ class Settings:
         if self.lease_interval:
             return self.lease_interval
         quarter = self.lease_duration / 4
-        return min(self.lease_duration * 5 / 8, max(quarter, nodes / self.lease_rate))
+        return min(self.lease_duration / 2, max(quarter, nodes / self.lease_rate))
 
 
 def load(path: str) -> Settings:

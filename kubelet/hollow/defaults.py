@@ -38,6 +38,10 @@ def _absent(key: str) -> dict[str, Any]:
     return {"key": key, "operator": "DoesNotExist"}
 
 
+def _condition(kind: str) -> str:
+    return f'.status.conditions[] | select(.type == "{kind}") | .status'
+
+
 _PENDING, _RUNNING = _is(".status.phase", "Pending"), _is(".status.phase", "Running")
 _RUNS = _exists(".status.containerStatuses[].state.running")
 _FOREVER, _SPOKEN = _absent(_note("run-for")), _absent(_note("crash-after"))
@@ -63,6 +67,11 @@ def _by(name: str, milliseconds: int = 0) -> dict[str, Any]:
 
 STAGES: list[dict[str, Any]] = [
     _stage("pod-delete", [_exists(".metadata.deletionTimestamp")], {"delete": True}, **_by("stop-after")),
+    # The controller of nodes takes pods out of Services while their node is silent; when that is back, so are they.
+    _stage(
+        "pod-sync", [_RUNNING, _is(_condition("ContainersReady"), "True"), _is(_condition("Ready"), "False")], {"action": "sync"}
+    ),
+    _stage("pod-gates", [_RUNNING, _is(_condition("Ready"), "True"), _exists(".spec.readinessGates[]")], {"action": "sync"}),
     _stage("pod-wait", [_PENDING, _exists(_note("waiting"))], {"action": "wait"}),
     _stage(
         "pod-initialize",

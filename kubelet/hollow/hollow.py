@@ -29,6 +29,7 @@ _PODS = Gauge("hollow_pods", "Pods that are played")
 
 async def run(
     client: Client,
+    node_client: Client,
     settings: Settings,
     nodes: Sequence[NodeSpec],
     clock: Clock,
@@ -41,14 +42,17 @@ async def run(
     health_address: str = "127.0.0.1",
     health_port: int = 0,
 ) -> None:
-    """Play `nodes` until cancelled. Without a `port` there is no kubelet API."""
+    """Play `nodes` until cancelled. Without a `port` there is no kubelet API.
+
+    `node_client` is for what keeps the nodes alive: Leases must not wait for a place behind thousands of pods.
+    """
     recorder = EventRecorder(client, "kubelet", host="hollow", clock=clock)
     node_informer = Informer(client, NODES, transform=without_managed_fields, clock=clock)
     # Pods without a node are nothing to us.
     pod_informer = Informer(
         client, PODS, field_selector="spec.nodeName!=", indexers={"node": by_node}, transform=slim, clock=clock
     )
-    book = HollowNodes(client, node_informer, settings, nodes, recorder, clock, host_ip=address, port=port)
+    book = HollowNodes(node_client, node_informer, settings, nodes, recorder, clock, host_ip=address, port=port)
     pods = HollowPods(client, pod_informer, book, settings.stages, recorder, clock, settings.parallel)
     book.changed = pods.node_changed
     _NODES.set_function(lambda: len(book))

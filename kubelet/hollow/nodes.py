@@ -119,7 +119,7 @@ class HollowNodes:
         """Begin, once the first list is in; returns when all that were asked for are registered."""
         await self._informer.synced.wait()
         parts.start("node timers", self._timers.run)
-        for number in range(max(2, self._settings.parallel // 2)):
+        for number in range(self._settings.parallel):
             parts.start(f"node writer {number}", self._work)
         missing = [each for each in self._wanted if self._informer.store.get(each.name) is None]
         if missing:

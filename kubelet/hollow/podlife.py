@@ -12,6 +12,7 @@ ordinary kubelet's.
 `crash`         containers end with `exitCode` (1) and `reason` (Error, OOMKilled at 137); by the restart policy they wait for the next start
 `restart`       containers that wait for that start again
 `wait`          containers cannot start, for `reason` (such as ImagePullBackOff) and `message`
+`sync`          nothing happens: what others have overwritten, or what follows from readiness gates, is written again
 `evict`         the node ends the pod: Failed, with `reason` (Evicted) and `message`
 =============== ====================================================================================================================
 
@@ -373,6 +374,10 @@ def _wait(state: _Act) -> None:
             state.reasons[each["name"]] = (str(reason), words)
 
 
+def _sync(state: _Act) -> None:
+    """All of it is in how a status is made."""
+
+
 def _evict(state: _Act) -> None:
     for name in state.records:
         state.end(name, _OOM)
@@ -389,5 +394,6 @@ ACTIONS: dict[str, Callable[[_Act], None]] = {
     "crash": _crash,
     "restart": _restart,
     "wait": _wait,
+    "sync": _sync,
     "evict": _evict,
 }

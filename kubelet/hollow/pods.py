@@ -81,8 +81,14 @@ class _Entry:
     #: When, by the monotonic clock, that stage was last done.
     done_at: float = float("-inf")
     done: str = ""
-    #: The version about which the stage had nothing to change.
-    settled: int = -1
+    #: The stages that had nothing to change, and about which version.
+    settled: frozenset[str] = frozenset()
+    settled_at: int = -1
+
+    def idle(self, version: int) -> frozenset[str]:
+        """The stages that have nothing to do with that version."""
+        return self.settled if self.settled_at == version else frozenset()
+
     failures: int = 0
     complained: bool = False
 
@@ -209,8 +215,8 @@ class HollowPods:
         if entry is None or version < entry.version:
             return
         entry.version = version
-        stage = stages.choose(self._stages, pod)
-        if stage is None or entry.settled == version:
+        stage = stages.choose(self._stages, pod, entry.idle(version))
+        if stage is None:
             self._timers.cancel(key)
             entry.stage = ""
             return
@@ -283,7 +289,8 @@ class HollowPods:
         if record is None or int(record["metadata"]["resourceVersion"]) < entry.version or not self._nodes.lives(entry.node):
             return  # The watch brings what is newer; or the node is gone, and whatever ends its pods will.
         pod = whole(record)
-        stage = stages.choose(self._stages, pod)
+        version = int(record["metadata"]["resourceVersion"])
+        stage = stages.choose(self._stages, pod, entry.idle(version))
         if stage is None or stage.name != entry.stage:
             self._look(key)
             return
@@ -307,7 +314,8 @@ class HollowPods:
         if changed:
             _DONE.labels(stage.name).inc()
         else:
-            entry.settled = entry.version
+            entry.settled, entry.settled_at = entry.idle(version) | {stage.name}, version
+            self._look(key)
 
     def _place(self, entry: _Entry, pod: Object) -> podlife.Place | None:
         if spec_of(pod).get("hostNetwork") or is_deleting(pod):

@@ -11,7 +11,7 @@ so that nobody waits anew because we were away.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -172,12 +172,13 @@ class Stage:
             return self.weight
 
 
-def choose(stages: Iterable[Stage], obj: Object) -> Stage | None:
-    """The stage that comes next for `obj`, None where there is none.
+def choose(stages: Iterable[Stage], obj: Object, done: Collection[str] = ()) -> Stage | None:
+    """The stage that comes next for `obj`, None where there is none; those named in `done` have nothing more to do.
 
     An object that is being deleted is only a matter of stages that ask for that: else one that always matches would keep it for ever.
     """
     deleting = is_deleting(obj)
+    stages = [each for each in stages if each.name not in done] if done else stages
     found = [each for each in stages if (each.selector.about_deletion or not deleting) and each.selector.matches(obj)]
     if len(found) <= 1:
         return found[0] if found else None

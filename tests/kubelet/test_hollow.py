@@ -233,6 +233,20 @@ def test_the_restart_policy_says_what_comes_after_the_end(policy: str, action: s
         assert container["lastState"]["terminated"]["exitCode"] == (1 if action == "crash" else 0)
 
 
+def test_readiness_that_others_took_away_comes_back_and_gates_count() -> None:
+    obj = after(pod(), "run")
+    conditions = [{**each, "status": "False"} if each["type"] == "Ready" else each for each in obj["status"]["conditions"]]
+    obj = {**obj, "status": {**obj["status"], "conditions": conditions}}
+    assert stage_of(obj) == "pod-sync"
+    assert (get_condition(after(obj, "sync"), "Ready") or {})["status"] == "True"
+    gated = after(pod(spec={"readinessGates": [{"conditionType": "example.org/gate"}]}), "run")
+    assert (get_condition(gated, "Ready") or {})["reason"] == "ReadinessGatesNotReady"
+    assert after(gated, "sync") is gated, "there is nothing to write"
+    assert stages.choose(config.parse(()).stages, gated, {"pod-sync"}) is None
+    gated["status"]["conditions"].append({"type": "example.org/gate", "status": "True"})
+    assert (get_condition(after(gated, "sync"), "Ready") or {})["status"] == "True"
+
+
 def test_restarts_are_counted() -> None:
     obj = after(pod(), "run", "crash", "restart", "crash", "restart", exitCode=137)
     container = obj["status"]["containerStatuses"][0]
@@ -359,7 +373,7 @@ def test_groups_that_do_not_add_up_are_refused(counts: tuple[int, ...], total: i
 
 def test_leases_are_renewed_more_seldom_where_there_are_many_and_in_time_all_the_same() -> None:
     settings = config.parse(())
-    assert [settings.renewal(nodes) for nodes in (1, 400, 800, 1000, 10_000)] == [10, 10, 20, 25, 25]
+    assert [settings.renewal(nodes) for nodes in (1, 400, 800, 1000, 10_000)] == [10, 10, 20, 20, 20]
 
 
 # -- use -------------------------------------------------------------------------------------------------------------------------------
