@@ -104,6 +104,9 @@ class NftBackend:
                 log.info("flows sent elsewhere", flows=forgotten)
 
     def _leads_elsewhere(self, key: str, new: ServicePort | None) -> bool:
+        """Whether flows may have to move: of UDP by any change, of TCP when an endpoint has gone."""
         old = self._ports.get(key)
-        udp = "UDP" in {each.protocol for each in (old, new) if each is not None}
-        return udp and flows.expected(filter(None, [old]), self._node_ips) != flows.expected(filter(None, [new]), self._node_ips)
+        before, after = (flows.expected(filter(None, [each]), self._node_ips) for each in (old, new))
+        if "UDP" in {each.protocol for each in (old, new) if each is not None}:
+            return before != after
+        return any(endpoints - after.get(place, frozenset()) for place, endpoints in before.items())

@@ -1,9 +1,9 @@
 """The kernel's table of connections (conntrack), by ctnetlink: which flows lead where, and to forget those that lead wrong.
 
 The kernel decides for the first packet of a flow where it goes, and never again: a UDP flow, which has no end of its own, would stick to an endpoint that has
-gone, and one that began while there was no rule for it would stay without. So after each change of a UDP service port its flows are compared with what the
-rules would do now, and after all rules were made anew those of every port, and of the TCP connections those to a Service's address that nobody answers there:
-what does not agree is forgotten, and the next packet is a first one again.
+gone, one that began while there was no rule for it would stay without, and so would the first packet of a TCP connection that is sent again and again to a
+machine that is dead. So when a service port leads elsewhere its flows are compared with what the rules would do now, and those of every port when all rules
+were made anew: UDP flows, and TCP connections that nobody has answered yet, that do not agree are forgotten, and their next packet is a first one again.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ _SUBSYSTEM = 1 << 8
 _NEW, _GET, _DELETE = _SUBSYSTEM, _SUBSYSTEM | 1, _SUBSYSTEM | 2
 _DONE, _ERROR = 3, 2
 _REQUEST, _ACK, _DUMP = 1, 4, 0x300
-#: CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ID, CTA_ZONE; in a tuple CTA_TUPLE_IP (sources of both families, destinations) and CTA_TUPLE_PROTO (number, ports).
-_ORIGINAL, _REPLY, _ID, _ZONE = 1, 2, 12, 18
+#: CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_ID, CTA_ZONE, CTA_STATUS_MASK; in a tuple CTA_TUPLE_IP (sources of both families, destinations) and CTA_TUPLE_PROTO (number, ports).
+_ORIGINAL, _REPLY, _STATUS, _ID, _ZONE, _STATUS_MASK = 1, 2, 3, 12, 18, 26
+#: IPS_SEEN_REPLY
+_ANSWERED = 2
 _IP, _PROTO, _NESTED = 1, 2, 0x8000
 _SOURCES, _DESTINATIONS = (1, 3), (2, 4)
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
@@ -44,6 +46,8 @@ class Flow:
     protocol: int
     dialled: Address
     answers: Address
+    #: Whether it ever did.
+    answered: bool = True
     handle: bytes = b""
     family: int = socket.AF_INET
 
@@ -71,14 +75,13 @@ def expected(ports: Iterable[ServicePort], node_ips: Iterable[str]) -> dict[tupl
 
 
 def is_stale(flow: Flow, ports: Expected) -> bool:
-    """Whether its next packet would be led elsewhere if it were the first. A TCP connection to an endpoint is its own business, to its end."""
+    """Whether its next packet would be led elsewhere if it were the first. A TCP connection to an endpoint that has answered is its own business, to its end."""
     endpoints = ports.get((flow.protocol, flow.dialled))
     if endpoints is None or flow.answers in endpoints:
         return False
-    untouched = flow.answers == flow.dialled
-    if untouched:
+    if flow.answers == flow.dialled:
         return bool(endpoints)
-    return flow.protocol == _PROTOCOLS["UDP"]
+    return flow.protocol == _PROTOCOLS["UDP"] or not flow.answered
 
 
 def forget(ports: Expected) -> int:
@@ -86,12 +89,15 @@ def forget(ports: Expected) -> int:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as kernel:
         kernel.settimeout(_PATIENCE)
         kernel.bind((0, 0))
-        stale = [each for each in _flows(kernel) if is_stale(each, ports)]
+        # Of TCP the kernel need not tell more than what is not answered (kernels that do not know the wish tell everything).
+        every = any(number == _PROTOCOLS["UDP"] for number, _ in ports)
+        stale = [each for each in _flows(kernel, every=every) if is_stale(each, ports)]
         return sum(_delete(kernel, each) for each in stale)
 
 
-def _flows(kernel: socket.socket) -> Iterator[Flow]:
-    kernel.send(message(_GET, _REQUEST | _DUMP, socket.AF_UNSPEC, b""))
+def _flows(kernel: socket.socket, *, every: bool) -> Iterator[Flow]:
+    wish = b"" if every else attribute(_STATUS, struct.pack("!I", 0)) + attribute(_STATUS_MASK, struct.pack("!I", _ANSWERED))
+    kernel.send(message(_GET, _REQUEST | _DUMP, socket.AF_UNSPEC, wish))
     while True:
         data = kernel.recv(1 << 18)
         for kind, body in messages(data):
@@ -111,7 +117,8 @@ def parse(body: bytes) -> Flow | None:
         return None
     handle = attribute(_ORIGINAL | _NESTED, found[_ORIGINAL])
     handle += b"".join(attribute(kind, found[kind]) for kind in (_ID, _ZONE) if kind in found)
-    return Flow(original[0], original[2], reply[1], handle, body[0])
+    answered = bool(int.from_bytes(found.get(_STATUS, b""), "big") & _ANSWERED)
+    return Flow(original[0], original[2], reply[1], answered, handle, body[0])
 
 
 def _tuple(data: bytes) -> tuple[int, Address, Address] | None:

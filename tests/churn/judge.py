@@ -132,7 +132,13 @@ def _of_silence(run: list[Obj], history: History) -> str:
     began, ended = run[0]["began"], run[-1]["ended"]
     node = history.node_of.get(run[0]["pod"], "")
     for each in history.faults:
-        if each.what == "node lost" and node == each.node and began <= each.ended + MOMENT and ended >= each.began:
+        # A flow that was never answered began towards whatever was drawn.
+        if (
+            each.what == "node lost"
+            and (node == each.node or not run[0]["pod"])
+            and began <= each.ended + MOMENT
+            and ended >= each.began
+        ):
             # Only until the endpoint is taken away: then the flow has to move.
             return each.what if ended <= each.ended + MOMENT + SILENCE else ""
         if each.what == "rules flushed" and each.began - MOMENT <= began <= each.began + MOMENT and ended - began <= SILENCE:

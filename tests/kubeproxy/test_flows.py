@@ -29,6 +29,9 @@ def port(*endpoints: tuple[str, int], protocol: str = "UDP", **more: object) -> 
 @pytest.mark.parametrize(
     ("protocol", "answers", "endpoints", "stale"),
     [
+        # Its first packet will be sent again.
+        ("TCP unanswered", A, [B], True),
+        ("TCP unanswered", A, [A, B], False),
         ("UDP", A, [A, B], False),
         ("UDP", A, [B], True),
         ("UDP", A, [], True),
@@ -41,7 +44,8 @@ def port(*endpoints: tuple[str, int], protocol: str = "UDP", **more: object) -> 
     ],
 )
 def test_which_flows_are_stale(protocol: str, answers: tuple[str, int], endpoints: list[tuple[str, int]], stale: bool) -> None:
-    flow = Flow({"TCP": 6, "UDP": 17}[protocol], DIALLED, answers)
+    protocol, _, unanswered = protocol.partition(" ")
+    flow = Flow({"TCP": 6, "UDP": 17}[protocol], DIALLED, answers, not unanswered)
     assert flows.is_stale(flow, flows.expected([port(*endpoints, protocol=protocol)], [])) is stale
 
 
@@ -149,6 +153,17 @@ async def main():
         second = backend()
         await second.sync(ports(PODS[0]))
         print("moved at a start:", ask(sock))
+    # One pod is dead, and what it is sent is lost: the connection that begins now is led elsewhere when its endpoint has gone.
+    subprocess.run(["nft", "add table ip t; add chain ip t i { type filter hook input priority 0; }; add rule ip t i ip daddr 10.244.0.2 drop"], check=True)
+    await second.sync(ports(PODS[1]))
+    with socket.socket() as sock:
+        sock.settimeout(20)
+        calling = asyncio.ensure_future(asyncio.to_thread(sock.connect, ("10.96.0.2", 80)))
+        await asyncio.sleep(0.5)
+        await second.sync(ports(PODS[0]))
+        await calling
+        print("called again:", sock.recv(99).decode())
+    subprocess.run(["nft", "delete table ip t"], check=True)
     await second.sync(ports(*PODS))
     stays = connect()
     for _ in range(6):
@@ -170,5 +185,6 @@ def test_flows_move_and_clients_stay() -> None:
         "begun too early: 10.244.0.1",
         "moved: 10.244.0.2",
         "moved at a start: 10.244.0.1",
+        "called again: 10.244.0.1",
         "stays",
     ], done.stderr
