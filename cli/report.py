@@ -9,7 +9,8 @@ from kubeling.api.resources import Resource
 from kubeling.cli import output
 from kubeling.cli.session import Obj
 
-_DRY = {"client": " (dry run)", "server": " (server dry run)"}
+#: What is added where nothing was kept.
+DRY = {"client": " (dry run)", "server": " (server dry run)"}
 
 
 class Reporter:
@@ -19,7 +20,7 @@ class Reporter:
     """
 
     def __init__(self, form: str = "", *, dry_run: str = "none", together: bool = False) -> None:
-        self._form, self._suffix, self._together = form, _DRY.get(dry_run, ""), together
+        self._form, self._suffix, self._together = form, DRY.get(dry_run, ""), together
         self._show: Callable[[Obj], str] | None = output.printer(form) if form and form != "name" else None
         self._objects: list[Obj] = []
         self._shown = 0

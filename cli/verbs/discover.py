@@ -10,7 +10,7 @@ import typer
 import kubeling
 from kubeling.api.resources import SERVICES, Resource
 from kubeling.cli import flags, output
-from kubeling.cli.session import Session
+from kubeling.cli.session import CommandError, Obj, Session
 
 
 async def api_resources(
@@ -51,11 +51,23 @@ async def api_versions(session: Session) -> int:
     return 0
 
 
-async def version(session: Session, client: Annotated[bool, typer.Option("--client", help="Ours only.")] = False) -> int:
+async def version(
+    session: Session,
+    client: Annotated[bool, typer.Option("--client", help="Ours only.")] = False,
+    form: Annotated[str, typer.Option("-o", "--output", help="json or yaml.")] = "",
+) -> int:
     """Our version and the server's."""
-    print(f"Client Version: {kubeling.__version__}")
+    if form not in ("", "json", "yaml"):
+        raise CommandError("--output must be 'yaml' or 'json'")
+    found: Obj = {"clientVersion": {"gitVersion": kubeling.__version__, "platform": sys.platform}}
+    if form == "":
+        print(f"Client Version: {kubeling.__version__}")
     if not client:
-        print(f"Server Version: {(await session.client.request('GET', '/version'))['gitVersion']}")
+        found["serverVersion"] = await session.client.request("GET", "/version")
+        if form == "":
+            print(f"Server Version: {found['serverVersion']['gitVersion']}")
+    if form:
+        sys.stdout.write(output.printer(form)(found))
     return 0
 
 
