@@ -43,6 +43,8 @@ class PolicyKeeper:
         self._builder = Builder(self._index)
         self._table = Table(ruleset.TABLE, watch)
         self._applied: tuple[Ruleset, tuple[str, ...]] | None = None
+        #: How often somebody else changed the table: while we did, too, it is not known what is there now.
+        self._doubts = 0
         self._dirty = asyncio.Event()
         self._pods: Informer | None = None
         #: Whether a table may be there.
@@ -92,7 +94,7 @@ class PolicyKeeper:
             script = ruleset.full(wanted, ranges)
         if not script:
             return
-        incremental, self._applied, self._present = self._applied is not None, None, True
+        incremental, self._applied, self._present, doubts = self._applied is not None, None, True, self._doubts
         try:
             await self._table.apply(script)
         except OSError as error:
@@ -100,7 +102,8 @@ class PolicyKeeper:
                 raise
             log.warning("the rules are not what we left there, making them anew", error=str(error))
             await self._table.apply(ruleset.full(wanted, ranges))
-        self._applied = wanted, ranges
+        if doubts == self._doubts:
+            self._applied = wanted, ranges
 
     async def _follow(self, parts: Supervisor) -> None:
         """From the first policy on: who the pods are."""
@@ -125,6 +128,7 @@ class PolicyKeeper:
     def _distrust(self) -> None:
         log.warning("somebody else has changed our rules, making them anew")
         self._applied, self._present = None, True
+        self._doubts += 1
         self._dirty.set()
 
     def _on_policy(self, change: Change) -> None:
