@@ -50,6 +50,9 @@ REHEARSAL = "!rehearsal"
 #: whoever needs them. The others are for httpx's command line, which httpx does without where they are not installed.
 _APART = ("numpy", "rich", "pygments")
 
+#: Of our own: what clusters have only when they are asked for it. The daemon that does imports it itself.
+_SELDOM = ("kubeling.kubelet.hollow", "kubeling.cloud.autoscaler")
+
 _HTTP = (
     "ssl",
     "httpx",
@@ -121,7 +124,9 @@ def rehearse() -> None:
 
 
 def _submodules(package: str) -> list[str]:
-    """`package` and every module below it but the entries, which may do things when they are imported."""
+    """`package` and every module below it but the entries, which may do things when they are imported, and what is seldom needed."""
+    if package in _SELDOM:
+        return []
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         return [package]
