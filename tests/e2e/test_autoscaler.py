@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from kubeling.cluster.control import Control
 from kubeling.cluster.pytest_plugin import ClusterHandle
+from kubeling.cluster.state import ClusterError
 from kubeling.tests.e2e.support import Bench
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -120,3 +122,17 @@ def test_machines_come_and_go(elastic: ClusterHandle) -> None:
     )
     assert elastic.nodes == ["control-plane-1", "worker-1"]
     assert not list((root / "pki").glob("kubelet-worker-[23].*"))
+
+    # The supervisor itself keeps to sizes and limits, whoever asks.
+    with Control(root) as control:
+        assert [each["node"] for each in control.call("machines")["machines"]] == ["worker-1"]
+        for before, size, says in (
+            (1, 2, "has 0 machines, not 1: look again"),
+            (0, 3, "its maximum is 2"),
+            (0, 0, "its maximum is 2"),
+        ):
+            with pytest.raises(ClusterError, match=says):
+                control.call("group-resize", group="small", before=before, size=size)
+        with pytest.raises(ClusterError, match="no node group"):
+            control.call("group-resize", group="large", before=0, size=1)
+        control.call("machine-remove", machine="gone-already")
