@@ -70,7 +70,8 @@ class _Walk:
             elif isinstance(value, bytes):
                 cost, fact = self._node(number, value, identity, scope, depth + 1)
                 if fact.decl.kind == "dyn":
-                    fact = replace(fact, decl=_checked_type(self.types.get(identity, b"")))
+                    decl = _checked_type(self.types.get(identity, b""))
+                    fact = replace(fact, decl=decl) if decl is not DYN else fact
                 return cost, self._sized(fact)
         return 0, Fact(DYN)
 
@@ -135,10 +136,16 @@ class _Walk:
         return cost, Fact(Decl("map", element=element), size=size, computed=True, entries=known)
 
     def _call(self, data: bytes, identity: int, scope: Scope, depth: int) -> tuple[int, Fact]:
-        function = wire.text(data, 2)
-        on = wire.first(data, 1)
+        function, on, operands = "", b"", []
+        for number, each in wire.parts(data, 1, 2, 3):
+            if number == 3:
+                operands.append(each)
+            elif number == 2:
+                function = each.decode("utf-8", "replace")
+            else:
+                on = each
         cost, target = self.value(on, scope, depth) if on else (0, None)
-        found = [self.value(each, scope, depth) for _, each in wire.parts(data, 3)]
+        found = [self.value(each, scope, depth) for each in operands]
         facts = [fact for _, fact in found]
         costs = [each for each, _ in found]
         fault = mismatch(function, target.decl if target is not None else None, [each.decl for each in facts])

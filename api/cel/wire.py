@@ -18,21 +18,26 @@ MAX_DEPTH = 250
 
 def members(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """The members of a message by their numbers: numbers, and messages or text as bytes. Members of fixed width are left out."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        match tag & 7:
-            case 0:
-                value, at = _varint(data, at)
-                yield tag >> 3, value
-            case 2:
-                size, at = _varint(data, at)
-                yield tag >> 3, data[at : at + size]
-                at += size
-            case 1:
-                at += 8
-            case _:
-                at += 4
+    at, end = 0, len(data)
+    while at < end:
+        # Tags and most sizes are one byte.
+        tag = data[at]
+        at += 1
+        if tag > 0x7F:
+            tag, at = _varint(data, at - 1)
+        kind = tag & 7
+        if kind == 2:
+            size = data[at]
+            at += 1
+            if size > 0x7F:
+                size, at = _varint(data, at - 1)
+            yield tag >> 3, data[at : at + size]
+            at += size
+        elif kind == 0:
+            value, at = _varint(data, at)
+            yield tag >> 3, value
+        else:
+            at += 8 if kind == 1 else 4
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
