@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from kubeling.api.meta import Object
+from kubeling.api.pods import qos_class, requests_of
 from kubeling.daemon.log import get_logger
-from kubeling.kubelet.resources import Limits, pod_cgroup, pod_limits
+from kubeling.kubelet.resources import MIN_SHARES, Limits, cpu_shares, pod_cgroup, pod_limits
 
 log = get_logger("kubelet.cgroups")
 
@@ -34,6 +36,7 @@ class PodCgroups:
         self._mount = mount
         self._unified = (mount / "cgroup.controllers").exists()
         self.enabled = self._writable()
+        self._weighed: tuple[int, int] | None = None
 
     def _writable(self) -> bool:
         at = self._mount if self._unified else self._mount / "cpu"
@@ -59,6 +62,22 @@ class PodCgroups:
                     (counted / "pids.max").write_text(str(pids or "max"))
         except OSError as error:
             log.warning("what is reserved cannot be kept from pods", cgroup=top, error=str(error))
+
+    def weigh(self, pods: Iterable[Object]) -> None:
+        """Let the classes weigh against each other when cpus are short: Burstable pods together by what they ask for, BestEffort ones as little as can be."""
+        asked = sum(requests_of(each).get("cpu", 0) for each in pods if qos_class(each) == "Burstable")
+        shares = (cpu_shares(asked), MIN_SHARES)
+        if not self.enabled or shares == self._weighed:
+            return
+        for parent, each in zip(self._parents()[1:], shares, strict=True):
+            try:
+                if self._unified:
+                    self._ensure_v2(parent, Limits(each), anew=False)
+                else:
+                    self._ensure_v1(parent, Limits(each), anew=False)
+            except OSError as error:
+                log.debug("a class of pods could not be weighed", cgroup=parent, error=str(error))
+        self._weighed = shares
 
     def ensure(self, pod: Object, *, anew: bool = False) -> None:
         """Make the pod's cgroup and set its limits, as far as the machine allows. `anew` takes limits away that it has no more."""
@@ -139,6 +158,7 @@ class PodCgroups:
         return found
 
     def _parents(self) -> tuple[str, str, str]:
+        """Of Guaranteed, Burstable and BestEffort pods."""
         top = f"{self.root.rstrip('/')}/kubepods"
         return top, f"{top}/burstable", f"{top}/besteffort"
 

@@ -103,6 +103,7 @@ class Evictor:
         if self._pressure.conditions != before:
             log.info("the node's pressure changed", conditions=sorted(self._pressure.conditions))
             self._changed()
+        self._context.cgroups.weigh(each.pod for each in self._active())
         await self._enforce_limits()
         if not self._pressure.acting or self._busy():
             return

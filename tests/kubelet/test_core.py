@@ -306,6 +306,18 @@ def test_the_cgroup_of_all_pods_is_limited(tmp_path: Path, unified: bool) -> Non
     assert values == [str(cgroups.weight(2048)) if unified else "2048", str(2**30), "1000"]
 
 
+def test_classes_weigh_by_what_their_pods_ask_for(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    made = cgroups.PodCgroups("/k", tmp_path)
+    burst = container(resources={"requests": {"cpu": "500m"}})
+    sure = container(resources={"limits": {"cpu": "1", "memory": "1Mi"}})
+    made.weigh([pod(burst), pod(burst), pod(sure), pod()])
+    top = tmp_path / "cpu" / "k" / "kubepods"
+    assert [(top / name / "cpu.shares").read_text() for name in ("burstable", "besteffort")] == ["1024", "2"]
+    made.weigh([pod(sure)])
+    assert (top / "burstable" / "cpu.shares").read_text() == "2"
+
+
 def test_a_pod_is_limited_only_when_all_its_containers_are() -> None:
     limited = container("a", resources={"limits": {"memory": "1Mi", "cpu": "1"}})
     assert resources.pod_limits(pod(limited)).memory == 2**20
