@@ -82,7 +82,7 @@ def _compiles(rule: Json, field: str, wanted: str, node: Node, top: bool) -> str
     kind = compiled.result
     decl = declare(node, top=top or node.embedded)
     if decl is not None:
-        found = examined(rule, compiled, text, decl)
+        found = examined(rule, compiled, decl)
         for number, fault in found.faults.items():
             return _pictured(fault, text, positions(compiled.checked).get(number, before) - before)
         kind = found.kind if kind == "dyn" else kind

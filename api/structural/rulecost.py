@@ -17,7 +17,7 @@ from kubeling.api.errors import FieldError, forbidden_value
 from kubeling.api.structural.decl import declare, most_often
 from kubeling.api.structural.node import Node
 from kubeling.api.structural.rulefields import OLD
-from kubeling.api.structural.rules import program, uses_old
+from kubeling.api.structural.rules import program
 
 Errors = Iterator[FieldError]
 PER_RULE, PER_SCHEMA = 10_000_000, 100_000_000
@@ -86,17 +86,17 @@ def _times(times: int | None, most: float | None) -> int | None:
 def rule_cost(rule: Mapping[str, Any], expression: str, decl: Decl) -> int:
     """The cost of one evaluation; 0 of what does not compile, which is told elsewhere."""
     try:
-        return examined(rule, program(rule, expression), expression, decl).cost
+        return examined(rule, program(rule, expression), decl).cost
     except cel.CompileError:
         return 0
 
 
-def examined(rule: Mapping[str, Any], compiled: cel.Program, expression: str, decl: Decl) -> Examined:
+def examined(rule: Mapping[str, Any], compiled: cel.Program, decl: Decl) -> Examined:
     """What can be told of an expression on a value of this type."""
     if not rule.get("optionalOldSelf"):
         return examine(compiled.checked, {"self": decl, "oldSelf": decl}, decl)
     variables = {"self": decl, "oldSelf": Decl("optional", decl.most, element=decl), OLD: decl, "__hasOld": DYN}
-    return examine(compiled.checked, variables, decl, bound="oldSelf" if uses_old({"rule": expression}) else "")
+    return examine(compiled.checked, variables, decl, bound="oldSelf")
 
 
 def _too_dear(what: str, cost: int, limit: int) -> str:

@@ -186,6 +186,11 @@ def test_how_long_a_message_gets_must_follow_from_the_schema() -> None:
 def test_an_optional_old_value_costs_what_is_done_with_it() -> None:
     rule = {"rule": "oldSelf.optMap(o, o.name == self.name).orValue(true)", "optionalOldSelf": True}
     assert told({**fields(name=TEXT), RULE: [rule]}) == []
+    decl = declare(compile_schema(fields(n=WHOLE)))
+    assert decl is not None
+    assert (
+        rule_cost({"rule": "self.n > 1", "optionalOldSelf": True}, "self.n > 1", decl) == rule_cost({}, "self.n > 1", decl) == 3
+    )
 
 
 NAME = "^(\\\\*\\\\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
