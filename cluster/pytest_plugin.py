@@ -4,8 +4,8 @@
 a kubeconfig of its own, and takes it down at the end. The cluster is owned by the process that runs the tests: if that is killed, the cluster goes too.
 ``kubeling_namespace`` is a namespace of that cluster for one test.
 
-Options: ``--kubeling-name``, ``--kubeling-workers``, ``--kubeling-control-planes``, ``--kubeling-network``, ``--kubeling-keep``, or the environment
-variables ``KUBELING_TEST_NAME``, ``_WORKERS``, ``_CONTROL_PLANES``, ``_NETWORK``, ``_KEEP``. With ``KUBELING_TEST_USE`` set to the name of a running cluster
+Options: ``--kubeling-name``, ``--kubeling-workers``, ``--kubeling-control-planes``, ``--kubeling-network``, ``--kubeling-ip-families``,
+``--kubeling-keep``, or the environment variables ``KUBELING_TEST_NAME``, ``_WORKERS``, ``_CONTROL_PLANES``, ``_NETWORK``, ``_IP_FAMILIES``, ``_KEEP``. With ``KUBELING_TEST_USE`` set to the name of a running cluster
 that one is used, and left alone.
 
 This module is loaded in every pytest run of everybody who has kubeling installed, so it imports nothing that pytest has not imported already.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kubeling.cluster.faults import Faults
 
 _FOLDER = "kubeling-cluster"
-_OPTIONS = {"name": "pytest", "workers": "2", "control-planes": "1", "network": "netns"}
+_OPTIONS = {"name": "pytest", "workers": "2", "control-planes": "1", "network": "netns", "ip-families": "IPv4"}
 UP_SECONDS = 180
 
 
@@ -171,6 +171,7 @@ def kubeling_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
                 f"--workers={_option(config, 'workers')}",
                 f"--control-planes={_option(config, 'control-planes')}",
                 f"--network={_option(config, 'network')}",
+                f"--ip-families={_option(config, 'ip-families')}",
                 *([] if keep else [f"--owner={owner}"]),
             )
             (folder / "up").touch()
