@@ -7,14 +7,15 @@ made by who may do all that the role allows, or has the verb `bind` on the role.
 from __future__ import annotations
 
 from kubeling.api import errors
+from kubeling.api import rbac as rules
 from kubeling.api.meta import Object
+from kubeling.api.rbac import Rule
 from kubeling.apiserver.admission.chain import Attributes as Admitted
 from kubeling.apiserver.admission.chain import Plugin
 from kubeling.apiserver.authn.user import MASTERS, User
-from kubeling.apiserver.authz import policy, rules
+from kubeling.apiserver.authz import policy
 from kubeling.apiserver.authz.authorizer import Attributes, Authorizer
 from kubeling.apiserver.authz.rbac import Rbac
-from kubeling.apiserver.authz.rules import Rule
 
 _ROLES = frozenset({"roles", "clusterroles"})
 _BINDINGS = frozenset({"rolebindings", "clusterrolebindings"})

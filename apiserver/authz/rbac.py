@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from kubeling.api import errors, resources
+from kubeling.api.rbac import Rule, path_matches, resource_matches, verb_matches
 from kubeling.apiserver.authn.user import User
 from kubeling.apiserver.authz.authorizer import Attributes, Decision, RuleList
-from kubeling.apiserver.authz.rules import Rule, path_matches, resource_matches, verb_matches
 from kubeling.apiserver.cache.entry import Entry
 from kubeling.apiserver.cache.follower import Follower, follow
 from kubeling.apiserver.cache.watcher import Event

@@ -14,9 +14,9 @@ from typing import Any
 
 from kubeling.api import errors, resources
 from kubeling.api.meta import Object, copy_json
+from kubeling.api.rbac import Rule, uncovered
 from kubeling.apiserver.authz import policy
 from kubeling.apiserver.authz.rbac import Rbac
-from kubeling.apiserver.authz.rules import Rule, uncovered
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.registry import pipeline, planting
 from kubeling.apiserver.registry.kinds import Served

@@ -93,7 +93,7 @@ _GROUPS: dict[str, tuple[str, str, dict[str, str]]] = {
         {name.replace("_", "-"): name for name in _CONFIG} | {"set": "set_property", "unset": "unset_property"},
     ),
     "certificate": ("Decide on requests for certificates.", "certificate", {"approve": "approve", "deny": "deny"}),
-    "auth": ("What one may do.", "auth", {"can-i": "can_i", "whoami": "whoami"}),
+    "auth": ("What one may do.", "auth", {"can-i": "can_i", "whoami": "whoami", "reconcile": "reconcile:reconcile"}),
 }
 _SERVICES = {name: f"create_workloads:{name}" for name in ("clusterip", "nodeport", "loadbalancer", "externalname")}
 _SECRETS = {"generic": "create_data:generic", "tls": "create_data:tls", "docker-registry": "create_data:docker_registry"}

@@ -113,8 +113,8 @@ async def run(
     return 0
 
 
-def _overridden(pod: Obj, text: str, kind: str) -> Obj:
-    """The pod with a patch applied here. Raises CommandError."""
+def _overridden(obj: Obj, text: str, kind: str) -> Obj:
+    """The object with a patch applied here. Raises CommandError."""
     from kubeling.api.builtin import schema_of
     from kubeling.api.patch.json_patch import apply_json_patch
     from kubeling.api.patch.merge_patch import apply_merge_patch
@@ -126,11 +126,11 @@ def _overridden(pod: Obj, text: str, kind: str) -> Obj:
         raise CommandError(f"invalid JSON in --overrides: {error}") from error
     match kind:
         case "merge":
-            return apply_merge_patch(pod, patch)
-        case "strategic" if (schema := schema_of("v1", "Pod")) is not None:
-            return apply_strategic_patch(pod, patch, schema)
+            return apply_merge_patch(obj, patch)
+        case "strategic" if (schema := schema_of("v1", obj["kind"])) is not None:
+            return apply_strategic_patch(obj, patch, schema)
         case "json":
-            return dict(apply_json_patch(pod, patch))
+            return dict(apply_json_patch(obj, patch))
     raise CommandError(f"invalid override type: {kind}")
 
 
@@ -176,6 +176,12 @@ async def expose(
     cluster_ip: Annotated[str, typer.Option("--cluster-ip", help="None makes it headless.")] = "",
     name: Annotated[str, typer.Option("--name", help="The Service's name; the object's by default.")] = "",
     selector: Annotated[str, typer.Option("--selector", help="KEY=VALUE,…; the object's by default.")] = "",
+    labels: Annotated[str, typer.Option("-l", "--labels", help="KEY=VALUE,…; the object's by default.")] = "",
+    external_ip: Annotated[str, typer.Option("--external-ip", help="An address from outside that leads to it.")] = "",
+    load_balancer_ip: Annotated[str, typer.Option("--load-balancer-ip", help="The address to ask for.")] = "",
+    affinity: Annotated[str, typer.Option("--session-affinity", help="None or ClientIP.")] = "",
+    overrides: Annotated[str, typer.Option("--overrides", help="JSON that is put over the Service.")] = "",
+    override_type: Annotated[str, typer.Option("--override-type", help="merge, strategic or json.")] = "merge",
     form: flags.Output = "",
     dry_run: flags.DryRun = "none",
     field_manager: flags.FieldManager = "kubectl-expose",
@@ -203,14 +209,21 @@ async def expose(
         }
         if kind:
             spec["type"] = kind
-        if cluster_ip:
-            spec["clusterIP"] = cluster_ip
+        more = {
+            "clusterIP": cluster_ip,
+            "externalIPs": [external_ip] if external_ip else None,
+            "loadBalancerIP": load_balancer_ip,
+            "sessionAffinity": affinity,
+        }
+        spec |= {key: value for key, value in more.items() if value}
         meta: Obj = {"name": name or obj["metadata"]["name"]}
-        if obj["metadata"].get("labels"):
-            meta["labels"] = obj["metadata"]["labels"]
+        if labels or obj["metadata"].get("labels"):
+            meta["labels"] = flags.pairs(labels.split(",")) if labels else obj["metadata"]["labels"]
         if dry_run == "client" and session.namespace_given:
             meta["namespace"] = session.namespace
         service: Obj = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec, "status": {"loadBalancer": {}}}
+        if overrides:
+            service = _overridden(service, overrides, override_type)
         namespace = obj["metadata"].get("namespace")
         made = service if dry_run == "client" else await session.client.create(SERVICES, service, namespace, params=params)
         reporter.done(SERVICES, made, "exposed")

@@ -24,22 +24,26 @@ async def wait(
         str, typer.Option("--for", help="condition=Ready[=true], jsonpath={.path}[=value], create or delete.")
     ] = "",
     filename: flags.Filenames = None,
+    recursive: flags.Recursive = True,
     selector: flags.Selector = "",
+    field_selector: flags.FieldSelector = "",
     all_of_them: flags.All = False,
     all_namespaces: flags.AllNamespaces = False,
     timeout: flags.Timeout = "30s",
 ) -> int:
     """Return when it is so (exit 0), or when the time is up (exit 1): `kubeling wait --for=condition=Ready pod/web-1`."""
     check, wanted = check_of(condition)
-    targets = await targets_of(session, words or [], filenames=filename or [], everywhere=all_namespaces)
+    targets = await targets_of(session, words or [], filenames=filename or [], recursive=recursive, everywhere=all_namespaces)
     named: list[tuple[Target, str, str | None]] = []
     for target in targets:
         if target.name is not None:
             named.append((target, target.name, target.namespace))
             continue
-        if not (selector or all_of_them):
+        if not (selector or field_selector or all_of_them):
             raise CommandError("resource(s) were provided, but no name, label selector, or --all flag specified")
-        listed = await session.client.list(target.resource, target.namespace, label_selector=selector or None)
+        listed = await session.client.list(
+            target.resource, target.namespace, label_selector=selector or None, field_selector=field_selector or None
+        )
         named += [(target, item["metadata"]["name"], item["metadata"].get("namespace")) for item in listed.get("items") or []]
     if not named:
         if wanted == "delete":

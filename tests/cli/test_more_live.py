@@ -197,3 +197,40 @@ def test_set_events_and_certificates(shell: Any, same: Same, tmp_path: Path, in_
     same("set env deploy/d --list")
     same("set env deploy/d --list --resolve")
     assert in_process("set env deploy/d C=4").out == ""
+
+
+ROLE = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: r}}
+rules: [{{apiGroups: [""], resources: [pods], verbs: [{verb}]}}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: r}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {role}}}
+subjects: [{{kind: User, name: {user}}}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: passed-over}}
+"""
+
+
+def test_roles_are_reconciled(shell: Any, tmp_path: Path, in_process: Callable[..., Any]) -> None:
+    files = []
+    for verb, role, user in (("get", "r", "u"), ("list", "r", "v"), ("list", "other", "v")):
+        files.append(tmp_path / f"{verb}-{role}")
+        files[-1].write_text(ROLE.format(verb=verb, role=role, user=user))
+    first, second, third = files
+    extra = ["--remove-extra-permissions", "--remove-extra-subjects"]
+    said: list[list[Any]] = []
+    for program in (shell.kubectl, in_process):
+        said.append([])
+        for words in ([str(first)], [str(second)], [str(second), *extra], [str(second)], [str(third)]):
+            said[-1].append(program(["auth", "reconcile", "-f", *words]))
+            found = json.loads(in_process("get role,rolebinding r -o json").out)["items"]
+            said[-1].append([[each.get(key) for key in ("rules", "subjects", "roleRef")] for each in found])
+        in_process("delete role,rolebinding r")
+    assert said[1] == said[0]
+    assert "reconciliation required recreate" in said[0][-2].err
