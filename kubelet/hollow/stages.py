@@ -20,6 +20,8 @@ from kubeling.api.meta import Object, annotations_of, is_deleting, labels_of, me
 from kubeling.api.times import parse_duration, parse_time
 from kubeling.kubelet.hollow.expressions import Path, as_text, values
 
+#: What paths lead to in one object, by their text: stages ask for the same few again and again.
+Seen = dict[str, list[Any]]
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
 #: No stage is done to one object more often than this, in seconds.
 SHORTEST = 1.0
@@ -39,8 +41,10 @@ class Requirement:
     operator: Operator
     values: frozenset[str] = frozenset()
 
-    def holds(self, obj: Object) -> bool:
-        found = values(obj, self.path)
+    def holds(self, obj: Object, seen: Seen) -> bool:
+        found = seen.get(self.text)
+        if found is None:
+            found = seen[self.text] = values(obj, self.path)
         if self.operator == "Exists":
             return bool(found)
         if self.operator == "DoesNotExist":
@@ -57,11 +61,11 @@ class Selector:
     annotations: Mapping[str, str] = field(default_factory=dict)
     requirements: tuple[Requirement, ...] = ()
 
-    def matches(self, obj: Object) -> bool:
+    def matches(self, obj: Object, seen: Seen) -> bool:
         return (
             (not self.labels or _within(self.labels, labels_of(obj)))
             and (not self.annotations or _within(self.annotations, annotations_of(obj)))
-            and all(each.holds(obj) for each in self.requirements)
+            and all(each.holds(obj, seen) for each in self.requirements)
         )
 
     @property
@@ -178,8 +182,9 @@ def choose(stages: Iterable[Stage], obj: Object, done: Collection[str] = ()) -> 
     An object that is being deleted is only a matter of stages that ask for that: else one that always matches would keep it for ever.
     """
     deleting = is_deleting(obj)
+    seen: Seen = {}
     stages = [each for each in stages if each.name not in done] if done else stages
-    found = [each for each in stages if (each.selector.about_deletion or not deleting) and each.selector.matches(obj)]
+    found = [each for each in stages if (not deleting or each.selector.about_deletion) and each.selector.matches(obj, seen)]
     if len(found) <= 1:
         return found[0] if found else None
     weights = [each.weight_for(obj) for each in found]
