@@ -7,6 +7,7 @@ import contextlib
 import glob
 import gzip
 import os
+import re
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,9 @@ MAX_FILES = 5
 CHECK_SECONDS = 10.0
 #: After a look at which some log had grown by a part of its limit since the last one.
 BUSY_SECONDS = 1.0
+
+
+_STAMP = re.compile(r"\d{8}-\d{6}-\d{6,}")
 
 
 class LogRotator:
@@ -80,8 +84,8 @@ class LogRotator:
 
     async def rotate(self, container_id: str, path: Path) -> None:
         """One log. Where the runtime will not open a new file, the old one gets its name back."""
-        aside = path.with_name(f"{path.name}.{_stamp(self._context.clock.now())}")
         try:
+            aside = path.with_name(f"{path.name}.{_after(_stamp(self._context.clock.now()), path)}")
             os.rename(path, aside)
             try:
                 await self._context.runtime.reopen_log(container_id)
@@ -89,15 +93,40 @@ class LogRotator:
                 log.warning("a log could not be rotated", path=str(path), error=str(error))
                 _put_back(aside, path)
                 return
-            old = sorted(each for each in path.parent.glob(f"{path.name}.*") if not each.name.endswith(".tmp"))
-            for each in old[: max(0, len(old) - (self._max_files - 1))]:
-                each.unlink(missing_ok=True)
-            # The newest stays as it is: somebody may be reading it to its end.
+            old = _rotated(path)
+            kept = old[max(0, len(old) - (self._max_files - 1)) :]
             for each in path.parent.glob(f"{path.name}.*"):
-                if each != aside and each.suffix not in (".gz", ".tmp"):
-                    await asyncio.to_thread(_compress, each)
+                # What is half compressed was left by a kubelet that died.
+                if each not in kept:
+                    each.unlink(missing_ok=True)
+            # The newest stays as it is: somebody may be reading it to its end.
+            for each in kept:
+                if each != aside and each.suffix != ".gz":
+                    await asyncio.to_thread(self._shrink, each)
         except OSError as error:
             log.warning("a log could not be rotated", path=str(path), error=str(error))
+
+    def _shrink(self, path: Path) -> None:
+        """Compress it; what a flood has made larger than all files together may be goes instead: it would take longer than the next one takes to come."""
+        if _size(path) > self._max_size * self._max_files:
+            path.unlink(missing_ok=True)
+        else:
+            _compress(path)
+
+
+def _rotated(path: Path) -> list[Path]:
+    """What was rotated away of a log, the oldest first."""
+    return sorted(each for each in path.parent.glob(f"{path.name}.*") if each.suffix != ".tmp")
+
+
+def _after(stamp: str, path: Path) -> str:
+    """`stamp`, or by a clock that was set back the next one after the newest, since their order is that of their names."""
+    stamps = (each.name[len(path.name) + 1 :].removesuffix(".gz") for each in _rotated(path))
+    newest = max((each for each in stamps if _STAMP.fullmatch(each)), default="")
+    if stamp > newest:
+        return stamp
+    head, _, last = newest.rpartition("-")
+    return f"{head}-{int(last) + 1:06d}"
 
 
 def _size(path: Path) -> int:
@@ -118,7 +147,11 @@ def _stamp(now: datetime) -> str:
 
 def _compress(path: Path) -> None:
     part = path.with_name(path.name + ".tmp")
-    with open(path, "rb") as source, gzip.open(part, "wb", compresslevel=1) as target:
-        shutil.copyfileobj(source, target)
-    part.rename(path.with_name(path.name + ".gz"))
+    try:
+        with open(path, "rb") as source, gzip.open(part, "wb", compresslevel=1) as target:
+            shutil.copyfileobj(source, target)
+        part.rename(path.with_name(path.name + ".gz"))
+    except OSError:
+        part.unlink(missing_ok=True)  # The disk is full: it stays as it is.
+        raise
     path.unlink(missing_ok=True)

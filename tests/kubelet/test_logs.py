@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from kubeling.daemon.clock import VirtualClock
 from kubeling.kubelet import logs
+from kubeling.kubelet.logrotate import LogRotator
 from kubeling.kubelet.podfiles import tail_of_log
 
 from .builders import NOW
@@ -120,3 +125,31 @@ def test_the_tail_for_termination_messages(tmp_path: Path) -> None:
     assert len(tail_of_log(path)) <= 2048
     assert tail_of_log(write(tmp_path / "1.log", *LINES)) == "".join(f"line {each}\n" for each in range(6))
     assert tail_of_log(tmp_path / "none.log") == ""
+
+
+async def test_rotated_logs_are_few_in_order_and_never_larger_than_all_may_be(tmp_path: Path) -> None:
+    folder = tmp_path / "n_p_u" / "c"
+    folder.mkdir(parents=True)
+    path = folder / "0.log"
+
+    async def reopen(_: str) -> None:
+        path.touch()
+
+    context: Any = SimpleNamespace(clock=VirtualClock(NOW), runtime=SimpleNamespace(reopen_log=reopen))
+    rotator = LogRotator(context, max_size=100, max_files=3)
+    (folder / "0.log.20250101-000000-000000.tmp").write_bytes(b"half")
+    for number in range(5):
+        path.write_bytes(b"%d" % number * 200)
+        await rotator.rotate("id", path)
+        # A clock that is set back changes no order.
+        context.clock = VirtualClock(NOW - timedelta(hours=number + 1))
+    found = sorted(each.name for each in folder.iterdir())
+    assert len(found) == 3
+    assert found[1].endswith(".gz")
+    assert gzip.decompress((folder / found[1]).read_bytes()) == b"3" * 200
+    assert (folder / found[2]).read_bytes() == b"4" * 200
+    path.write_bytes(b"5" * 301)
+    await rotator.rotate("id", path)
+    path.write_bytes(b"6" * 10)
+    await rotator.rotate("id", path)
+    assert not [each for each in folder.glob("*.gz") if b"5" in gzip.decompress(each.read_bytes())]
