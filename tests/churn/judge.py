@@ -130,15 +130,13 @@ def _of_loss(line: Obj, history: History) -> str:
 
 def _of_silence(run: list[Obj], history: History) -> str:
     began, ended = run[0]["began"], run[-1]["ended"]
-    node = history.node_of.get(run[0]["pod"], "")
+    pod = run[0]["pod"]
+    node = history.node_of.get(pod, "")
+    # A flow that was never answered, or whose endpoint had gone, was led to whatever was drawn: to the dead node too.
+    drawn_anew = not history.was_ready(pod, began, began)
     for each in history.faults:
-        # A flow that was never answered began towards whatever was drawn.
-        if (
-            each.what == "node lost"
-            and (node == each.node or not run[0]["pod"])
-            and began <= each.ended + MOMENT
-            and ended >= each.began
-        ):
+        overlaps = began <= each.ended + MOMENT and ended >= each.began
+        if each.what == "node lost" and overlaps and (node == each.node or drawn_anew):
             # Only until the endpoint is taken away: then the flow has to move.
             return each.what if ended <= each.ended + MOMENT + SILENCE else ""
         if each.what == "rules flushed" and each.began - MOMENT <= began <= each.began + MOMENT and ended - began <= SILENCE:

@@ -77,3 +77,14 @@ def test_a_silent_flow_is_more_than_its_datagrams() -> None:
     past = history()
     past.faults.append(Done("node lost", 48, 55, node="1"))
     assert not judge(lines, past)[0]
+
+
+def test_a_flow_that_moves_may_be_led_to_a_node_that_is_dead() -> None:
+    lines = [lost(at, at + 3, kind="udp") for at in (51.0, 54.1)]
+    past = history()
+    past.faults.append(Done("node lost", 49, 60, node="2"))
+    assert not judge(lines, past)[0]
+    # While its endpoint is there, and on another node, it has no reason to be silent.
+    assert judge([lost(at, at + 3, kind="udp", pod="b") for at in (20.0, 23.1)], past)[0]
+    past.faults.append(Done("node lost", 19, 30, node="1"))
+    assert judge([lost(at, at + 3, kind="udp", pod="b") for at in (20.0, 23.1)], past)[0]
