@@ -64,7 +64,7 @@ class Kubectl:
         cache = self.bench.cluster.home / f"cache-{Path(self.binary).name}"
         return {**self.bench.cluster.env, "KUBECACHEDIR": str(cache), **more}
 
-    def run(self, *args: str, stdin: str = "", timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *args: str, stdin: str = "", timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
         """Run it in the test's namespace, to its end."""
         # What completion asks has its flags where the user types them.
         place = [] if args[0].startswith("_") else ["-n", self.bench.namespace]

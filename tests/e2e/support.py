@@ -54,7 +54,7 @@ class Bench:
         text = obj if isinstance(obj, str) else json.dumps(obj)
         self.cli("apply", "-f", "-", input=text)
 
-    def until(self, what: str, check: Callable[[], Any], seconds: float = 60) -> Any:
+    def until(self, what: str, check: Callable[[], Any], seconds: float = 180) -> Any:
         """The first true answer of `check`. Fails the test, with the state of the pods, when it does not come in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -165,13 +165,15 @@ def test_in_containers(kubectl: Kubectl, tmp_path: Path) -> None:
             assert follows.stdout.readline() == "got a line\n"
 
     # port-forward
-    with kubectl.running("port-forward", "pod/p", ":8080") as forwarding:
-        assert forwarding.stdout is not None
-        match = re.search(r"127\.0\.0\.1:(\d+) -> 8080", forwarding.stdout.readline())
-        assert match is not None
-        for _ in range(3):
-            with urllib.request.urlopen(f"http://127.0.0.1:{match[1]}/", timeout=30) as answer:
-                assert answer.read() == b"served"
+    kubectl("expose", "pod", "p", "--port=80", "--target-port=8080")
+    for what, port in (("pod/p", ":8080"), ("service/p", ":80")):
+        with kubectl.running("port-forward", what, port) as forwarding:
+            assert forwarding.stdout is not None
+            match = re.search(r"127\.0\.0\.1:(\d+) -> 8080", forwarding.stdout.readline())
+            assert match is not None
+            for _ in range(3):
+                with urllib.request.urlopen(f"http://127.0.0.1:{match[1]}/", timeout=30) as answer:
+                    assert answer.read() == b"served"
 
     # debug: a container in the pod, a copy of the pod
     kubectl("debug", "p", f"--image={IMAGE}", "-c", "dbg", "--", "echo", "debugging")
@@ -203,6 +205,13 @@ def test_in_containers(kubectl: Kubectl, tmp_path: Path) -> None:
             timeout=90,
         )
         assert "seen" in done.stdout, done
+    # debug: a pod on the node, with its files
+    node = kubectl.json("pod", "p")["spec"]["nodeName"]
+    on_node = kubectl.run("debug", f"node/{node}", f"--image={IMAGE}", "--", "ls", "/host")
+    made = re.search(r"debugging pod (\S+) with container debugger on node", on_node.stdout + on_node.stderr)
+    assert made is not None, on_node
+    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{made[1]}", "--timeout=90s")
+    assert "etc" in kubectl("logs", made[1]).split()
     if shutil.which("script"):
         typed = subprocess.run(
             ["script", "-qec", f"{kubectl.binary} -n {kubectl.bench.namespace} exec -it p -c serves -- tty", "/dev/null"],
