@@ -202,14 +202,14 @@ def test_set_events_and_certificates(shell: Any, same: Same, tmp_path: Path, in_
 ROLE = """
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
-metadata: {{name: r}}
+metadata: {{name: r, namespace: {space}}}
 rules: [{{apiGroups: [""], resources: [pods], verbs: [{verb}]}}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
-metadata: {{name: r}}
+metadata: {{name: r, namespace: {space}}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {role}}}
-subjects: [{{kind: User, name: {user}}}]
+subjects: [{{kind: User, apiGroup: rbac.authorization.k8s.io, name: {user}}}]
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -218,10 +218,11 @@ metadata: {{name: passed-over}}
 
 
 def test_roles_are_reconciled(shell: Any, tmp_path: Path, in_process: Callable[..., Any]) -> None:
+    # The namespace stands in the files: kubectl takes it from nowhere else.
     files = []
     for verb, role, user in (("get", "r", "u"), ("list", "r", "v"), ("list", "other", "v")):
         files.append(tmp_path / f"{verb}-{role}")
-        files[-1].write_text(ROLE.format(verb=verb, role=role, user=user))
+        files[-1].write_text(ROLE.format(verb=verb, role=role, user=user, space=shell.namespace))
     first, second, third = files
     extra = ["--remove-extra-permissions", "--remove-extra-subjects"]
     said: list[list[Any]] = []
@@ -232,5 +233,6 @@ def test_roles_are_reconciled(shell: Any, tmp_path: Path, in_process: Callable[.
             found = json.loads(in_process("get role,rolebinding r -o json").out)["items"]
             said[-1].append([[each.get(key) for key in ("rules", "subjects", "roleRef")] for each in found])
         in_process("delete role,rolebinding r")
-    assert said[1] == said[0]
+    for theirs, ours in zip(*said, strict=True):
+        assert ours == theirs
     assert "reconciliation required recreate" in said[0][-2].err
