@@ -227,7 +227,8 @@ class KubeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        if self.drained is not None:
+        # After a refused Upgrade the parser cannot go on: the refusal says that the connection ends with it.
+        if self.drained is not None or self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
@@ -251,9 +252,6 @@ class KubeProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        if self._upgrading and self._hijacked is None:
-            # A refused Upgrade: the parser cannot go on after it.
-            self.transport.close()
 
     def _look_for_use(self) -> None:
         """Close a connection on which nothing has been asked for long, or ever; else look again when it may have come to that."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from kubeling.daemon import main as daemon
 
+_IPV6 = Path("/proc/net/if_inet6").exists()
+
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags = daemon.parser("deploy.ingress", "Serves Ingresses with HAProxy.")
@@ -45,7 +47,7 @@ async def run(args: argparse.Namespace) -> None:
         raise daemon.UsageError(str(error)) from error
     args.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with Client(config, user_agent="haproxy-ingress") as client, Supervisor() as parts:
-        settings = Settings(args.folder, args.http_port, args.https_port)
+        settings = Settings(args.folder, args.http_port, args.https_port, ipv6=_IPV6)
         controller = Controller(client, HAProxy(args.folder), settings, args.publish_service)
         host, _, port = args.healthz_bind_address.rpartition(":")
         server = StatusServer(health_pages(lambda: controller.problem))

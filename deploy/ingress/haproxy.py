@@ -24,6 +24,8 @@ class Settings:
     http_port: int
     https_port: int
     max_connections: int = 8192
+    #: This machine has IPv6, too.
+    ipv6: bool = False
 
 
 def files(routing: Routing, slots: Slots, certificates: dict[str, bytes], settings: Settings) -> dict[str, bytes]:
@@ -57,6 +59,7 @@ def _text(lines: list[str]) -> bytes:
 
 def _configuration(routing: Routing, slots: Slots, settings: Settings, any_host: str) -> list[str]:
     folder = settings.folder
+    everywhere, both = ("::", " v4v6") if settings.ipv6 else ("", "")
     lines = [
         "global",
         f"  stats socket unix@{folder / SOCKET} mode 600 level admin expose-fd listeners",
@@ -79,12 +82,12 @@ def _configuration(routing: Routing, slots: Slots, settings: Settings, any_host:
         "  retry-on conn-failure",
         "  option forwardfor",
         "frontend http",
-        f"  bind :{settings.http_port}",
+        f"  bind {everywhere}:{settings.http_port}{both}",
         *_rules(folder, any_host),
         f"  http-request redirect scheme https code 308 if {{ var(txn.host_id),map_str({folder / _SECURE}) -m found }}",
         *_choice(),
         "frontend https",
-        f"  bind :{settings.https_port} ssl crt-list {folder / _CERTIFICATES} alpn h2,http/1.1",
+        f"  bind {everywhere}:{settings.https_port}{both} ssl crt-list {folder / _CERTIFICATES} alpn h2,http/1.1",
         "  http-request set-header X-Forwarded-Proto https",
         *_rules(folder, any_host),
         *_choice(),

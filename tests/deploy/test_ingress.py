@@ -104,7 +104,9 @@ class Proxy:
 
     def __init__(self, folder: Path) -> None:
         (http_port, https_port) = free_ports(2)
-        self.settings = haproxy.Settings(folder, http_port, https_port, max_connections=200)
+        self.settings = haproxy.Settings(
+            folder, http_port, https_port, max_connections=200, ipv6=Path("/proc/net/if_inet6").exists()
+        )
         self.proxy = HAProxy(folder)
         self.default = certificates.self_signed("default")
 
