@@ -27,33 +27,35 @@ MAX_SIZE = 10 * 1024 * 1024
 #: The one that is written to among them.
 MAX_FILES = 5
 CHECK_SECONDS = 10.0
-#: After a look at which some log had grown by a part of its limit since the last one.
-BUSY_SECONDS = 1.0
+#: The shortest time between two looks, while a log grows so fast that it would be full before the next one.
+BUSY_SECONDS = 0.2
 
 
 _STAMP = re.compile(r"\d{8}-\d{6}-\d{6,}")
 
 
 class LogRotator:
-    """Looks at the sizes every ten seconds while there are logs, a stat for each container; every second while one of them grows fast."""
+    """Looks at the sizes every ten seconds while there are logs, a stat for each container; sooner while one of them grows fast."""
 
     def __init__(self, context: Context, max_size: int = MAX_SIZE, max_files: int = MAX_FILES) -> None:
         self._context = context
         self._max_size = max_size
         self._max_files = max_files
-
         self._sizes: dict[str, int] = {}
 
     async def run(self) -> None:
         pause = CHECK_SECONDS
         while True:
             await self._context.clock.sleep(pause)
-            sizes = self._look()
-            growth = max((size - self._sizes.get(path, 0) for path, size in sizes.items()), default=0)
-            self._sizes = sizes
-            pause = BUSY_SECONDS if growth > self._max_size / 10 else CHECK_SECONDS
-            if any(size > self._max_size for size in sizes.values()):
+            pause = self._next_look(pause)
+            if any(size > self._max_size for size in self._sizes.values()):
                 await self.check()
+
+    def _next_look(self, since: float) -> float:
+        """See how large the logs are, `since` seconds after the last time: when the one that grows fastest will be full."""
+        before, self._sizes = self._sizes, self._look()
+        rate = max((size - before.get(path, 0) for path, size in self._sizes.items()), default=0) / since
+        return min(max(self._max_size / rate, BUSY_SECONDS), CHECK_SECONDS) if rate > 0 else CHECK_SECONDS
 
     def _look(self) -> dict[str, int]:
         """The sizes of the logs, without asking the runtime, so that a quiet node costs nothing."""
@@ -75,6 +77,7 @@ class LogRotator:
             path = self._path(each)
             if each.state == 1 and _size(path) > self._max_size:
                 await self.rotate(each.id, path)
+                self._sizes[str(path)] = 0
 
     def _path(self, container: cri_pb2.Container) -> Path:
         labels = container.labels

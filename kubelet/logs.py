@@ -11,6 +11,7 @@ import errno
 import glob
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -172,13 +173,15 @@ def open_current(path: Path) -> IO[bytes]:
 async def read(
     file: IO[bytes], path: Path, wanted: Options, running: Callable[[], Awaitable[bool]], nudge: asyncio.Event
 ) -> AsyncIterator[bytes]:
-    """The log `file`, which is closed in the end; what it goes on in will be at `path`. When following, it ends after `running` says no; `nudge` is set when that may have changed."""
+    """The log `file`, which is closed in the end; what it goes on in will be at `path`. When following, it ends after `running` says no; `nudge` is set when that may have changed.
+    Otherwise it ends with what is there now: a container can write faster than anybody reads."""
     formatter = Formatter(wanted)
+    end = os.fstat(file.fileno()).st_size
     try:
         if wanted.tail is not None:
             file.seek(tail_offset(file, wanted.tail))
         if not wanted.follow:
-            async for chunk in _rest(file, formatter, [b""]):
+            async for chunk in _rest(file, formatter, [b""], end):
                 yield chunk
             return
         with FileWatch(path) as watch:
@@ -204,10 +207,10 @@ async def read(
         file.close()
 
 
-async def _rest(file: IO[bytes], formatter: Formatter, part: list[bytes]) -> AsyncIterator[bytes]:
-    """What is in the file now; an unfinished line is kept in `part`."""
+async def _rest(file: IO[bytes], formatter: Formatter, part: list[bytes], end: int = sys.maxsize) -> AsyncIterator[bytes]:
+    """What is in the file up to `end`, if it has one; an unfinished line is kept in `part`."""
     while not formatter.done:
-        data = file.read(_CHUNK)
+        data = file.read(min(_CHUNK, end - file.tell()))
         if not data:
             return
         lines = (part[0] + data).split(b"\n")

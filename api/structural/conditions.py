@@ -86,15 +86,27 @@ class _Taken:
         self.resources: set[str] = set()
         self.kinds: set[str] = set()
         own = seniority(definition)
+        resources, kinds = _names(status_of(definition).get("acceptedNames") or {})
         for each in others:
             if spec_of(each)["group"] != spec_of(definition)["group"] or metadata_of(each)["name"] == own[-1]:
                 continue
-            names = status_of(each).get("acceptedNames") or {}
-            if not is_settled(each) and seniority(each) < own:
-                # Nobody has looked at it yet, but it came first.
-                names = spec_of(each)["names"]
-            self.resources.update(filter(None, [names.get("plural"), names.get("singular"), *(names.get("shortNames") or ())]))
-            self.kinds.update(filter(None, [names.get("kind"), names.get("listKind")]))
+            if is_settled(each):
+                its_resources, its_kinds = _names(status_of(each).get("acceptedNames") or {})
+            elif seniority(each) < own:
+                # Nobody has looked at it yet, but it came first: what this one was not given meanwhile is kept for it.
+                its_resources, its_kinds = _names(spec_of(each)["names"])
+                its_resources -= resources
+                its_kinds -= kinds
+            else:
+                continue
+            self.resources |= its_resources
+            self.kinds |= its_kinds
+
+
+def _names(names: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """Those of resources, and those of kinds."""
+    resources = (names.get("plural"), names.get("singular"), *(names.get("shortNames") or ()))
+    return set(filter(None, resources)), set(filter(None, (names.get("kind"), names.get("listKind"))))
 
 
 def names_for(definition: Object, others: Iterable[Object]) -> tuple[dict[str, Any], Condition]:

@@ -39,7 +39,7 @@ class Kubelet(http.server.BaseHTTPRequestHandler):
             lines.append(f"container_memory_working_set_bytes{where} 10485760 {now * 1000:.0f}")
             lines.append(f"container_start_time_seconds{where} 1.0")
         body = "\n".join([*lines, ""]).encode()
-        self.send_response(200 if self.path == "/metrics/resource" else 404)
+        self.send_response(200 if self.path.partition("?")[0] == "/metrics/resource" else 404)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

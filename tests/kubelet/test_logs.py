@@ -13,8 +13,9 @@ import pytest
 
 from kubeling.daemon.clock import VirtualClock
 from kubeling.kubelet import logs
-from kubeling.kubelet.logrotate import LogRotator
+from kubeling.kubelet.logrotate import CHECK_SECONDS, LogRotator
 from kubeling.kubelet.podfiles import tail_of_log
+from kubeling.kubelet.podstate import CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID
 
 from .builders import NOW
 
@@ -61,6 +62,21 @@ async def test_a_log_that_is_just_being_rotated_is_the_one_that_was_rotated_away
     assert await read(tmp_path / "0.log") == "line 2\nline 3\n"
     write(tmp_path / "0.log", *LINES[4:])
     assert await read(tmp_path / "0.log") == "line 4\nline 5\n"
+
+
+async def test_a_log_that_grows_while_it_is_read_has_an_end(tmp_path: Path) -> None:
+    path = write(tmp_path / "0.log", *LINES)
+
+    async def running() -> bool:
+        return True
+
+    found = b""
+    async for chunk in logs.read(logs.open_current(path), path, logs.Options(tail=2), running, asyncio.Event()):
+        found += chunk
+        assert len(found) < 1000
+        with open(path, "ab") as file:
+            file.write(LINES[0])
+    assert found == b"line 4\nline 5\n"
 
 
 async def test_since_seconds(tmp_path: Path) -> None:
@@ -125,6 +141,41 @@ def test_the_tail_for_termination_messages(tmp_path: Path) -> None:
     assert len(tail_of_log(path)) <= 2048
     assert tail_of_log(write(tmp_path / "1.log", *LINES)) == "".join(f"line {each}\n" for each in range(6))
     assert tail_of_log(tmp_path / "none.log") == ""
+
+
+async def test_the_faster_a_log_grows_the_sooner_it_is_looked_at(tmp_path: Path) -> None:
+    folder = tmp_path / "n_p_u" / "c"
+    folder.mkdir(parents=True)
+    path = folder / "0.log"
+    begun = NOW
+    rotated: list[float] = []
+    looks: list[float] = []
+
+    class Clock(VirtualClock):
+        async def sleep(self, seconds: float) -> None:
+            """The flood goes on for half a minute, a kilobyte a second."""
+            if len(looks) > 100:
+                raise asyncio.CancelledError
+            looks.append(seconds)
+            await self.advance(seconds)
+            written = path.read_bytes() if path.exists() else b""
+            path.write_bytes(written + b"x" * int(seconds * 1000))
+
+    async def reopen(_: str) -> None:
+        rotated.append((context.clock.now() - begun).total_seconds())
+        path.touch()
+
+    async def containers() -> list[Any]:
+        labels = {POD_NAMESPACE: "n", POD_NAME: "p", POD_UID: "u", CONTAINER_NAME: "c"}
+        return [SimpleNamespace(id="id", state=1, labels=labels, metadata=SimpleNamespace(attempt=0))]
+
+    runtime = SimpleNamespace(reopen_log=reopen, list_containers=containers)
+    context: Any = SimpleNamespace(clock=Clock(NOW), runtime=runtime, config=SimpleNamespace(logs_dir=tmp_path))
+    with pytest.raises(asyncio.CancelledError):
+        await LogRotator(context, max_size=500, max_files=3).run()
+    assert looks[0] == CHECK_SECONDS
+    assert all(each <= 0.5 for each in looks[1:])
+    assert len(rotated) > 40
 
 
 async def test_rotated_logs_are_few_in_order_and_never_larger_than_all_may_be(tmp_path: Path) -> None:
