@@ -243,10 +243,10 @@ def test_discovery_and_explain(same: Same) -> None:
 
 def test_rollouts(shell: Any, same: Same, files: Path) -> None:
     shell.kubeling("create deployment web --image=nginx:1 --replicas=1")
-    shell.kubeling(["wait", "--for=jsonpath={.status.observedGeneration}=1", "deploy/web"])
+    assert shell.kubeling(["wait", "--for=jsonpath={.status.observedGeneration}=1", "deploy/web"]).code == 0
     same("rollout status deploy/web --watch=false")
     shell.kubeling("set image deploy/web nginx=nginx:2")
-    shell.kubeling(["wait", "--for=jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=2", "deploy/web"])
+    assert shell.kubeling(["wait", "--for=jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=2", "deploy/web"]).code == 0
     same("rollout history deploy/web")
     assert shell.kubeling("rollout undo deploy/web").out == "deployment.apps/web rolled back\n"
     image = "{.spec.template.spec.containers[0].image}"
