@@ -246,7 +246,8 @@ def test_rollouts(shell: Any, same: Same, files: Path) -> None:
     assert shell.kubeling(["wait", "--for=jsonpath={.status.observedGeneration}=1", "deploy/web"]).code == 0
     same("rollout status deploy/web --watch=false")
     shell.kubeling("set image deploy/web nginx=nginx:2")
-    assert shell.kubeling(["wait", "--for=jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}=2", "deploy/web"]).code == 0
+    revision = "{.metadata.annotations.deployment\\.kubernetes\\.io/revision}"
+    assert shell.kubeling(["wait", f"--for=jsonpath={revision}=2", "deploy/web"]).code == 0
     same("rollout history deploy/web")
     assert shell.kubeling("rollout undo deploy/web").out == "deployment.apps/web rolled back\n"
     image = "{.spec.template.spec.containers[0].image}"
