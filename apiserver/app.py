@@ -18,6 +18,7 @@ from kubeling.apiserver import metrics
 from kubeling.apiserver.aggregation.passing import pass_on
 from kubeling.apiserver.aggregation.registry import Remote
 from kubeling.apiserver.authn.user import ANONYMOUS
+from kubeling.apiserver.authz import selectors
 from kubeling.apiserver.authz.authorizer import Attributes, Decision, refusal
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.discovery import Discovery
@@ -139,12 +140,14 @@ class Front:
     async def _authorize(self, request: Request) -> None:
         info = request.info
         namespace = info.namespace
-        name, selector = info.name, ""
-        if not name and request.verb in ("list", "watch", "deletecollection"):
-            selector = request.query.get("fieldSelector", "")
-            name = _single_name(selector)
+        name, selected = info.name, selectors.EVERYTHING
+        # (The paths that begin with /watch/ take no selectors everywhere.)
+        if not name and not info.watch and request.verb in ("list", "watch", "deletecollection"):
+            query = request.query
+            selected = selectors.of_texts(query.get("fieldSelector", ""), query.get("labelSelector", ""))
+            name = selected.exact("metadata.name")
         attributes = Attributes(
-            request.user, request.verb, info.group, info.resource, info.subresource, namespace, name, "", info.version, selector
+            request.user, request.verb, info.group, info.resource, info.subresource, namespace, name, "", info.version, selected
         )
         clock = self._context.clock
         began = clock.monotonic()
@@ -227,18 +230,6 @@ def _note(request: Request, decision: Decision) -> None:
     if request.audit is not None:
         request.annotate("authorization.k8s.io/decision", "allow" if decision.allowed else "forbid")
         request.annotate("authorization.k8s.io/reason", decision.reason)
-
-
-def _single_name(selector: str) -> str:
-    """The name that a list is restricted to by its field selector, for authorization."""
-    if "metadata.name" not in selector:
-        return ""
-    from kubeling.api import fields
-
-    try:
-        return fields.parse(selector).exact("metadata.name") or ""
-    except ValueError:
-        return ""
 
 
 def _labels(request: Request, served: Served | None) -> tuple[str, str, str, str, str, str]:

@@ -40,7 +40,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "Authorizer": ("account",),
     "PathCheck": ("account", "path"),
     "GroupCheck": ("account", "group"),
-    "ResourceCheck": ("account", "group", "resource", "subresource", "namespace", "name", "selectors"),
+    "ResourceCheck": ("account", "group", "resource", "subresource", "namespace", "name", "fields", "labels"),
     "Decision": ("allowed", "reason", "error"),
 }
 
@@ -191,6 +191,9 @@ class Question(NamedTuple):
     namespace: str = ""
     name: str = ""
     path: str = ""
+    #: Selectors as the expression says them; what cannot be understood of them counts as absent.
+    fields: str = ""
+    labels: str = ""
 
 
 class Decisions:
@@ -231,7 +234,7 @@ def _refine(**changes: Any) -> Callable[..., Any]:
 
 def _resource_check(check: Any, verb: str) -> Any:
     parts = (check.group, check.resource, check.subresource, check.namespace, check.name)
-    return _decide(Question(verb, check.account, *parts))
+    return _decide(Question(verb, check.account, *parts, fields=check.fields, labels=check.labels))
 
 
 FUNCTIONS: list[tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]] = [
@@ -297,9 +300,8 @@ FUNCTIONS: list[tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]] = [
     ("subresource", True, ("resource_check", "string"), "resource_check", _refine(subresource="")),
     ("namespace", True, ("resource_check", "string"), "resource_check", _refine(namespace="")),
     ("name", True, ("resource_check", "string"), "resource_check", _refine(name="")),
-    # Who decides by selectors is asked about all objects, which is never less than what was meant.
-    ("fieldSelector", True, ("resource_check", "string"), "resource_check", _refine(selectors="")),
-    ("labelSelector", True, ("resource_check", "string"), "resource_check", _refine(selectors="")),
+    ("fieldSelector", True, ("resource_check", "string"), "resource_check", _refine(fields="")),
+    ("labelSelector", True, ("resource_check", "string"), "resource_check", _refine(labels="")),
     (
         "check",
         True,

@@ -18,6 +18,7 @@ from kubeling.apiserver.admission import views
 from kubeling.apiserver.admission.chain import Attributes
 from kubeling.apiserver.admission.views import View
 from kubeling.apiserver.authn.user import User, authenticated
+from kubeling.apiserver.authz import selectors
 from kubeling.apiserver.authz.authorizer import Attributes as Access
 from kubeling.apiserver.authz.authorizer import Authorizer
 
@@ -106,6 +107,7 @@ class Expressions:
             question.namespace,
             question.name,
             question.path,
+            selected=selectors.of_texts(question.fields, question.labels),
         )
         decision = await self._authorizer.authorize(access)
         return decision.allowed, decision.reason

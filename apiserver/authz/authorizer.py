@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from kubeling.api import errors
 from kubeling.api.errors import ApiError
 from kubeling.apiserver.authn.user import MASTERS, User
+from kubeling.apiserver.authz.selectors import EVERYTHING, Selected
 
 
 class Attributes(NamedTuple):
@@ -26,8 +27,8 @@ class Attributes(NamedTuple):
     name: str = ""
     path: str = ""
     version: str = ""
-    #: The field selector of a list, a watch or a deletion of many.
-    selector: str = ""
+    #: What a list, a watch or a deletion of many is restricted to.
+    selected: Selected = EVERYTHING
 
     @property
     def read_only(self) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kubeling.api import fields
 from kubeling.apiserver.authn.user import NODES, User
 from kubeling.apiserver.authz import policy
 from kubeling.apiserver.authz.authorizer import ALLOWED, NO_OPINION, Attributes, Decision, RuleList
@@ -179,18 +178,9 @@ def _pod(authorizer: NodeAuthorizer, node: str, asked: Attributes) -> str | None
         return "can only create, delete and read pods"
     if asked.name and asked.namespace:
         return None if authorizer.graph.runs(node, asked.namespace, asked.name) else _UNRELATED
-    if _selected_node(asked.selector) == node:
+    if asked.selected.exact("spec.nodeName") == node:
         return None
     return "can only list/watch pods with spec.nodeName field selector"
-
-
-def _selected_node(selector: str) -> str:
-    if "spec.nodeName" not in selector:
-        return ""
-    try:
-        return fields.parse(selector).exact("spec.nodeName") or ""
-    except ValueError:
-        return ""
 
 
 _RULES: dict[tuple[str, str], Rule] = {

@@ -53,7 +53,7 @@ class WebhookAuthorizer:
             log.warning("the authorization webhook both allows and denies", user=user.name)
             return NO_OPINION
         found = Decision(allowed, str(status.get("reason") or ""), denied)
-        if sum(len(each) for each in (user.name, *user.groups, *attributes[1:])) < _MAX_KEY:
+        if sum(len(str(each)) for each in (user.name, *user.groups, *attributes[1:])) < _MAX_KEY:
             self._known.put(key, found, self._seconds[allowed])
         return found
 
@@ -82,7 +82,7 @@ def review_of(attributes: Attributes, version: str) -> dict[str, Any]:
             "subresource": attributes.subresource,
             "name": attributes.name,
         }
-        spec["resourceAttributes"] = {key: value for key, value in asked.items() if value}
+        spec["resourceAttributes"] = {key: value for key, value in asked.items() if value} | attributes.selected.attributes()
     else:
         spec["nonResourceAttributes"] = {"path": attributes.path, "verb": attributes.verb}
     return {"apiVersion": f"authorization.k8s.io/{version}", "kind": "SubjectAccessReview", "spec": spec}

@@ -8,6 +8,7 @@ from kubeling.api import errors
 from kubeling.api.errors import FieldError
 from kubeling.api.meta import Object
 from kubeling.apiserver.authn.user import User
+from kubeling.apiserver.authz import selectors
 from kubeling.apiserver.authz.authorizer import Attributes
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import body
@@ -96,7 +97,9 @@ async def self_subject_rules_review(context: Context, request: Request, served: 
 
 async def _decide(context: Context, request: Request, served: Served, review: Object, user: User, spec: Object) -> None:
     asked: dict[str, Any] = spec.get("resourceAttributes") or {}
+    problems: list[str] = []
     if asked:
+        selected, problems = selectors.of_review(asked)
         attributes = Attributes(
             user,
             asked.get("verb") or "",
@@ -106,7 +109,7 @@ async def _decide(context: Context, request: Request, served: Served, review: Ob
             asked.get("namespace") or "",
             asked.get("name") or "",
             version=asked.get("version") or "",
-            selector=_selector(asked.get("fieldSelector") or {}),
+            selected=selected,
         )
     else:
         other = spec.get("nonResourceAttributes") or {}
@@ -118,21 +121,11 @@ async def _decide(context: Context, request: Request, served: Served, review: Ob
     if decision.reason:
         status["reason"] = decision.reason
     if decision.error:
-        status["evaluationError"] = decision.error
+        problems.insert(0, decision.error)
+    if problems:
+        status["evaluationError"] = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
     review["status"] = status
     await respond_object(request, served, review, 201)
-
-
-def _selector(found: Object) -> str:
-    """A field selector as a request would have it; what cannot be said so is left out, as it only restricts."""
-    if found.get("rawSelector"):
-        return str(found["rawSelector"])
-    parts = []
-    for each in found.get("requirements") or ():
-        values = each.get("values") or []
-        if each.get("operator") in ("In", "NotIn") and len(values) == 1:
-            parts.append(f"{each.get('key')}{'=' if each['operator'] == 'In' else '!='}{values[0]}")
-    return ",".join(parts)
 
 
 def _subject(spec: Object) -> User:
@@ -148,9 +141,9 @@ def _check_subject(spec: Object) -> list[FieldError]:
 
 def _check_access(spec: Object) -> list[FieldError]:
     both = bool(spec.get("resourceAttributes")) + bool(spec.get("nonResourceAttributes"))
-    if both == 1:
-        return []
     path = "spec.resourceAttributes"
+    if both == 1:
+        return selectors.check(spec.get("resourceAttributes") or {}, path)
     if both:
         return [
             errors.invalid_value(

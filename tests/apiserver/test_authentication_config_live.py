@@ -119,6 +119,10 @@ def outside(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 {"expression": "has(request.resourceAttributes)"},
                 {"expression": "request.resourceAttributes.namespace == 'default'"},
                 {"expression": "!('system:masters' in request.groups)"},
+                {
+                    "expression": "!has(request.resourceAttributes.fieldSelector) || "
+                    "request.resourceAttributes.fieldSelector.requirements.all(each, each.key != 'status.phase')"
+                },
             ],
         }
         broken = {**webhook, "matchConditions": [{"expression": "request.user == 'two:odd' && request.nothing == 1"}]}
@@ -201,6 +205,13 @@ def test_a_webhook_is_asked_where_its_conditions_hold(outside: Outside, nobody: 
     assert status("friend", "/api/v1/namespaces/default/pods") == 200
     assert status("foe", "/api/v1/namespaces/default/pods") == 403
     assert [each["user"] for each in outside.asked] == ["two:friend", "two:foe"]
+    assert "fieldSelector" not in outside.asked[0]["resourceAttributes"]
+    assert status("friend", "/api/v1/namespaces/default/pods?fieldSelector=spec.nodeName%3Dn1&labelSelector=a") == 200
+    attributes = outside.asked.pop()["resourceAttributes"]
+    assert attributes["fieldSelector"] == {"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n1"]}]}
+    assert attributes["labelSelector"] == {"requirements": [{"key": "a", "operator": "Exists"}]}
+    # One of its conditions is about the selector.
+    assert status("friend", "/api/v1/namespaces/default/pods?fieldSelector=status.phase%3DFailed") == 403
     assert status("friend", "/api/v1/namespaces/kube-system/pods") == 403
     assert status("friend", "/api") == 200
     with outside.server.client() as admin:

@@ -102,6 +102,15 @@ def test_a_review_sees_the_selector(http: httpx.Client) -> None:
     assert allowed({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n1"]}]})
     assert not allowed({"requirements": [{"key": "spec.nodeName", "operator": "NotIn", "values": ["n1"]}]})
     assert not allowed({"rawSelector": "spec.nodeName=n2"})
+    attributes = {"verb": "list", "resource": "pods", "fieldSelector": {"rawSelector": "spec.nodeName"}}
+    review = {"spec": {"user": "system:node:n1", "groups": ["system:nodes"], "resourceAttributes": attributes}}
+    assert http.post(path, json=review).json()["status"] == {
+        "allowed": False,
+        "reason": "can only list/watch pods with spec.nodeName field selector",
+        "evaluationError": "spec.resourceAttributes.fieldSelector ignored due to parse error",
+    }
+    attributes["fieldSelector"] = {}
+    assert http.post(path, json=review).status_code == 422
 
 
 def test_a_right_ends_with_the_pod(pods: Namespace, one: httpx.Client) -> None:
