@@ -51,6 +51,8 @@ class Resource:
     storage_group: str = ""
     #: Whether objects are kept at all. Reviews are only answered; metrics are measured when they are asked for.
     kept: bool = True
+    #: Whether it is served unless --runtime-config says something else.
+    on: bool = True
     _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -312,11 +314,27 @@ API_SERVICES = _r(
     storage_group="apiregistration.k8s.io",
 )
 
-#: Every built-in resource, in the order in which discovery shows them. Of a kind's versions the preferred one comes first.
-BUILTIN: tuple[Resource, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Resource))
+STORAGE_VERSIONS = _r(
+    "internal.apiserver.k8s.io/v1alpha1", "storageversions", "StorageVersion", "", STATUS, namespaced=False, on=False
+)
+STORAGE_VERSION_MIGRATIONS = _r(
+    "storagemigration.k8s.io/v1alpha1",
+    "storageversionmigrations",
+    "StorageVersionMigration",
+    "",
+    STATUS,
+    namespaced=False,
+    on=False,
+)
 
-_BY_PLURAL = {(each.group, each.version, each.plural): each for each in BUILTIN}
-_BY_KIND = {(each.group, each.version, each.kind): each for each in BUILTIN}
+_ALL_BUILTIN = tuple(value for value in list(globals().values()) if isinstance(value, Resource))
+#: Every resource that is served by itself, in the order in which discovery shows them. Of a kind's versions the preferred one comes first.
+BUILTIN: tuple[Resource, ...] = tuple(each for each in _ALL_BUILTIN if each.on)
+#: Those that are served where --runtime-config asks for them.
+ON_REQUEST: tuple[Resource, ...] = tuple(each for each in _ALL_BUILTIN if not each.on)
+
+_BY_PLURAL = {(each.group, each.version, each.plural): each for each in _ALL_BUILTIN}
+_BY_KIND = {(each.group, each.version, each.kind): each for each in _ALL_BUILTIN}
 
 
 def by_plural(group: str, version: str, plural: str) -> Resource | None:

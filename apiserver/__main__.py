@@ -8,6 +8,7 @@ import resource
 import sys
 from ipaddress import ip_network
 
+from kubeling.api.resources import BUILTIN, ON_REQUEST, Resource
 from kubeling.apiserver import authoptions
 from kubeling.apiserver.authoptions import boolean, duration
 from kubeling.apiserver.config import DEFAULT_RANGE, Config, Network
@@ -60,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--admission-control-config-file", default="", metavar="YAML", help="what single plug-ins are told (PodSecurity)")
     add("--enable-admission-plugins", default=(), type=_strings, metavar="NAME[,NAME]", help="besides those that are on")
     add("--disable-admission-plugins", default=(), type=_strings, metavar="NAME[,NAME]", help="of those that are on")
+    add(
+        "--runtime-config",
+        default=(),
+        type=_more_kinds,
+        metavar="GROUP/VERSION=BOOL",
+        help="more that is served; or api/alpha, api/all",
+    )
     add("--etcd-compaction-interval", default=300.0, type=float, metavar="SECONDS", help="0 never compacts")
     return parser
 
@@ -84,6 +92,29 @@ def _ports(text: str) -> tuple[int, int]:
     if not 0 < int(first) <= int(last) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not a range of ports: write 30000-32767")
     return int(first), int(last)
+
+
+def _more_kinds(text: str) -> tuple[Resource, ...]:
+    """The kinds that --runtime-config turns on. What is always served may be named, and cannot be turned off."""
+    wanted: set[str] = set()
+    known = {each.group_version for each in ON_REQUEST}
+    for each in _strings(text):
+        name, _, value = each.partition("=")
+        on = boolean(value or "true")
+        if name in ("api/all", "api/alpha"):
+            meant = known
+        elif name in ("api/beta", "api/ga", "api/legacy") or any(kind.group_version == name for kind in BUILTIN):
+            meant = set()
+            if not on:
+                raise argparse.ArgumentTypeError(
+                    f"{name} is always served; only {', '.join(sorted(known))} can be turned on and off"
+                )
+        elif name in known:
+            meant = {name}
+        else:
+            raise argparse.ArgumentTypeError(f"{name!r} is not known; write {', '.join(sorted(known))}, api/alpha or api/all")
+        wanted = wanted | meant if on else wanted - meant
+    return tuple(each for each in ON_REQUEST if each.group_version in wanted)
 
 
 def config_of(args: argparse.Namespace) -> Config:
@@ -124,6 +155,7 @@ def config_of(args: argparse.Namespace) -> Config:
         admission_control_config_file=args.admission_control_config_file,
         enable_admission_plugins=args.enable_admission_plugins,
         disable_admission_plugins=args.disable_admission_plugins,
+        more_kinds=args.runtime_config,
         compaction_seconds=args.etcd_compaction_interval,
     )
 

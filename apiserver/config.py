@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from kubeling.api.resources import Resource
 from kubeling.apiserver.authoptions import AuthOptions
 
 Network = IPv4Network | IPv6Network
@@ -58,6 +59,8 @@ class Config:
     admission_control_config_file: str = ""
     enable_admission_plugins: tuple[str, ...] = ()
     disable_admission_plugins: tuple[str, ...] = ()
+    #: Kinds that are served besides those that always are.
+    more_kinds: tuple[Resource, ...] = ()
     #: How long requests under way may take to finish once the server is told to stop.
     shutdown_seconds: float = 10.0
     #: How often old revisions are compacted away; 0 never.

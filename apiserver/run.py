@@ -118,7 +118,7 @@ def _context(config: Config, client: EtcdClient, clock: Clock, source: random.Ra
     kv = KV(client)
     hub = Hub(kv, clock)
     kinds = Kinds(kv, hub, clock, encryption.load(config.encryption_provider_config))
-    kinds.add_all(resources.BUILTIN)
+    kinds.add_all((*resources.BUILTIN, *config.more_kinds))
     issuer = load_issuer(
         config.service_account_issuer,
         config.api_audiences,

@@ -1,12 +1,12 @@
-"""Rows of what stands for other servers: APIServices, and the metrics that one of them may serve."""
+"""Rows of what stands for other servers: APIServices, the metrics that one of them may serve, and what each server does with the store."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from kubeling.api.conditions import get_condition
-from kubeling.api.meta import Object, spec_of
-from kubeling.api.printers.columns import AGE, NAME, UNKNOWN, Cells, Column, Printer, name, since
+from kubeling.api.meta import Object, spec_of, status_of
+from kubeling.api.printers.columns import AGE, NAME, UNKNOWN, UNSET, Cells, Column, Printer, name, since
 from kubeling.api.quantity import total
 
 
@@ -53,3 +53,40 @@ _COLUMNS = (
 )
 NODE_METRICS = Printer(_COLUMNS, _node)
 POD_METRICS = Printer(_COLUMNS, _pod)
+
+
+def _storage_version(obj: Object, now: datetime) -> Cells:
+    status = status_of(obj)
+    every = status.get("storageVersions") or ()
+    said = ",".join(f"{each.get('apiServerID')}={each.get('encodingVersion')}" for each in every[:3])
+    more = f" + {len(every) - 3} more..." if len(every) > 3 else ""
+    return [name(obj), status.get("commonEncodingVersion") or UNSET, (said + more) or UNSET, since(obj, now)]
+
+
+STORAGE_VERSION = Printer(
+    (
+        NAME,
+        Column("CommonEncodingVersion", "The version in which all servers write."),
+        Column("StorageVersions", "The version in which each server writes."),
+        AGE,
+    ),
+    _storage_version,
+)
+
+
+def _migration(obj: Object, now: datetime) -> Cells:
+    resource = spec_of(obj).get("resource") or {}
+    state = next((each for each in ("Succeeded", "Failed", "Running") if _is_true(obj, each)), "Pending")
+    kind = ".".join(filter(None, (resource.get("resource"), resource.get("version"), resource.get("group"))))
+    return [name(obj), kind, state, since(obj, now)]
+
+
+def _is_true(obj: Object, kind: str) -> bool:
+    found = get_condition(obj, kind)
+    return found is not None and found.get("status") == "True"
+
+
+MIGRATION = Printer(
+    (NAME, Column("Resource", "What is migrated."), Column("Status", "How far the migration is."), AGE),
+    _migration,
+)

@@ -68,6 +68,8 @@ _PRINTERS: dict[Resource, Printer] = {
     r.API_SERVICES: aggregation.API_SERVICE,
     r.NODE_METRICS: aggregation.NODE_METRICS,
     r.POD_METRICS: aggregation.POD_METRICS,
+    r.STORAGE_VERSIONS: aggregation.STORAGE_VERSION,
+    r.STORAGE_VERSION_MIGRATIONS: aggregation.MIGRATION,
 }
 _BUILTIN = frozenset(r.BUILTIN)
 

@@ -46,6 +46,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "metrics.v1beta1": ("metrics_v1beta1",),
     "apiextensions.v1": ("apiextensions_v1", "apiextensions_schema_v1"),
     "apiregistration.v1": ("apiregistration_v1",),
+    "apiserverinternal.v1alpha1": ("apiserverinternal_v1alpha1",),
+    "storagemigration.v1alpha1": ("storagemigration_v1alpha1",),
 }
 
 _LONG_GROUPS = {
@@ -68,6 +70,8 @@ _LONG_GROUPS = {
     "metrics": "metrics.k8s.io",
     "apiextensions": "apiextensions.k8s.io",
     "apiregistration": "apiregistration.k8s.io",
+    "apiserverinternal": "internal.apiserver.k8s.io",
+    "storagemigration": "storagemigration.k8s.io",
     "meta": "meta.k8s.io",
 }
 

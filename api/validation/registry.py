@@ -71,6 +71,7 @@ _CREATE: dict[Resource, str] = {
     r.CONTROLLER_REVISIONS: "cluster.controller_revision",
     r.SERVICE_CIDRS: "networking.service_cidr",
     r.IP_ADDRESSES: "networking.ip_address",
+    r.STORAGE_VERSION_MIGRATIONS: "migrations.migration",
 }
 #: Kinds whose updates are held against the old object as well; all but those of `_ALONE` are validated as on creation first.
 _UPDATE: dict[Resource, str] = {
@@ -105,6 +106,7 @@ _UPDATE: dict[Resource, str] = {
     r.CONTROLLER_REVISIONS: "cluster.controller_revision_update",
     r.SERVICE_CIDRS: "networking.service_cidr_update",
     r.IP_ADDRESSES: "networking.ip_address_update",
+    r.STORAGE_VERSION_MIGRATIONS: "migrations.migration_update",
 }
 
 #: What comes through /status or another door.
@@ -128,6 +130,8 @@ _STATUS: dict[Resource, str] = {
     r.PERSISTENT_VOLUME_CLAIMS: "statuses.volume_claim",
     r.SERVICES: "statuses.service",
     r.INGRESSES: "statuses.ingress",
+    r.STORAGE_VERSIONS: "migrations.storage_version_status",
+    r.STORAGE_VERSION_MIGRATIONS: "migrations.migration_status",
 }
 #: What authors are warned of, with the old object or None.
 _NOTICES: dict[Resource, str] = {

@@ -89,7 +89,7 @@ class Local:
         context = self._context
         await context.definitions.refresh()
         await context.aggregated.loaded()
-        builtin = {(each.group, each.version) for each in resources.BUILTIN if each.group != _OWN}
+        builtin = {(each.group, each.version) for each in (*resources.BUILTIN, *context.config.more_kinds) if each.group != _OWN}
         served = {(each.resource.group, each.resource.version) for each in context.kinds if not each.is_builtin}
         present = {each.name: each.object() for each in context.aggregated.cache.entries()}
         if not started and not (
