@@ -113,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         "--pod-manifest-path", default="", help="a folder of manifests of static pods, which run without the API too"
     )
     parser.add_argument("--resolv-conf", default="/etc/resolv.conf")
+    parser.add_argument(
+        "--allowed-unsafe-sysctls",
+        type=_words,
+        default=(),
+        help="kernel settings that pods may set besides the safe ones; net.core.*,…",
+    )
     parser.add_argument("--config", default="", help="a KubeletConfiguration; flags win over it")
     parser.add_argument("--config-dir", default="", help="a folder of *.conf files that are merged into it")
     _add_resources(parser)
@@ -179,6 +185,7 @@ def config_of(args: argparse.Namespace) -> Config:
         cgroup_root=args.cgroup_root,
         status_frequency=max(0.1, frequency),
         resolv_conf=args.resolv_conf,
+        unsafe_sysctls=args.allowed_unsafe_sysctls,
         mount_volumes=args.mount_volumes,
         configuration=args.configuration,
         **_resources(args),

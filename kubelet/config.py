@@ -56,6 +56,8 @@ class Config:
     topology_policy: str = "none"
     #: `0-1,4`: never given to a container alone. Empty: as many as are reserved.
     reserved_cpus: str = ""
+    #: Kernel settings that pods may ask for besides the safe ones: names, or beginnings of such with a `*`.
+    unsafe_sysctls: tuple[str, ...] = ()
     #: The merged KubeletConfiguration of the files, for /configz.
     configuration: dict[str, Any] = field(default_factory=dict)
     #: The folder of manifests of static pods; None for none.

@@ -103,6 +103,8 @@ def defaults(configuration: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = ",".join(f"{signal}{separator}{amount}" for signal, amount in (value or {}).items())
         elif key == "enforceNodeAllocatable":
             found["enforce_node_allocatable"] = ",".join(value or ())
+        elif key == "allowedUnsafeSysctls":
+            found["allowed_unsafe_sysctls"] = ",".join(value or ())
         elif key == "clusterDNS":
             found["cluster_dns"] = ",".join(value or ())
         elif key == "registerWithTaints":
@@ -136,6 +138,7 @@ def configz(config: Config) -> dict[str, Any]:
         "clusterDNS": list(config.cluster_dns),
         "containerRuntimeEndpoint": config.runtime_endpoint,
         "maxPods": config.max_pods,
+        "allowedUnsafeSysctls": list(config.unsafe_sysctls),
         "staticPodPath": str(config.static_pods or ""),
         "cgroupRoot": config.cgroup_root,
         "cpuManagerPolicy": config.cpu_policy,

@@ -139,10 +139,10 @@ class Evictor:
             self._leaving = None
         return self._leaving is not None
 
-    def _evict(self, worker: PodWorker, words: str, grace: int, signal: str) -> None:
+    def _evict(self, worker: PodWorker, words: str, grace: int, signal: str, *, own_fault: bool = False) -> None:
         log.warning("a pod is evicted", pod=name_of(worker.pod), why=words)
         self._context.event(worker.pod, "Warning", "Evicted", words)
-        worker.end(("Evicted", words), grace)
+        worker.end(("Evicted", words), grace, own_fault=own_fault)
         self._leaving = (worker, self._context.clock.monotonic())
         self.evictions[signal] = self.evictions.get(signal, 0) + 1
 
@@ -158,7 +158,7 @@ class Evictor:
         for worker in limited:
             words = local_storage_excess(worker.pod, usage.get(worker.uid, Usage()))
             if words and worker.active:
-                self._evict(worker, words, 1, "ephemeralcontainerfs.limit")
+                self._evict(worker, words, 1, "ephemeralcontainerfs.limit", own_fault=True)
 
     async def _reclaim(self, threshold: Threshold) -> bool:
         """Remove what nobody needs; whether that was enough."""

@@ -23,11 +23,12 @@ _READ = 8192
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`warning` is for what succeeded in a way that somebody should know of."""
+    """`warning` is for what succeeded in a way that somebody should know of; with `error` nobody could be asked, so that nothing is known."""
 
     success: bool
     words: str = ""
     warning: bool = False
+    error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,12 @@ async def ask(handler: Mapping[str, Any], target: Target, runtime: Runtime, time
                 return await _tcp(handler["tcpSocket"], target)
             if handler.get("grpc"):
                 return await _grpc(handler["grpc"], target, timeout)
-        return Answer(False, "missing probe handler")
+        return Answer(False, "missing probe handler", error=True)
     except TimeoutError:
         return Answer(False, _timed_out(handler, target))
-    except (OSError, PortError, ssl.SSLError, ValueError, EOFError) as error:
+    except PortError as error:
+        return Answer(False, str(error), error=True)
+    except (OSError, ssl.SSLError, ValueError, EOFError) as error:
         return Answer(False, str(error) or type(error).__name__)
 
 
@@ -93,8 +96,8 @@ async def _exec(command: list[str], target: Target, runtime: Runtime, timeout: f
         code, output = await runtime.exec_sync(target.container_id, command, timeout)
     except RuntimeFailure as error:
         if error.code == "DEADLINE_EXCEEDED":
-            return Answer(False, f"command timed out: {' '.join(command)!r} timed out after {timeout:g}s")
-        return Answer(False, str(error))
+            return Answer(False, f'command timed out: "{" ".join(command)}" timed out after {timeout:g}s')
+        return Answer(False, str(error), error=True)
     words = output[:_MAX_OUTPUT].decode(errors="replace")
     return Answer(code == 0, words)
 

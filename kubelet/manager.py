@@ -237,7 +237,7 @@ class PodManager:
         if refusal is not None:
             return refusal
         others = [self._context.allocations.effective(each) for each in self.others(uid_of(pod))]
-        return admit(pod, others, node)
+        return admit(pod, others, node, self._context.config.unsafe_sysctls)
 
     def others(self, uid: str) -> list[Object]:
         """The pods that use the node's resources, but for that one."""

@@ -46,6 +46,8 @@ class View:
     message_of: Callable[[ContainerRecord], str] = lambda record: ""
     #: Set where the kubelet itself ends the pod: ("DeadlineExceeded", "Pod was active …").
     verdict: tuple[str, str] | None = None
+    #: It was ended for exceeding its own limits, which is no disruption.
+    own_fault: bool = False
     resize: Resize = field(default_factory=Resize)
 
 
@@ -344,7 +346,7 @@ def _conditions(pod: Object, status: Status, init: list[Status], regular: list[S
             known = find_condition(before, kind)
             made += [dict(known)] if known else []
             _set(made, kind, True, reason, message, view.now, more)
-    if view.verdict is not None and view.verdict[0] in DISRUPTIONS:
+    if view.verdict is not None and view.verdict[0] in DISRUPTIONS and not view.own_fault:
         target = find_condition(before, "DisruptionTarget")
         made += [dict(target)] if target else []
         _set(made, "DisruptionTarget", True, "TerminationByKubelet", view.verdict[1], view.now, more)

@@ -153,11 +153,19 @@ class PodProbes:
             answer = await self._ask(spec, target)
             if self._count is not None:
                 self._count(name, spec.kind, answer.success, self._clock.monotonic() - asked)
-            if not answer.success:
+            if answer.error:
+                # As upstream: what could not be asked counts neither for nor against the container.
+                self._tell(
+                    name,
+                    "Warning",
+                    "Unhealthy",
+                    f"{spec.kind.capitalize()} probe errored and resulted in unknown state: {answer.words}",
+                )
+            elif not answer.success:
                 self._tell(name, "Warning", "Unhealthy", f"{spec.kind.capitalize()} probe failed: {answer.words}")
             elif answer.warning:
                 self._tell(name, "Warning", "ProbeWarning", f"{spec.kind.capitalize()} probe warning: {answer.words}")
-            if state.record(answer.success):
+            if not answer.error and state.record(answer.success):
                 log.debug("a probe's verdict changed", container=name, probe=spec.kind, success=answer.success)
                 if spec.kind == "startup" and answer.success:
                     watched.passed.set()
@@ -171,4 +179,4 @@ class PodProbes:
             return await ask(spec.handler, target, self._runtime, spec.timeout, AGENT)
         except Exception:  # A handler's own fault must not end the probing.
             log.exception("a probe could not be run", container=target.container["name"], probe=spec.kind)
-            return Answer(False, "internal error of the probe")
+            return Answer(False, "internal error of the probe", error=True)

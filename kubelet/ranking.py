@@ -87,9 +87,16 @@ def eviction_message(threshold: Threshold, observed: Observation | None, pod: Ob
     return words
 
 
+_UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+
+
 def _text(size: int) -> str:
-    """As upstream prints amounts: whole kibibytes where there are any."""
-    return f"{size // 1024}Ki" if size >= 1024 else str(size)
+    """As upstream prints amounts: with the greatest power of 1024 that leaves nothing over."""
+    unit = 0
+    while size and size % 1024 == 0 and unit < len(_UNITS) - 1:
+        size //= 1024
+        unit += 1
+    return f"{size}{_UNITS[unit]}"
 
 
 def local_storage_excess(pod: Object, used: Usage) -> str:

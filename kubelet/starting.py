@@ -79,10 +79,10 @@ class Starter:
         except RuntimeFailure as error:
             context.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             raise
-        status = await context.runtime.sandbox(sandbox_id)
         if spec_of(pod).get("hostNetwork"):
             ips = context.node.host_ips
         else:
+            status = await context.runtime.sandbox(sandbox_id)
             ips = tuple(in_order_of(context.node.host_ips, status.ips if status is not None else ()))
         return Place(sandbox_id, config, ips)
 
@@ -176,6 +176,7 @@ class Starter:
         answer = await run_hook(self._context, start.container, container_id, hook, ip, _POST_START_SECONDS)
         if not answer.success:
             self._event(pod, start, "Warning", "FailedPostStartHook", "PostStartHook failed")
+            self._event(pod, start, "Normal", "Killing", "FailedPostStartHook")
             await self._context.runtime.stop_container(container_id, grace_of(pod))
             raise StartProblem("PostStartHookError", f"PostStartHook failed: {answer.words}")
 

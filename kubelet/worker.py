@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from kubeling.api.meta import Object, is_deleting, metadata_of, name_of, namespace_of, spec_of, status_of, uid_of
-from kubeling.api.pods import is_terminal
+from kubeling.api.pods import init_containers_of, is_terminal
 from kubeling.api.times import format_duration, parse_time
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
@@ -48,10 +48,11 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why and how a pod is being ended. `verdict` is the reason and message of its status."""
+    """Why and how a pod is being ended. `verdict` is the reason and message of its status; `own_fault`: the pod's own limits, not the node's need."""
 
     grace: int
     verdict: tuple[str, str] | None = None
+    own_fault: bool = False
 
 
 class PodWorker:
@@ -69,6 +70,8 @@ class PodWorker:
         self._starter = Starter(context, self._files)
         self._stopper = Stopper(context)
         self._awake = asyncio.Event()
+        #: It was not the runtime alone that woke it.
+        self._other_news = False
         self._interrupt = asyncio.Event()
         self._ending: Ending | None = None
         #: The API has forgotten the pod.
@@ -93,7 +96,7 @@ class PodWorker:
         before, self.pod = self.pod, pod
         self._context.statuses.observe(pod)
         if self._ending is not None and is_deleting(pod) and grace_of(pod) < self._ending.grace:
-            self._ending = Ending(grace_of(pod), self._ending.verdict)
+            self._ending = replace(self._ending, grace=grace_of(pod))
             self._interrupt.set()
         elif self._ending is None and (is_deleting(pod) or is_terminal(pod)):
             self._interrupt.set()
@@ -113,10 +116,10 @@ class PodWorker:
         self._rejection = (reason, message)
         self.wake()
 
-    def end(self, verdict: tuple[str, str] | None, grace: int | None = None) -> None:
-        """End the pod for a reason of the node's own."""
+    def end(self, verdict: tuple[str, str] | None, grace: int | None = None, *, own_fault: bool = False) -> None:
+        """End the pod for a reason of the node's own, or because it exceeds a limit of its own."""
         if self._ending is None:
-            self._ending = Ending(grace if grace is not None else grace_of(self.pod), verdict)
+            self._ending = Ending(grace if grace is not None else grace_of(self.pod), verdict, own_fault)
             self._interrupt.set()
             self.wake()
 
@@ -128,6 +131,11 @@ class PodWorker:
 
     def wake(self) -> None:
         """Something may have changed."""
+        self._other_news = True
+        self._awake.set()
+
+    def runtime_changed(self) -> None:
+        """Something of it may have changed in the runtime."""
         self._awake.set()
 
     # -- the loop ----------------------------------------------------------------------------------------------------------------------
@@ -139,6 +147,7 @@ class PodWorker:
             while not self._finished:
                 delay: float | None
                 self._awake.clear()
+                self._other_news = False
                 try:
                     delay = await self._step()
                     backoff.reset()
@@ -222,7 +231,10 @@ class PodWorker:
             if self._resizer.state.error:
                 self._retry(self._mounting.next())
         if not actions.nothing and await self._act(pod, runtime, actions):
-            runtime = await context.runtime.pod(self.uid)
+            if not self._other_news:
+                # What the runtime has told of until now is in what it is asked for next.
+                self._awake.clear()
+            runtime = await context.runtime.pod_of(self.uid, {*self._sandboxes, *(each.id for each in runtime.sandboxes)})
             pod = self._resizer.allocate(self.pod, runtime)
             self._follow(pod, runtime)
             if self._publish(pod, runtime):
@@ -268,6 +280,7 @@ class PodWorker:
             message_of=lambda record: self._message(pod, record),
             resize=self._resizer.state,
             verdict=self._ending.verdict if self._ending is not None else None,
+            own_fault=self._ending is not None and self._ending.own_fault,
         )
         status = generate_status(merged, view)
         self._last_status = status
@@ -314,7 +327,8 @@ class PodWorker:
         self._probes.follow(running)
 
     def _probe_event(self, container: str, kind: str, reason: str, message: str) -> None:
-        self._context.event(self.pod, "Warning" if kind == "Warning" else "Normal", reason, message, container)
+        field = "initContainers" if any(each["name"] == container for each in init_containers_of(self.pod)) else "containers"
+        self._context.event(self.pod, "Warning" if kind == "Warning" else "Normal", reason, message, container, field)
 
     # -- acting ------------------------------------------------------------------------------------------------------------------------
 
@@ -377,6 +391,7 @@ class PodWorker:
         images = {each.container["name"]: asyncio.ensure_future(self._starter.image(pod, each, config)) for each in starts}
         try:
             place = await self._starter.sandbox(pod, runtime, actions, config)
+            self._sandboxes.add(place.id)
             try:
                 await self._race(volumes)
             except VolumeProblem as problem:

@@ -399,6 +399,24 @@ def test_admission_words() -> None:
     assert found[1] == "Node didn't have enough resource: cpu, requested: 1000, used: 2000, capacity: 2000"
 
 
+@pytest.mark.parametrize(
+    ("name", "more", "complaint"),
+    [
+        ("net.ipv4.tcp_syncookies", {}, ""),
+        ("net/ipv4/tcp_syncookies", {}, ""),
+        ("kernel.shm_rmid_forced", {"hostIPC": True}, '"kernel.shm_rmid_forced" not allowed with host ipc enabled'),
+        ("net.ipv4.tcp_rmem", {"hostNetwork": True}, '"net.ipv4.tcp_rmem" not allowed with host net enabled'),
+        ("kernel.msgmax", {}, '"kernel.msgmax" not allowlisted'),
+        ("net.core.somaxconn", {}, ""),
+    ],
+)
+def test_kernel_settings_of_pods(name: str, more: dict[str, Any], complaint: str) -> None:
+    """The safe ones, and those that the node was told to allow; none that would be the node's own."""
+    made = pod(securityContext={"sysctls": [{"name": name, "value": "1"}]}, **more)
+    found = admission.admit(made, [], NODE, ["net.core.*"])
+    assert found == (("SysctlForbidden", f"forbidden sysctl: {complaint}") if complaint else None)
+
+
 # -- probes ----------------------------------------------------------------------------------------------------------------------------
 
 

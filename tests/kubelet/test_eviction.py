@@ -126,10 +126,10 @@ def test_who_goes_first() -> None:
 
 def test_the_words() -> None:
     threshold = Threshold("memory.available", amount("100Mi"))
-    words = eviction_message(threshold, Observation(50 * MI, GI), pod("p", request="1Mi"), Usage(memory={"c": 3 * MI}))
+    words = eviction_message(threshold, Observation(50 * MI, GI), pod("p", request="1Mi"), Usage(memory={"c": 3 * MI + 4096}))
     assert words == (
-        "The node was low on resource: memory. Threshold quantity: 102400Ki, available: 51200Ki. "
-        "Container c was using 3072Ki, request is 1024Ki, has larger consumption of memory. "
+        "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
+        "Container c was using 3076Ki, request is 1Mi, has larger consumption of memory. "
     )
 
 
@@ -142,7 +142,7 @@ def test_limits_of_local_storage() -> None:
     assert local_storage_excess(limited, Usage(volumes={"v": MI + 1})) == 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". '
     strict = pod("p", limit="2Mi")
     assert has_storage_limit(strict)
-    assert "total limit of containers 2048Ki" in local_storage_excess(strict, Usage(disk={"c": MI}, volumes={"v": MI + 1}))
+    assert "total limit of containers 2Mi" in local_storage_excess(strict, Usage(disk={"c": MI}, volumes={"v": MI + 1}))
     strict["spec"]["containers"].append({"name": "d"})
     assert (
         local_storage_excess(strict, Usage(disk={"c": 3 * MI}))

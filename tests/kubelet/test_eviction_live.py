@@ -139,7 +139,7 @@ async def test_what_a_pod_may_write(pods: Pods) -> None:
     assert volume["status"]["reason"] == "Evicted"
     assert volume["status"]["message"] == 'Usage of EmptyDir volume "w" exceeds the limit "4Mi". '
     logs = await pods.phase("logs", "Failed", 60)
-    assert logs["status"]["message"] == "Pod ephemeral local storage usage exceeds the total limit of containers 2048Ki. "
+    assert logs["status"]["message"] == "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "
     assert is_ready(await pods.get("below"))
 
 

@@ -205,6 +205,9 @@ def test_host_network_shows_the_nodes_address() -> None:
 
 
 def test_a_verdict_of_the_kubelet() -> None:
+    for own_fault in (False, True):
+        evicted = status(pod(), runtime(record()), verdict=("Evicted", "too much"), own_fault=own_fault)
+        assert (find_condition(evicted["conditions"], "DisruptionTarget") is None) == own_fault
     found = status(pod(), runtime(record()), verdict=("DeadlineExceeded", "too long"))
     assert (found["phase"], found["reason"], found["message"]) == ("Failed", "DeadlineExceeded", "too long")
 

@@ -1,0 +1,66 @@
+"""Probes as they are run: what counts, what is only told, and of whom it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from kubeling.daemon.clock import SystemClock
+from kubeling.kubelet.cri import RuntimeFailure
+from kubeling.kubelet.probers import PodProbes, Running
+
+from .builders import container
+
+
+class Shell:
+    """Answers commands as it is told to: by an exit code, or by what the runtime complains of."""
+
+    def __init__(self, answer: int | RuntimeFailure) -> None:
+        self.answer = answer
+
+    async def exec_sync(self, container_id: str, command: list[str], timeout: float) -> tuple[int, bytes]:
+        if isinstance(self.answer, RuntimeFailure):
+            raise self.answer
+        return self.answer, b"words"
+
+
+async def first_words(answer: int | RuntimeFailure, handler: dict[str, Any]) -> tuple[str, str]:
+    """What the first probe makes known, and what has failed by then; once is enough to fail."""
+    told: asyncio.Queue[str] = asyncio.Queue()
+    probes = PodProbes(Shell(answer), SystemClock(), lambda: None, lambda *words: told.put_nowait(words[3]))  # type: ignore[arg-type]
+    probed = container("web", livenessProbe={**handler, "failureThreshold": 1})
+    probes.follow({"web-0": Running(probed, "127.0.0.1", time.time())})
+    try:
+        words = await asyncio.wait_for(told.get(), 20)
+        await asyncio.sleep(0)
+        return words, probes.failed("web-0")
+    finally:
+        probes.close()
+
+
+RUN = {"exec": {"command": ["sleep", "9"]}, "periodSeconds": 1}
+UNKNOWN = "Liveness probe errored and resulted in unknown state: "
+
+
+@pytest.mark.parametrize(
+    ("answer", "handler", "words", "failed"),
+    [
+        (1, RUN, "Liveness probe failed: words", "liveness"),
+        (RuntimeFailure("UNAVAILABLE", "gone"), RUN, UNKNOWN + "rpc error: code = Unavailable desc = gone", ""),
+        (0, {"httpGet": {"port": "nosuch"}, "periodSeconds": 1}, UNKNOWN + "couldn't find port: nosuch", ""),
+        (
+            RuntimeFailure("DEADLINE_EXCEEDED", "late"),
+            RUN,
+            'Liveness probe failed: command timed out: "sleep 9" timed out after 1s',
+            "liveness",
+        ),
+    ],
+)
+async def test_what_could_not_be_asked_does_not_count(
+    answer: int | RuntimeFailure, handler: dict[str, Any], words: str, failed: str
+) -> None:
+    """A runtime that is away, or a port that nobody has named, is not the container's failure: nothing is restarted for it."""
+    assert await first_words(answer, handler) == (words, failed)
