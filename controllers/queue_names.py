@@ -30,6 +30,7 @@ QUEUE_NAMES = {
     "service-account-controller": "serviceaccount",
     "serviceaccount-token-controller": "serviceaccount_tokens_secret",
     "statefulset-controller": "statefulset",
+    "storage-version-migrator-controller": "storage_version_migrator_controller",
     "taint-eviction-controller": "noexec_taint_node",
     "token-cleaner-controller": "token_cleaner",
     "ttl-after-finished-controller": "ttl_jobs_to_delete",

@@ -50,6 +50,7 @@ CONTROLLERS: dict[str, str] = {
     "volume-expand": "volume_expand:volumeexpand",
     "ephemeral-volume": "ephemeral_volume:ephemeralvolume",
     "garbagecollector": "gc:garbagecollector",
+    "storage-version-migrator": "storage_migration:storageversionmigrator",
 }
 
 

@@ -161,6 +161,7 @@ def running_plane(folder: Path) -> Iterator[Plane]:
             f"--service-account-key-file={folder / 'sa.key'}",
             f"--service-account-signing-key-file={folder / 'sa.key'}",
             f"--rbac-bootstrap-file={folder / 'rbac.json'}",
+            "--runtime-config=api/alpha=true",
         )
         wait_for_port(api, made.processes[-1])
         yield made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from kubeling.api.conditions import get_condition
+from kubeling.api.conditions import get_condition, is_true
 from kubeling.api.meta import Object, spec_of, status_of
 from kubeling.api.printers.columns import AGE, NAME, UNKNOWN, UNSET, Cells, Column, Printer, name, since
 from kubeling.api.quantity import total
@@ -76,14 +76,9 @@ STORAGE_VERSION = Printer(
 
 def _migration(obj: Object, now: datetime) -> Cells:
     resource = spec_of(obj).get("resource") or {}
-    state = next((each for each in ("Succeeded", "Failed", "Running") if _is_true(obj, each)), "Pending")
+    state = next((each for each in ("Succeeded", "Failed", "Running") if is_true(obj, each)), "Pending")
     kind = ".".join(filter(None, (resource.get("resource"), resource.get("version"), resource.get("group"))))
     return [name(obj), kind, state, since(obj, now)]
-
-
-def _is_true(obj: Object, kind: str) -> bool:
-    found = get_condition(obj, kind)
-    return found is not None and found.get("status") == "True"
 
 
 MIGRATION = Printer(

@@ -36,6 +36,7 @@ from kubeling.api.resources import (
     SERVICE_ACCOUNTS,
     SERVICES,
     STATEFUL_SETS,
+    STORAGE_VERSION_MIGRATIONS,
     VALIDATING_ADMISSION_POLICIES,
 )
 from kubeling.controllers.certificates_plan import KUBELET_CLIENT, KUBELET_SERVING
@@ -427,6 +428,15 @@ def succeeds(pod: Obj) -> str:
     return "Succeeded"
 
 
+async def migration(stage: Stage) -> None:
+    for each in "ab":
+        await stage.create(CONFIG_MAPS, {"metadata": {"name": each}})
+    name = f"{stage.namespace}-m"
+    spec = {"resource": {"version": "v1", "resource": "configmaps"}}
+    await stage.create(STORAGE_VERSION_MIGRATIONS, {"metadata": {"name": name}, "spec": spec})
+    await stage.is_true(STORAGE_VERSION_MIGRATIONS, name, "Succeeded")
+
+
 def index_1_fails(pod: Obj) -> str:
     return "Failed" if annotations_of(pod).get(INDEX) == "1" else "Succeeded"
 
@@ -486,5 +496,6 @@ SCENARIOS: dict[str, Scenario] = {
     "token": Scenario(
         "serviceaccount-token", token, options=_SIGNING, scrub=('"token": "[^"]*"', '(?<="data": {)"namespace": "[^"]*"')
     ),
+    "migration": Scenario("storage-version-migrator", migration),
     "ended-pods": Scenario("podgc", ended_pods, fate=succeeds, options=Options(terminated_pod_gc_threshold=1)),
 }
