@@ -48,11 +48,15 @@ class _Bucket:
 class EventRecorder:
     """``recorder.event(pod, "Warning", "FailedScheduling", "0/3 nodes are available: …")``; :meth:`run` does the sending."""
 
-    def __init__(self, client: Client, component: str, *, host: str = "", clock: Clock | None = None) -> None:
+    def __init__(
+        self, client: Client, component: str, *, host: str = "", clock: Clock | None = None, patience: float = 0.0
+    ) -> None:
+        """Events are sent `patience` seconds after they have happened, so as not to be in the way of what they tell of."""
         self._client = client
+        self._patience = patience
         self._source = {"component": component, **({"host": host} if host else {})}
         self._clock = clock or SystemClock()
-        self._queue: asyncio.Queue[Obj] = asyncio.Queue(_QUEUE)
+        self._queue: asyncio.Queue[tuple[float, Obj]] = asyncio.Queue(_QUEUE)
         self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._made = 0
@@ -89,14 +93,17 @@ class EventRecorder:
             "count": 1,
         }
         try:
-            self._queue.put_nowait(event)
+            self._queue.put_nowait((self._clock.monotonic() + self._patience, event))
         except asyncio.QueueFull:
             log.warning("the event queue is full, dropped", object=meta["name"], reason=reason)
 
     async def run(self) -> None:
         """Send what is recorded, until cancelled."""
         while True:
-            event = await self._queue.get()
+            due, event = await self._queue.get()
+            wait = due - self._clock.monotonic()
+            if wait > 0:
+                await self._clock.sleep(wait)
             try:
                 await self._send(event)
             except (ApiError, ConnectionFailed) as error:

@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
-
-from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource
-from kubeling.client.rest import Client, Params
+from kubeling.client.rest import Client
 
 Obj = dict[str, Any]
 
@@ -39,60 +36,19 @@ class MetadataClient:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def list(
-        self,
-        resource: Resource,
-        namespace: str | None = None,
-        *,
-        label_selector: str | None = None,
-        field_selector: str | None = None,
-        resource_version: str | None = None,
-        limit: int | None = None,
-        continue_token: str | None = None,
-    ) -> Obj:
-        """As :meth:`Client.list`."""
-        params = {
-            "labelSelector": label_selector or None,
-            "fieldSelector": field_selector or None,
-            "resourceVersion": resource_version,
-            "limit": limit,
-            "continue": continue_token,
-        }
-        found = await self._client.request("GET", resource.path(namespace), params=params, headers={"accept": LIST_ACCEPT})
+    async def list(self, resource: Resource, namespace: str | None = None, **options: Any) -> Obj:
+        """As :meth:`Client.list`, with the same options."""
+        found = await self._client.list(resource, namespace, accept=LIST_ACCEPT, **options)
         found["items"] = [only_metadata(each) for each in found.get("items") or ()]
         return found
 
-    async def watch(
-        self,
-        resource: Resource,
-        namespace: str | None = None,
-        *,
-        resource_version: str | None = None,
-        label_selector: str | None = None,
-        field_selector: str | None = None,
-        timeout_seconds: int | None = None,
-        params: Params | None = None,
-    ) -> AsyncIterator[tuple[str, Obj]]:
-        """As :meth:`Client.watch`."""
-        query = {
-            "watch": True,
-            "resourceVersion": resource_version,
-            "labelSelector": label_selector or None,
-            "fieldSelector": field_selector or None,
-            "timeoutSeconds": timeout_seconds,
-            "allowWatchBookmarks": True,
-            **(params or {}),
-        }
-        lines = self._client.stream_lines("GET", resource.path(namespace), params=query, headers={"accept": WATCH_ACCEPT})
-        async for line in lines:
-            event = orjson.loads(line)
-            if event["type"] == "ERROR":
-                raise ApiError(event["object"])
-            if event["type"] == "BOOKMARK":
-                yield "BOOKMARK", event["object"]
-                continue
-            obj = only_metadata(event["object"]) | {"apiVersion": resource.group_version, "kind": resource.kind}
-            yield event["type"], obj
+    async def watch(self, resource: Resource, namespace: str | None = None, **options: Any) -> AsyncIterator[tuple[str, Obj]]:
+        """As :meth:`Client.watch`, with the same options."""
+        async for kind, obj in self._client.watch(resource, namespace, accept=WATCH_ACCEPT, **options):
+            if kind == "BOOKMARK":
+                yield kind, obj
+            else:
+                yield kind, only_metadata(obj) | {"apiVersion": resource.group_version, "kind": resource.kind}
 
 
 def only_metadata(obj: Obj) -> Obj:

@@ -131,8 +131,9 @@ class Client:
         resource_version: str | None = None,
         limit: int | None = None,
         continue_token: str | None = None,
+        accept: str | None = None,
     ) -> Obj:
-        """Read a collection as its list object. Items carry no apiVersion and kind, as on the wire."""
+        """Read a collection as its list object. Items carry no apiVersion and kind, as on the wire. `accept`: another form of it."""
         params = {
             "labelSelector": label_selector or None,
             "fieldSelector": field_selector or None,
@@ -140,7 +141,7 @@ class Client:
             "limit": limit,
             "continue": continue_token,
         }
-        return await self.request("GET", resource.path(namespace), params=params)
+        return await self.request("GET", resource.path(namespace), params=params, headers=_accepting(accept))
 
     async def create(
         self,
@@ -228,6 +229,7 @@ class Client:
         field_selector: str | None = None,
         timeout_seconds: int | None = None,
         bookmarks: bool = True,
+        accept: str | None = None,
         params: Params | None = None,
     ) -> AsyncIterator[tuple[str, Obj]]:
         """Follow a collection: yields (type, object) until the server ends the watch. Types are ADDED, MODIFIED, DELETED and BOOKMARK; an ERROR is raised."""
@@ -240,7 +242,7 @@ class Client:
             "allowWatchBookmarks": bookmarks or None,
             **(params or {}),
         }
-        async for line in self.stream_lines("GET", resource.path(namespace), params=query):
+        async for line in self.stream_lines("GET", resource.path(namespace), params=query, headers=_accepting(accept)):
             event = orjson.loads(line)
             if event["type"] == "ERROR":
                 raise ApiError(event["object"])
@@ -433,6 +435,10 @@ def _query(params: Params | None) -> dict[str, str]:
         for key, value in (params or {}).items()
         if value is not None
     }
+
+
+def _accepting(form: str | None) -> dict[str, str]:
+    return {} if form is None else {"accept": form}
 
 
 def _warning_text(value: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from kubeling.etcdlite.maintenance import VERSION
 from kubeling.etcdlite.member import Member
+from kubeling.etcdlite.rpc import CODES
 from kubeling.etcdlite.transport.tally import Tally
 
 Figure = tuple[str, str, float]
@@ -125,23 +126,8 @@ def _labels(path: str, tally: Tally) -> str:
     return f'grpc_method="{method}",grpc_service="{service}",grpc_type="{tally.kind}"'
 
 
-_GO_NAMES = {
-    code: "".join(word.capitalize() for word in code.split("_"))
-    for code in (
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    )
-} | {"CANCELLED": "Canceled"}
+#: What Go calls the codes.
+_GO_NAMES = {code: "".join(word.capitalize() for word in code.split("_")) for code in CODES} | {
+    "OK": "OK",
+    "CANCELLED": "Canceled",
+}

@@ -6,7 +6,7 @@ What a controller asks of the whole cluster is asked of the run's namespace; obj
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import orjson
 
 from kubeling.api.resources import Resource, by_plural
 from kubeling.client.kubeconfig import ClientConfig
-from kubeling.client.rest import Client, Params
+from kubeling.client.rest import Client
 
 #: How long a copy stands still.
 FROZEN_SECONDS = 1.0
@@ -67,16 +67,7 @@ class ScopedClient(Client):
             return path, False
         return (resource.path(self._namespace), False) if resource.namespaced else (path, True)
 
-    async def request_bytes(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Params | None = None,
-        body: Any = None,
-        content_type: str = "application/json",
-        headers: Mapping[str, str] | None = None,
-    ) -> bytes:
+    async def request_bytes(self, method: str, path: str, **options: Any) -> bytes:
         if self.dead.is_set():
             await asyncio.Event().wait()
         where, filtered = self._scope(path) if method == "GET" else (path, False)
@@ -90,9 +81,7 @@ class ScopedClient(Client):
         if fatal and self._death is not None and not self._death.after:
             await self._die()
         try:
-            answer = await super().request_bytes(
-                method, where, params=params, body=body, content_type=content_type, headers=headers
-            )
+            answer = await super().request_bytes(method, where, **options)
         finally:
             if fatal:
                 self.dead.set()
@@ -114,11 +103,9 @@ class ScopedClient(Client):
     def _is_own(self, obj: dict[str, Any]) -> bool:
         return str(obj["metadata"].get("name") or "").startswith(self._namespace)
 
-    async def stream_lines(
-        self, method: str, path: str, *, params: Params | None = None, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[bytes]:
+    async def stream_lines(self, method: str, path: str, **options: Any) -> AsyncIterator[bytes]:
         where, filtered = self._scope(path)
-        async for line in super().stream_lines(method, where, params=params, headers=headers):
+        async for line in super().stream_lines(method, where, **options):
             await self._flowing.wait()
             if filtered:
                 event = orjson.loads(line)
