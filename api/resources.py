@@ -348,6 +348,12 @@ def by_kind(api_version: str, kind: str) -> Resource | None:
     return _BY_KIND.get((group, version, kind))
 
 
+def versions_of(stored: Resource) -> tuple[str, ...]:
+    """ "group/version" of all built-in versions of the kind that is stored as this."""
+    others = (each for each in _ALL_BUILTIN if each.kind == stored.kind and each.storage_version == stored.group_version)
+    return (stored.group_version, *(each.group_version for each in others))
+
+
 def group_versions(resources: Iterable[Resource] = BUILTIN) -> dict[str, list[str]]:
     """Group → its versions, preferred first; groups in the order in which they first appear."""
     found: dict[str, list[str]] = {}

@@ -64,6 +64,11 @@ def to_storage(served: Served, obj: Object) -> Object:
     return _CONVERSIONS[served.resource.group_version, served.stored.group_version](obj)
 
 
+def between(obj: Object, version: str) -> Object:
+    """An object of a built-in kind in another of its versions."""
+    return _CONVERSIONS[obj["apiVersion"], version](obj)
+
+
 def field_selector(served: Served, selector: FieldSelector) -> FieldSelector:
     """A selector over the served version's fields as one over the stored version's."""
     if not served.is_builtin:

@@ -77,11 +77,15 @@ def apply(
         others = [replace(each, fields=without(each.fields, found[1])) for each, found in touched if found is not None]
     if manager == "kubectl" and not subresource:
         _refresh_last_applied(merged, applied)
-    if live is not None and former is not None and former.fields == mine.fields and merged == base:
+    if live is not None and former is not None and _same(former, mine) and merged == base:
         return copy_json(base)  # type: ignore[no-any-return]
     result: dict[str, Any] = copy_json(merged)
     write_entries(result, capped([*others, mine]))
     return result
+
+
+def _same(former: Entry, mine: Entry) -> bool:
+    return former.fields == mine.fields and former.api_version == mine.api_version
 
 
 def _entries_of(live: dict[str, Any] | None, schema: Schema, version: str, now: datetime) -> list[Entry]:

@@ -97,10 +97,6 @@ class CustomServed(Served):
         return self.version.schema
 
     @property
-    def stored_schema(self) -> Schema:
-        return self.version.schema
-
-    @property
     def converts(self) -> bool:
         """False only where what is in memory is of this version for certain."""
         storage = self.definition.storage

@@ -16,6 +16,7 @@ from kubeling.api.printers.columns import Printer
 from kubeling.api.resources import Resource
 from kubeling.api.schema import Schema
 from kubeling.api.strategies import strategy_of
+from kubeling.apiserver import convert
 from kubeling.apiserver.cache.cache import Cache
 from kubeling.apiserver.cache.entry import Fields, Settle
 from kubeling.apiserver.cache.hub import Hub
@@ -34,7 +35,7 @@ _DEPRECATED = {
 class Served:
     """One resource in one version. `store` is None for what is only ever created and answered, such as reviews."""
 
-    __slots__ = ("_schema", "_stored_schema", "deprecation", "list_kind", "list_open", "resource", "rules", "store", "stored")
+    __slots__ = ("_schema", "_shared", "deprecation", "list_kind", "list_open", "resource", "rules", "store", "stored")
 
     def __init__(self, resource: Resource, stored: Resource, store: Store | None, rules: Rules, list_kind: str = "") -> None:
         self.resource = resource
@@ -43,8 +44,9 @@ class Served:
         self.rules = rules
         #: Told to whoever uses it, in a Warning header.
         self.deprecation = _DEPRECATED.get(resource, "")
+        #: Whether the kind has other versions.
+        self._shared = stored is not resource or len(api_resources.versions_of(stored)) > 1
         self._schema: Schema | None = None
-        self._stored_schema: Schema | None = None
         self.list_kind = list_kind or f"{resource.kind}List"
         #: How a list of it begins.
         self.list_open = f'{{"kind":"{self.list_kind}","apiVersion":"{resource.group_version}","metadata":'.encode()
@@ -65,13 +67,6 @@ class Served:
         if self._schema is None:
             self._schema = schema_of(self.resource.group_version, self.resource.kind)
         return self._schema
-
-    @property
-    def stored_schema(self) -> Schema:
-        """The shape of the version that is stored."""
-        if self._stored_schema is None:
-            self._stored_schema = schema_of(self.stored.group_version, self.stored.kind)
-        return self._stored_schema
 
     @property
     def converts(self) -> bool:
@@ -95,10 +90,13 @@ class Served:
 
     def versions(self) -> Versions | None:
         """The versions in which managers of fields may have written; None where there is no need to tell them apart."""
-        return None
+        found = api_resources.versions_of(self.stored) if self._shared else ()
+        return Versions({each: schema_of(each, self.stored.kind) for each in found}, renames=False) if found else None
 
     async def convert(self, versions: Versions) -> None:
         """Convert what is wanted. Raises ApiError."""
+        for obj, version in versions.wanted:
+            versions.learn(obj, version, convert.between(obj, version))
 
     def decode(self, obj: Any, *, strict: bool, duplicates: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         """A client's object, checked, and what is odd about it: see :func:`kubeling.api.decode.decode`."""

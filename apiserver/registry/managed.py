@@ -10,6 +10,7 @@ from kubeling.api import errors
 from kubeling.api.apply import update_managers
 from kubeling.api.apply.versions import Unconverted, Versions
 from kubeling.api.meta import Object
+from kubeling.apiserver import convert
 
 if TYPE_CHECKING:
     from kubeling.apiserver.registry.kinds import Served
@@ -43,14 +44,28 @@ def on_write(
     """Note in `new`, in place, which fields this write gave to its manager. A server-side apply has done so itself."""
     if options.operation == "Apply":
         return
+    if served.is_builtin and served.converts:
+        # The names of the fields are those of the version that the client speaks.
+        shown = convert.from_storage(served, new)
+        _update(served, None if old is None else convert.from_storage(served, old), shown, options, now, versions)
+        metadata = shown["metadata"]
+        if "managedFields" in metadata:
+            new["metadata"]["managedFields"] = metadata["managedFields"]
+        else:
+            new["metadata"].pop("managedFields", None)
+        return
+    _update(served, old, new, options, now, versions)
+
+
+def _update(served: Served, old: Object | None, new: Object, options: Options, now: datetime, versions: Versions | None) -> None:
     update_managers(
         old,
         new,
         manager=options.manager,
-        schema=served.stored_schema,
+        schema=served.schema,
         now=now,
         subresource=options.subresource,
-        api_version=served.stored.group_version,
+        api_version=served.resource.group_version,
         ignored=served.rules.strategy.reset_fields(options.subresource),
         versions=versions,
     )

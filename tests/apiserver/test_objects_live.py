@@ -266,6 +266,68 @@ def test_two_versions_of_a_kind_are_one_object(ns):
     assert [each["note"] for each in found] == ["hello"]
 
 
+def test_fields_are_owned_in_the_version_that_they_were_written_in(ns):
+    """KEP-555: what a manager owns has the names of its own version; a write in another one is looked at in that."""
+    plural, target = "horizontalpodautoscalers", {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"}
+
+    def apply(version, manager, force=False, **spec):
+        sent = {
+            "apiVersion": f"autoscaling/{version}",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "h"},
+            "spec": spec,
+        }
+        answer = ns.http.patch(
+            ns.path(plural, "h", f"autoscaling/{version}"),
+            json=sent,
+            headers={"content-type": "application/apply-patch+yaml"},
+            params={"fieldManager": manager, "force": str(force).lower()},
+        )
+        return answer.json() if answer.status_code < 300 else [each["field"] for each in answer.json()["details"]["causes"]]
+
+    def owned(obj):
+        entries = obj["metadata"]["managedFields"]
+        return {each["manager"]: (each["apiVersion"], sorted(each["fieldsV1"].get("f:spec", {}))) for each in entries}
+
+    def cpu(percent):
+        target = {"type": "Utilization", "averageUtilization": percent}
+        return [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+
+    first = apply("v1", "old", scaleTargetRef=target, maxReplicas=3, targetCPUUtilizationPercentage=70)
+    v1 = ["f:maxReplicas", "f:scaleTargetRef", "f:targetCPUUtilizationPercentage"]
+    assert owned(first) == {"old": ("autoscaling/v1", v1)}
+    # The same wish in the other version is no conflict, another one is, at the field of the version of who owns it.
+    both = apply("v2", "new", maxReplicas=3, metrics=cpu(70))
+    assert owned(both) == {"old": ("autoscaling/v1", v1), "new": ("autoscaling/v2", ["f:maxReplicas", "f:metrics"])}
+    assert apply("v2", "new", maxReplicas=3, metrics=cpu(60)) == [".spec.targetCPUUtilizationPercentage"]
+    forced = apply("v2", "new", True, maxReplicas=3, metrics=cpu(60))
+    assert owned(forced)["old"] == ("autoscaling/v1", v1[:2])
+    assert apply("v1", "old", scaleTargetRef=target, maxReplicas=3, targetCPUUtilizationPercentage=70) == [".spec.metrics"]
+    # Who goes over to another version keeps one entry.
+    moved = apply("v2", "old", scaleTargetRef=target, maxReplicas=3)
+    assert owned(moved)["old"] == ("autoscaling/v2", v1[:2])
+    assert moved["metadata"]["resourceVersion"] != forced["metadata"]["resourceVersion"]
+    # What it alone had applied goes (to the default), and what both had stays.
+    left = apply("v1", "new", maxReplicas=3)
+    assert left["spec"]["targetCPUUtilizationPercentage"] == 80
+    assert owned(left)["new"] == ("autoscaling/v1", ["f:maxReplicas"])
+    # An update counts in its own version too, and takes what others hold in theirs.
+    left["spec"]["maxReplicas"] = 5
+    answer = ns.http.put(ns.path(plural, "h", "autoscaling/v1"), json=left, params={"fieldManager": "hand"})
+    assert owned(answer.json()) == {
+        "old": ("autoscaling/v2", ["f:scaleTargetRef"]),
+        "hand": ("autoscaling/v1", ["f:maxReplicas"]),
+    }
+    event = {"metadata": {"name": "o"}, "involvedObject": {"namespace": ns.name, "name": "p"}, "message": "m", "type": "Normal"}
+    ns.create("events", event)
+    change = {"metadata": {"labels": {"a": "b"}}}
+    headers = {"content-type": "application/merge-patch+json"}
+    answer = ns.http.patch(ns.path("events", "o", "events.k8s.io/v1"), json=change, headers=headers)
+    entries = {each["apiVersion"]: each["fieldsV1"] for each in answer.json()["metadata"]["managedFields"]}
+    assert "f:message" in entries["v1"]
+    assert list(entries["events.k8s.io/v1"]) == ["f:metadata"]
+
+
 def test_events_are_leased(on_real_etcd):
     """They go by themselves after an hour: the store is asked for the lease that the key hangs on."""
     import json
