@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.apiserver.streams import Client
 from tests.ports import free_port
 
 Obj = dict[str, Any]
@@ -131,12 +132,12 @@ class Server:
     url: str
     world: World
 
-    def client(self, user: str = "admin", **more: Any) -> httpx.Client:
+    def client(self, user: str = "admin", **more: Any) -> Client:
         """A client with a user's certificate, or with none for an empty `user`."""
         context = ssl.create_default_context(cafile=str(self.world.authority.path))
         if user:
             context.load_cert_chain(*self.world.users[user])
-        return httpx.Client(base_url=self.url, verify=context, timeout=30, **more)
+        return Client(base_url=self.url, verify=context, timeout=30, **more)
 
     def kubeconfig(self, path: Path, user: str = "admin", token: str = "") -> Path:
         cert, key = self.world.users[user]

@@ -12,7 +12,7 @@ import pytest
 from tests.apiserver import harness
 from tests.apiserver.conftest import make_namespace
 from tests.apiserver.harness import Server, World, config_map, service
-from tests.apiserver.test_watch_live import Stream
+from tests.apiserver.streams import Stream
 
 pytestmark = pytest.mark.live
 

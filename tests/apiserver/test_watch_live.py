@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from typing import Any
 
@@ -12,39 +11,9 @@ import pytest
 
 from tests.apiserver.conftest import Namespace, make_namespace
 from tests.apiserver.harness import config_map, pod, wait_until
+from tests.apiserver.streams import Client, Stream
 
 pytestmark = pytest.mark.live
-
-
-class Stream:
-    """The events of a watch, read by a thread until it ends."""
-
-    def __init__(self, client: httpx.Client, path: str, **query: Any) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.status = 0
-        self.ended = threading.Event()
-        self._request = (client, path, {"watch": "true", **query})
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-        wait_until("the watch has begun", lambda: self.status)
-
-    def _read(self) -> None:
-        client, path, query = self._request
-        try:
-            with client.stream("GET", path, params=query, timeout=30) as answer:
-                self.status = answer.status_code
-                for line in answer.iter_lines():
-                    self.events.append(json.loads(line))
-        except httpx.HTTPError:
-            pass
-        self.ended.set()
-
-    def seen(self) -> list[tuple[str, str]]:
-        return [(each["type"], each["object"]["metadata"].get("name", "")) for each in self.events]
-
-    def wait(self, count: int) -> list[tuple[str, str]]:
-        wait_until(f"{count} events, of which there are {self.seen()}", lambda: len(self.events) >= count)
-        return self.seen()
 
 
 def labelled(name: str, **labels: str) -> dict[str, Any]:
@@ -194,7 +163,7 @@ def test_every_watcher_gets_every_event_in_order(http):
     version = ns.get("configmaps")["metadata"]["resourceVersion"]
     query = {"resourceVersion": version, "timeoutSeconds": "120"}
     limits = httpx.Limits(max_connections=100)
-    with httpx.Client(base_url=http.base_url, verify=http._transport._pool._ssl_context, limits=limits, timeout=30) as many:
+    with Client(base_url=http.base_url, verify=http._transport._pool._ssl_context, limits=limits, timeout=30) as many:
         streams = [Stream(many, ns.path("configmaps"), **query) for _ in range(20)]
         for index in range(200):
             ns.create("configmaps", config_map(f"c{index}"))
