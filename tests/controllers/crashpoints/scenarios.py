@@ -353,7 +353,7 @@ async def autoscaler(stage: Stage) -> None:
         return bool((await stage.get(REPLICA_SETS, "x"))["spec"]["replicas"] == 2)
 
     await stage.until(shrunk, "its maximum")
-    await stage.has(HORIZONTAL_POD_AUTOSCALERS, "x", desiredReplicas=2)
+    await stage.has(HORIZONTAL_POD_AUTOSCALERS, "x", currentReplicas=2)
 
 
 async def policy(stage: Stage) -> None:
@@ -484,7 +484,10 @@ SCENARIOS: dict[str, Scenario] = {
     "protected-volume": Scenario("pv-protection", protected_volume),
     "bound-volumes": Scenario("persistentvolume-binder,pvc-protection", bound_volumes),
     "ephemeral-claim": Scenario("ephemeral-volume", ephemeral_claim),
-    "autoscaler": Scenario("horizontalpodautoscaler,replicaset", autoscaler),
+    # Without metrics its status keeps what was last wished, and that is lost with a death between the scaling and the status.
+    "autoscaler": Scenario(
+        "horizontalpodautoscaler,replicaset", autoscaler, scrub=(', "desiredReplicas": 2', ', "lastScaleTime": "time"')
+    ),
     "policy": Scenario("validatingadmissionpolicy-status", policy),
     "certificates": Scenario(
         "csrsigning,csrapproving,csrcleaning",
