@@ -87,6 +87,7 @@ class Answerer:
         if not self._records.is_ours(name):
             raise NotOurs(name)
         reply = query.reply(ra=1, aa=1)
+        reply.header.ad = 0  # Copied from a query that asks for it; nothing here was validated.
         if question.qclass not in (_INTERNET, _ANY_CLASS) or question.qtype in _TRANSFERS:
             reply.header.aa, reply.header.rcode = 0, RCODE.REFUSED
             return reply, True
@@ -142,8 +143,6 @@ class Answerer:
                     reply.add_ar(RR(service.host, QTYPE.A, ttl=TTL, rdata=A(address)))
                 for address in host.v6 if host else ():
                     reply.add_ar(RR(service.host, QTYPE.AAAA, ttl=TTL, rdata=AAAA(address)))
-                for address in host.v6 if host else ():
-                    reply.add_ar(RR(service.host, QTYPE.AAAA, ttl=TTL, rdata=AAAA(address)))
         if kind in ("PTR", "ANY"):
             for pointed in found.ptr:
                 reply.add_answer(RR(name, QTYPE.PTR, ttl=TTL, rdata=PTR(pointed)))
@@ -195,8 +194,16 @@ def pack(query: DNSRecord, reply: DNSRecord, *, udp: bool) -> bytes:
 
 
 def refusal(packet: bytes, code: int) -> bytes | None:
-    """An answer without records that says why; None for what is too short to answer."""
+    """An answer without records that says why; None for what is too short to answer.
+
+    It has the question in it wherever that can be read: many resolvers (Go's, for one) take no notice of an answer without it, and wait until their time is up.
+    """
     if len(packet) < 12:
         return None
-    header = DNSHeader(id=int.from_bytes(packet[:2], "big"), qr=1, ra=1, rcode=code)
-    return bytes(DNSRecord(header).pack())
+    try:
+        query = DNSRecord.parse(packet)
+    except (DNSError, ValueError, IndexError, UnicodeError):
+        return bytes(DNSRecord(DNSHeader(id=int.from_bytes(packet[:2], "big"), qr=1, ra=1, rcode=code)).pack())
+    reply = DNSRecord(DNSHeader(id=query.header.id, opcode=query.header.opcode, rd=query.header.rd, qr=1, ra=1, aa=0, rcode=code))
+    reply.add_question(*query.questions)
+    return pack(query, reply, udp=False)

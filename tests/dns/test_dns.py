@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from dnslib import QTYPE, RCODE, DNSRecord
+from dnslib import EDNS0, QTYPE, RCODE, DNSRecord
 
 from kubeling.dns.answers import Answerer
 from kubeling.dns.forward import Forwarder
@@ -189,3 +189,25 @@ async def test_dig_is_content() -> None:
         assert "status: NOERROR" in out
         assert "10.96.0.20" in out
         assert "Malformed" not in out
+
+
+@pytest.mark.parametrize("edns", [False, True])
+async def test_a_refusal_repeats_the_question(edns: bool) -> None:
+    """Go's resolver, and others, wait in vain for one that has no question; and what was asked by EDNS is answered by EDNS (RFC 6891)."""
+    question = DNSRecord.question("Elsewhere.example.com", "AAAA")
+    if edns:
+        question.add_ar(EDNS0(udp_len=1232))
+    async with serving(records()) as port:
+        for tcp in (False, True):
+            refused = DNSRecord.parse(await asyncio.to_thread(question.send, "127.0.0.1", port, tcp=tcp, timeout=3))
+            assert (refused.header.rcode, refused.header.rd, refused.questions) == (RCODE.REFUSED, 1, question.questions)
+            assert [each.rtype for each in refused.ar] == [QTYPE.OPT] * edns
+
+
+def test_nothing_is_said_to_be_validated_and_no_address_is_said_twice() -> None:
+    question = DNSRecord.question("_sql._tcp.pods.default.svc.cluster.local", "SRV")
+    question.header.ad = 1
+    found = DNSRecord.parse(Answerer(records()).answer(bytes(question.pack()), udp=True) or b"")
+    assert found.header.ad == 0
+    assert found.ar
+    assert len({str(each) for each in found.ar}) == len(found.ar)
