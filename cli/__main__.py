@@ -41,6 +41,7 @@ def _run(argv: list[str]) -> int:
     )
     app.callback()(_nothing)
     try:
+        _plugin(argv)
         taken = globalflags.take(argv)
         if taken and taken[0] in verbs.NAMES:
             argv = cluster_verbs.route(taken) if taken[0] == "logs" else taken
@@ -67,6 +68,21 @@ def _run(argv: list[str]) -> int:
         context = getattr(error, "ctx", None)
         print(f"error: {words}\nSee '{context.command_path if context else 'kubeling'} --help' for usage.", file=sys.stderr)
         return 1
+
+
+def _plugin(argv: list[str]) -> None:
+    """Become the program that a line means, where no verb of ours is meant."""
+    from kubeling.cli import cluster_verbs, verbs
+
+    word = argv[0] if argv else "-"
+    if word == "create":
+        meant = len(argv) > 1 and not argv[1].startswith("-") and not verbs.kind_first(argv)[1]
+    else:
+        meant = not word.startswith("-") and word not in verbs.NAMES and word not in cluster_verbs.NAMES
+    if meant:
+        from kubeling.cli import plugins
+
+        plugins.run(argv)
 
 
 def _nothing() -> None:

@@ -93,6 +93,7 @@ _GROUPS: dict[str, tuple[str, str, dict[str, str]]] = {
         {name.replace("_", "-"): name for name in _CONFIG} | {"set": "set_property", "unset": "unset_property"},
     ),
     "certificate": ("Decide on requests for certificates.", "certificate", {"approve": "approve", "deny": "deny"}),
+    "plugin": ("See which programs on the PATH are verbs.", "plugin", {"list": "list_plugins"}),
     "auth": ("What one may do.", "auth", {"can-i": "can_i", "whoami": "whoami", "reconcile": "reconcile:reconcile"}),
 }
 _SERVICES = {name: f"create_workloads:{name}" for name in ("clusterip", "nodeport", "loadbalancer", "externalname")}
@@ -147,6 +148,20 @@ def kind_first(argv: list[str]) -> tuple[list[str], bool]:
                 rest.remove(word)
             return ["create", kind, *second, *rest], True
     return argv, False
+
+
+def command_of(words: list[str]) -> str:
+    """The verb that a line of these words reaches, with as many of them as are its name; empty if there is none."""
+    if not words or words[0] not in NAMES:
+        return ""
+    below: Any = _GROUPS[words[0]][2] if words[0] in _GROUPS else _KINDS if words[0] == "create" else {}
+    name = words[:1]
+    for word in words[1:]:
+        if not isinstance(below, dict) or word not in below:
+            break
+        name.append(word)
+        below = below[word]
+    return " ".join(name)
 
 
 def register(app: typer.Typer, only: str = "", *, kinds: bool = False) -> None:
