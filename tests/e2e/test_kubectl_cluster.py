@@ -49,7 +49,7 @@ def test_nodes(kubectl: Kubectl) -> None:
             return bool(kubectl.json("pdb", "pdb")["status"].get("currentHealthy") == 1)
 
         kubectl.bench.until("the budget counts the pod", counted)
-        refused = kubectl.refused("drain", node, "--force", "--timeout=15s")
+        refused = kubectl.refused("drain", node, "--force", "--timeout=6s")
         assert "Cannot evict pod as it would violate the pod's disruption budget." in refused
         kubectl("delete", "pdb", "pdb")
         drained = kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
