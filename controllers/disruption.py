@@ -57,6 +57,8 @@ def new_status(budget: Obj, selected: Sequence[Obj], expected: int, now: datetim
     conditions = copy_json(old.get("conditions") or [])
     status, reason = ("True", "SufficientPods") if allowed else ("False", "InsufficientPods")
     set_condition(conditions, "DisruptionAllowed", status, now, reason=reason, observedGeneration=generation_of(budget))
+    for each in conditions:
+        each.setdefault("message", "")  # Required in this type: typed clients do not take a condition without it.
     made: Obj = {
         "currentHealthy": healthy,
         "desiredHealthy": desired,

@@ -140,7 +140,7 @@ def plan(job: Obj, mine: Sequence[Obj], confirmed: Collection[str], now: datetim
     else:
         _suspend(job, step, now)
         if suspended:
-            step.delete = active
+            step.surplus = active
         elif manage:
             _manage(job, step, mine, active, terminating, held, succeeded, now)
     gone = {uid_of(each) for each in (*step.delete, *step.surplus)}
@@ -300,7 +300,6 @@ def _suspend(job: Obj, step: Plan, now: datetime) -> None:
     wanted = bool(spec_of(job).get("suspend"))
     if wanted and not was:
         set_condition(status["conditions"], "Suspended", "True", now, reason="JobSuspended", message="Job suspended")
-        status.pop("startTime", None)
         step.events.append(("Normal", "Suspended", "Job suspended"))
     elif was and not wanted:
         set_condition(status["conditions"], "Suspended", "False", now, reason="JobResumed", message="Job resumed")

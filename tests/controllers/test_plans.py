@@ -11,7 +11,7 @@ import pytest
 from kubeling.api.resources import CONFIG_MAPS, PODS
 from kubeling.api.times import format_time
 from kubeling.client.informer import Change
-from kubeling.controllers import job_indexes, job_plan, job_policies, node_health, replicas_plan, slices
+from kubeling.controllers import disruption, job_indexes, job_plan, job_policies, node_health, replicas_plan, slices
 from kubeling.controllers.children import judge
 from kubeling.controllers.context import Options
 from kubeling.controllers.daemonset_plan import daemon_pod, place, target_node, update
@@ -404,6 +404,12 @@ def test_daemons_are_updated_one_at_a_time_broken_ones_at_once() -> None:
     assert (plan.create, names(plan.delete)) == (["b"], ["a"])
 
 
+def test_a_budgets_condition_has_a_message_though_there_is_nothing_to_say() -> None:
+    budget = {"metadata": {"generation": 1}, "spec": {"minAvailable": 1}}
+    (said,) = disruption.new_status(budget, [pod("a")], 1, NOW)[0]["conditions"]
+    assert said["message"] == ""
+
+
 # -- Job -------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -467,6 +473,18 @@ def test_a_job_ends_when_nothing_runs_any_more() -> None:
     assert {each["type"] for each in ended.status["conditions"]} == {"FailureTarget", "Failed"}
     assert ended.status["failed"] == 1
     assert ended.events == [("Warning", "BackoffLimitExceeded", "Job has reached the specified backoff limit")]
+
+
+def test_what_a_suspension_ends_has_not_failed() -> None:
+    one = job(suspend=True, backoffLimit=0)
+    one["status"] = {"startTime": ago(60)}
+    step = job_plan.plan(one, [job_pod("a"), job_pod("b")], set(), NOW)
+    assert (names(step.surplus), step.delete) == (["a", "b"], []), (
+        "let go of before they are deleted, so that they are not counted"
+    )
+    assert step.status["startTime"] == ago(60), "it has started all the same; resuming it sets the time anew"
+    one["status"], one["spec"]["suspend"] = step.status, False
+    assert job_plan.plan(one, [], set(), NOW).status["startTime"] == ago(0)
 
 
 def test_failures_are_replaced_with_a_growing_delay() -> None:
