@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from kubeling.api import names
 from kubeling.api.errors import is_invalid, is_not_found
-from kubeling.api.labels import Selector
+from kubeling.api.labels import NOTHING, Selector, from_labels, from_selector
 from kubeling.api.meta import (
     controller_of,
     copy_json,
@@ -22,10 +22,12 @@ from kubeling.api.meta import (
     namespace_of,
     owner_references_of,
     resource_version_of,
+    spec_of,
     uid_of,
 )
 from kubeling.api.owner import make_controller_ref
 from kubeling.api.resources import Resource
+from kubeling.client.controller import Request, request_for
 from kubeling.client.rest import Client
 from kubeling.client.store import Store
 from kubeling.controllers.context import Obj, orphans
@@ -59,6 +61,27 @@ def judge(owner: Obj, selector: Selector, candidates: Iterable[Obj]) -> Family:
         elif matches and not leaving and not is_deleting(each):
             found.adopt.append(each)
     return found
+
+
+def selector_of(owner: Obj) -> Selector:
+    """The selector of an owner; one that selects everything selects nothing, as the API refuses it. A ReplicationController's is a plain map."""
+    found = spec_of(owner).get("selector")
+    if not found:
+        return NOTHING
+    selector = from_selector(found) if "matchLabels" in found or "matchExpressions" in found else from_labels(found)
+    return NOTHING if selector.everything else selector
+
+
+def owners_of_orphan(owners: Store) -> Callable[[Obj], Iterable[Request]]:
+    """Which of these owners may adopt a child that nobody controls: a mapping for :meth:`kubeling.client.controller.Reconciler.watches`."""
+
+    def find(child: Obj) -> Iterable[Request]:
+        if controller_of(child) is not None or is_deleting(child):
+            return ()
+        found = owners.in_namespace(namespace_of(child))
+        return [request_for(each) for each in found if selector_of(each).matches(labels_of(child))]
+
+    return find
 
 
 def candidates(store: Store, owner: Obj) -> list[Obj]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from kubeling.api import names, pods
-from kubeling.api.errors import ApiError, is_namespace_terminating, is_not_found
-from kubeling.api.labels import NOTHING, Selector, from_selector
 from kubeling.api.meta import (
-    controller_of,
     generation_of,
     is_deleting,
     labels_of,
@@ -21,21 +18,16 @@ from kubeling.api.meta import (
     uid_of,
 )
 from kubeling.api.resources import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
-from kubeling.client.batch import parallel, slow_start
 from kubeling.client.controller import Reconciler, Request, owner_of_kind, request_for
 from kubeling.client.expectations import Expectations
 from kubeling.client.informer import Change
 from kubeling.controllers import daemonset_plan as plan
 from kubeling.controllers import revisions
-from kubeling.controllers.children import child_prefix, claim
+from kubeling.controllers.children import child_prefix, claim, owners_of_orphan, selector_of
 from kubeling.controllers.context import CHILD_INDEXERS, POD_INDEXERS, Context, Obj
+from kubeling.controllers.pod_control import PodControl
 from kubeling.controllers.replicas_plan import next_look, same_status
 from kubeling.daemon.backoff import Backoff
-
-
-def selector_of(daemon_set: Obj) -> Selector:
-    selector = from_selector(spec_of(daemon_set).get("selector"))
-    return NOTHING if selector.everything else selector
 
 
 class DaemonSetController:
@@ -48,6 +40,7 @@ class DaemonSetController:
         self._revisions = ctx.informers.informer(CONTROLLER_REVISIONS, indexers=CHILD_INDEXERS)
         self._events = ctx.recorder("daemonset-controller")
         self._expected = Expectations(ctx.clock)
+        self._control = PodControl(ctx.client, self._events, self._expected)
         #: (DaemonSet's uid, node) → how long to wait before its failed pod is replaced, and until when.
         self._backoff: dict[tuple[str, str], tuple[Backoff, float]] = {}
         self._sets.add_handler(self._forget)
@@ -56,16 +49,10 @@ class DaemonSetController:
         self._loop = Reconciler("daemonset-controller", self.reconcile, workers=2, clock=ctx.clock)
         self._loop.watches(self._sets)
         self._loop.watches(self._pods, owner_of_kind("DaemonSet"))
-        self._loop.watches(self._pods, self._owners_of_orphan)
+        self._loop.watches(self._pods, owners_of_orphan(self._sets.store))
         self._loop.watches(self._revisions, owner_of_kind("DaemonSet"))
         self._loop.needs(self._nodes)
         self.run = self._loop.run
-
-    def _owners_of_orphan(self, pod: Obj) -> Iterable[Request]:
-        if controller_of(pod) is not None or is_deleting(pod):
-            return ()
-        found = self._sets.store.in_namespace(namespace_of(pod))
-        return [request_for(each) for each in found if selector_of(each).matches(labels_of(pod))]
 
     def _node_changed(self, change: Change) -> None:
         """A node's heartbeat is no reason to look; its labels and taints are."""
@@ -150,9 +137,14 @@ class DaemonSetController:
             step.delete.append(pod)
         if plan.is_rolling(daemon_set) and not step.create and not step.delete:
             step.merge(plan.update(daemon_set, nodes, by_node, history.hash, available))
-        await self._delete(key, daemon_set, step.delete[: plan.BURST])
-        await self._create(key, daemon_set, step.create[: plan.BURST], history.hash)
+        await self._control.delete(key, daemon_set, step.delete[: plan.BURST])
+        made = [self._new_pod(daemon_set, node, history.hash) for node in step.create[: plan.BURST]]
+        await self._control.create(key, daemon_set, made)
         return min(waits, default=None)
+
+    def _new_pod(self, daemon_set: Obj, node: str, hashed: str) -> Obj:
+        name = names.generate(child_prefix(name_of(daemon_set)), self._ctx.random)
+        return plan.daemon_pod(daemon_set, node, name, hashed)
 
     def _wait_for(self, daemon_set: Obj, node: str) -> float:
         """Seconds until a failed pod of that node may be replaced; each replacement doubles the next wait, up to 15 minutes."""
@@ -163,44 +155,6 @@ class DaemonSetController:
             return until - now
         self._backoff[place] = (backoff, now + backoff.next())
         return 0.0
-
-    async def _create(self, key: str, daemon_set: Obj, nodes: Sequence[str], hashed: str) -> None:
-        prefix = child_prefix(name_of(daemon_set))
-
-        async def create(node: str) -> None:
-            name = names.generate(prefix, self._ctx.random)
-            child = f"{namespace_of(daemon_set)}/{name}"
-            self._expected.creating(key, child)
-            try:
-                await self._client.create(PODS, plan.daemon_pod(daemon_set, node, name, hashed), namespace_of(daemon_set))
-            except Exception as error:
-                self._expected.settled(child)
-                if is_namespace_terminating(error):
-                    return
-                if isinstance(error, ApiError):
-                    self._events.event(daemon_set, "Warning", "FailedCreate", f"Error creating: {error.message}")
-                raise
-            self._events.event(daemon_set, "Normal", "SuccessfulCreate", f"Created pod: {name}")
-
-        _, error = await slow_start(nodes, create)
-        if error is not None:
-            raise error
-
-    async def _delete(self, key: str, daemon_set: Obj, victims: Sequence[Obj]) -> None:
-        async def delete(pod: Obj) -> None:
-            self._expected.deleting(key, uid_of(pod))
-            try:
-                await self._client.delete(PODS, name_of(pod), namespace_of(pod), uid=uid_of(pod))
-            except Exception as error:
-                self._expected.settled(uid_of(pod))
-                if is_not_found(error):
-                    return
-                if isinstance(error, ApiError):
-                    self._events.event(daemon_set, "Warning", "FailedDelete", f"Error deleting: {error.message}")
-                raise
-            self._events.event(daemon_set, "Normal", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
-
-        await parallel(victims, delete)
 
 
 def daemonset(ctx: Context) -> Callable[[], Awaitable[None]]:

@@ -12,13 +12,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from kubeling.api import pods
 from kubeling.api.errors import ApiError, is_already_exists, is_namespace_terminating, is_not_found
 from kubeling.api.hashing import template_hash
-from kubeling.api.labels import NOTHING, Selector, from_selector
 from kubeling.api.meta import (
     annotations_of,
     controller_of,
     generation_of,
     is_deleting,
-    labels_of,
     name_of,
     namespace_of,
     observed_generation_of,
@@ -31,14 +29,9 @@ from kubeling.api.owner import is_controlled_by, make_controller_ref
 from kubeling.api.resources import DEPLOYMENTS, PODS, REPLICA_SETS
 from kubeling.client.controller import Reconciler, Request, owner_of_kind, request_for
 from kubeling.controllers import rollout, rollout_status
-from kubeling.controllers.children import claim
+from kubeling.controllers.children import claim, owners_of_orphan, selector_of
 from kubeling.controllers.context import CHILD_INDEXERS, POD_INDEXERS, Context, Obj
 from kubeling.controllers.replicas_plan import same_status
-
-
-def selector_of(deployment: Obj) -> Selector:
-    selector = from_selector(spec_of(deployment).get("selector"))
-    return NOTHING if selector.everything else selector
 
 
 class DeploymentController:
@@ -52,18 +45,9 @@ class DeploymentController:
         self._loop = Reconciler("deployment-controller", self.reconcile, workers=5, clock=ctx.clock)
         self._loop.watches(self._deployments)
         self._loop.watches(self._sets, owner_of_kind("Deployment"))
-        self._loop.watches(self._sets, self._owners_of_orphan)
+        self._loop.watches(self._sets, owners_of_orphan(self._deployments.store))
         self._loop.watches(self._pods, self._recreating)
         self.run = self._loop.run
-
-    def _owners_of_orphan(self, replica_set: Obj) -> Iterable[Request]:
-        if controller_of(replica_set) is not None or is_deleting(replica_set):
-            return ()
-        return [
-            request_for(each)
-            for each in self._deployments.store.in_namespace(namespace_of(replica_set))
-            if selector_of(each).matches(labels_of(replica_set))
-        ]
 
     def _recreating(self, pod: Obj) -> Iterable[Request]:
         """Strategy Recreate waits for the last old pod to be gone, which no ReplicaSet's status tells."""

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from kubeling.api import names
-from kubeling.api.errors import ApiError, is_namespace_terminating, is_not_found
-from kubeling.api.labels import NOTHING, Selector, from_selector
+from kubeling.api.errors import ApiError, is_not_found
 from kubeling.api.meta import (
     controller_of,
     finalizers_of,
     is_deleting,
-    labels_of,
     name_of,
     namespace_of,
     resource_version_of,
@@ -27,23 +25,19 @@ from kubeling.api.owner import is_controlled_by
 from kubeling.api.pods import is_active
 from kubeling.api.resources import JOBS, PODS
 from kubeling.api.times import parse_time
-from kubeling.client.batch import parallel, slow_start
+from kubeling.client.batch import parallel
 from kubeling.client.controller import Reconciler, Request, owner_of_kind, request_for
 from kubeling.client.expectations import Expectations
 from kubeling.client.informer import Change
 from kubeling.controllers import job_plan as plan
-from kubeling.controllers.children import child_prefix, claim, pod_from_template
+from kubeling.controllers.children import child_prefix, claim, owners_of_orphan, pod_from_template, selector_of
 from kubeling.controllers.context import POD_INDEXERS, Context, Obj
 from kubeling.controllers.job_indexes import INDEX
 from kubeling.controllers.job_policies import TRACKING, Failures, failure_annotations, tracked
+from kubeling.controllers.pod_control import PodControl
 from kubeling.controllers.replicas_plan import same_status
 
 MANAGED_BY = "kubernetes.io/job-controller"
-
-
-def selector_of(job: Obj) -> Selector:
-    found = spec_of(job).get("selector")
-    return from_selector(found) if found else NOTHING
 
 
 def is_ours(job: Obj) -> bool:
@@ -76,22 +70,17 @@ class JobController:
         self._events = ctx.recorder("job-controller")
         self._expected = Expectations(ctx.clock)
         self._pods.add_handler(self._expected.observe)
+        self._control = PodControl(ctx.client, self._events, self._expected)
         self._loop = Reconciler("job-controller", self.reconcile, workers=5, clock=ctx.clock)
         self._loop.watches(self._jobs)
         self._loop.watches(self._pods, owner_of_kind("Job"))
-        self._loop.watches(self._pods, self._owners_of_orphan)
+        self._loop.watches(self._pods, owners_of_orphan(self._jobs.store))
         self._orphans = Reconciler("job-orphans", self.release_orphan, workers=2, clock=ctx.clock)
         self._orphans.watches(self._pods, self._if_orphaned)
         self._orphans.needs(self._jobs)
         self._jobs.add_handler(self._job_gone)
         ctx.run_part("job-orphans", self._orphans.run)
         self.run = self._loop.run
-
-    def _owners_of_orphan(self, pod: Obj) -> Iterable[Request]:
-        if controller_of(pod) is not None or is_deleting(pod):
-            return ()
-        found = self._jobs.store.in_namespace(namespace_of(pod))
-        return [request_for(each) for each in found if selector_of(each).matches(labels_of(pod))]
 
     # -- one step --------------------------------------------------------------------------------------------------------------------
 
@@ -114,8 +103,8 @@ class JobController:
         for kind, reason, message in step.events:
             self._events.event(job, "Warning" if kind == "Warning" else "Normal", reason, message)
         await parallel([*step.release, *(each for each in step.surplus if tracked(each))], self._release)
-        await self._delete(key, job, [*step.delete, *step.surplus])
-        await self._create(key, job, step.create, step.failures)
+        await self._control.delete(key, job, [*step.delete, *step.surplus])
+        await self._control.create(key, job, [self._new_pod(job, index, step.failures) for index in step.create])
         looks = [each for each in (waiting or None, step.look_again) if each is not None]
         return min(looks, default=None)
 
@@ -156,41 +145,9 @@ class JobController:
             if not is_not_found(error):
                 raise
 
-    async def _delete(self, key: str, job: Obj, victims: Sequence[Obj]) -> None:
-        async def delete(pod: Obj) -> None:
-            self._expected.deleting(key, uid_of(pod))
-            try:
-                await self._client.delete(PODS, name_of(pod), namespace_of(pod), uid=uid_of(pod))
-            except Exception as error:
-                self._expected.settled(uid_of(pod))
-                if is_not_found(error):
-                    return
-                raise
-            self._events.event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
-
-        await parallel(victims, delete)
-
-    async def _create(self, key: str, job: Obj, wanted: Sequence[int | None], failures: Mapping[int, Failures]) -> None:
-        async def create(index: int | None) -> None:
-            prefix = child_prefix(name_of(job) if index is None else f"{name_of(job)}-{index}")
-            name = names.generate(prefix, self._ctx.random)
-            child = f"{namespace_of(job)}/{name}"
-            self._expected.creating(key, child)
-            try:
-                pod = job_pod(job, name, index, failures.get(index) if index is not None else None)
-                await self._client.create(PODS, pod, namespace_of(job))
-            except Exception as error:
-                self._expected.settled(child)
-                if is_namespace_terminating(error):
-                    return
-                if isinstance(error, ApiError):
-                    self._events.event(job, "Warning", "FailedCreate", f"Error creating: {error.message}")
-                raise
-            self._events.event(job, "Normal", "SuccessfulCreate", f"Created pod: {name}")
-
-        _, error = await slow_start(wanted, create)
-        if error is not None:
-            raise error
+    def _new_pod(self, job: Obj, index: int | None, failures: Mapping[int, Failures]) -> Obj:
+        name = names.generate(child_prefix(name_of(job) if index is None else f"{name_of(job)}-{index}"), self._ctx.random)
+        return job_pod(job, name, index, failures.get(index) if index is not None else None)
 
     # -- pods whose Job is gone --------------------------------------------------------------------------------------------------------
 

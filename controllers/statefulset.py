@@ -6,15 +6,12 @@ API refuses a name that is taken.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from kubeling.api.errors import ApiError, is_already_exists, is_namespace_terminating, is_not_found
-from kubeling.api.labels import NOTHING, Selector, from_selector
 from kubeling.api.meta import (
-    controller_of,
     copy_json,
     is_deleting,
-    labels_of,
     name_of,
     namespace_of,
     resource_version_of,
@@ -25,17 +22,12 @@ from kubeling.api.meta import (
 from kubeling.api.owner import make_owner_reference
 from kubeling.api.resources import CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
 from kubeling.client.batch import parallel
-from kubeling.client.controller import Reconciler, Request, owner_of_kind, request_for
+from kubeling.client.controller import Reconciler, Request, owner_of_kind
 from kubeling.controllers import revisions
 from kubeling.controllers import statefulset_plan as plan
-from kubeling.controllers.children import claim
+from kubeling.controllers.children import claim, owners_of_orphan, selector_of
 from kubeling.controllers.context import CHILD_INDEXERS, POD_INDEXERS, Context, Obj
 from kubeling.controllers.replicas_plan import same_status
-
-
-def selector_of(stateful_set: Obj) -> Selector:
-    selector = from_selector(spec_of(stateful_set).get("selector"))
-    return NOTHING if selector.everything else selector
 
 
 class StatefulSetController:
@@ -50,16 +42,10 @@ class StatefulSetController:
         self._loop = Reconciler("statefulset-controller", self.reconcile, workers=5, clock=ctx.clock)
         self._loop.watches(self._sets)
         self._loop.watches(self._pods, owner_of_kind("StatefulSet"))
-        self._loop.watches(self._pods, self._owners_of_orphan)
+        self._loop.watches(self._pods, owners_of_orphan(self._sets.store))
         self._loop.watches(self._revisions, owner_of_kind("StatefulSet"))
         self._loop.needs(self._claims)
         self.run = self._loop.run
-
-    def _owners_of_orphan(self, pod: Obj) -> Iterable[Request]:
-        if controller_of(pod) is not None or is_deleting(pod):
-            return ()
-        found = self._sets.store.in_namespace(namespace_of(pod))
-        return [request_for(each) for each in found if selector_of(each).matches(labels_of(pod))]
 
     async def reconcile(self, request: Request) -> float | None:
         """Take one step, write the status, drop what is left of old revisions."""
