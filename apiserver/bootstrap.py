@@ -1,4 +1,4 @@
-"""What every cluster has from the start: the system's namespaces and priority classes, and the range of Service addresses.
+"""What every cluster has from the start: the system's namespaces and priority classes, the range of Service addresses, and since when uses of legacy tokens are noted.
 
 Each is created if it is missing; several apiservers may do it at once.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kubeling.api import errors, resources
+from kubeling.api import errors, legacytokens, resources
 from kubeling.apiserver.aggregation import identity
 from kubeling.apiserver.authn.user import MASTERS, User
 from kubeling.apiserver.authz import reconcile
@@ -58,6 +58,9 @@ async def run(context: Context, more_roles: Sequence[dict[str, Any]] = ()) -> No
             },
         ),
     ]
+    since = {legacytokens.SINCE: context.clock.now().date().isoformat()}
+    where = {"name": legacytokens.TRACKING, "namespace": legacytokens.TRACKING_NAMESPACE}
+    wanted.append((resources.CONFIG_MAPS, {"metadata": where, "data": since}))
     backoff = Backoff(base=0.1, limit=5)
     for resource, obj in [] if await _planted(context, wanted) else wanted:
         while not await _ensured(context, resource, obj):
@@ -104,11 +107,12 @@ async def _ensure(context: Context, resource: resources.Resource, obj: dict[str,
     assert served is not None
     assert served.store is not None
     store = served.store
-    if await store.live("", obj["metadata"]["name"]) is not None:
+    namespace = obj["metadata"].get("namespace") or ""
+    if await store.live(namespace, obj["metadata"]["name"]) is not None:
         return
     made = {"apiVersion": resource.group_version, "kind": resource.kind, **obj}
     try:
-        await pipeline.create(context, served, store, "", made, Options(SELF, "kube-apiserver"))
+        await pipeline.create(context, served, store, namespace, made, Options(SELF, "kube-apiserver"))
     except errors.ApiError as error:
         if not errors.is_already_exists(error):
             raise

@@ -36,6 +36,7 @@ def flags() -> argparse.ArgumentParser:
     add("--service-cluster-ip-range", default=default.service_cluster_ip_range, metavar="CIDR[,CIDR]")
     add("--root-ca-file", metavar="FILE", help="the CA bundle that is published to all namespaces")
     add("--service-account-private-key-file", metavar="FILE", help="the key that signs tokens in Secrets")
+    add("--legacy-service-account-token-clean-up-period", type=seconds, default=default.legacy_token_period, metavar="DURATION")
     add("--cluster-signing-cert-file", metavar="FILE", help="the CA that signs CertificateSigningRequests")
     add("--cluster-signing-key-file", metavar="FILE", help="its key")
     add("--cluster-signing-duration", type=seconds, default=default.signing_duration, metavar="DURATION")
@@ -106,6 +107,7 @@ def configure(args: argparse.Namespace) -> manager.Config:
             service_cluster_ip_range=args.service_cluster_ip_range,
             root_ca=root_ca,
             service_account_private_key=key,
+            legacy_token_period=args.legacy_service_account_token_clean_up_period,
             signing_certificate=signer,
             signing_key=signing_key,
             signing_duration=args.cluster_signing_duration,

@@ -31,6 +31,8 @@ class Options:
     service_cluster_ip_range: str = "10.96.0.0/16"
     root_ca: str = ""
     service_account_private_key: str = ""
+    #: For how long a token may go unused before it is marked, and then until it is deleted.
+    legacy_token_period: float = 365 * 86400.0
     signing_certificate: str = ""
     signing_key: str = ""
     signing_duration: float = 365 * 86400.0

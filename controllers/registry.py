@@ -31,6 +31,7 @@ CONTROLLERS: dict[str, str] = {
     "podgc": "podgc:podgc",
     "serviceaccount": "serviceaccount:serviceaccount",
     "serviceaccount-token": "serviceaccount_token:serviceaccounttoken",
+    "legacy-service-account-token-cleaner": "legacy_tokens:legacytokens",
     "root-ca-certificate-publisher": "root_ca:rootca",
     "clusterrole-aggregation": "clusterrole_aggregation:clusterroleaggregation",
     "csrsigning": "certificates:signing",

@@ -10,12 +10,11 @@ import base64
 import binascii
 from typing import Any
 
-from kubeling.api import errors, resources
+from kubeling.api import errors, references, resources
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource
 from kubeling.apiserver.admission.chain import Attributes, Plugin
 from kubeling.apiserver.authz import authorizer as authz
-from kubeling.apiserver.authz import references
 from kubeling.apiserver.authz.node import LEASE_NAMESPACE, node_of
 from kubeling.apiserver.registry.kinds import Kinds
 

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubeling.api import resources
+from kubeling.api.legacytokens import LAST_USED
+from kubeling.api.meta import labels_of
+from kubeling.apiserver.authn import legacy
 from kubeling.apiserver.authn.authenticator import Known
 from kubeling.apiserver.authn.user import User, authenticated
 from kubeling.daemon.clock import Clock
@@ -154,8 +157,8 @@ class ServiceAccountTokens:
         self._issuer = issuer
         self._kinds = kinds
         self._clock = clock
-        #: Token → its user, and the objects that were looked at: while these are the same ones, and not going, so is the answer.
-        self._checked: dict[str, tuple[User, tuple[tuple[Cache, Entry], ...]]] = {}
+        #: Token → its user, the objects that were looked at, and the day where that matters: while these are the same, and not going, so is the answer.
+        self._checked: dict[str, tuple[User, tuple[tuple[Cache, Entry], ...], str]] = {}
 
     async def review(self, token: str, audiences: Sequence[str]) -> Known | None:
         """See :class:`.authenticator.TokenAuthenticator`."""
@@ -166,7 +169,7 @@ class ServiceAccountTokens:
         if not common:
             return None
         checked = self._checked.get(token)
-        if checked is not None and all(cache.get(entry.key) is entry for cache, entry in checked[1]):
+        if checked is not None and checked[2] in ("", self._today()) and _all_current(checked[1]):
             return Known(checked[0], common)
         self._checked.pop(token, None)
         user = await (self._legacy(token, claims) if "kubernetes.io" not in claims else self._bound(token, claims))
@@ -214,14 +217,22 @@ class ServiceAccountTokens:
         kept = base64.b64encode(token.encode()).decode()
         if obj["metadata"].get("deletionTimestamp") or not hmac.compare_digest((obj.get("data") or {}).get("token") or "", kept):
             return None
+        if legacy.is_invalid(obj):
+            return None
+        today = self._today()
+        if labels_of(obj).get(LAST_USED) != today:
+            await legacy.note_use(store, namespace, name, today)
         seen.append((store.cache, secret))
-        return self._remember(token, _account_user(namespace, str(account["name"]), str(account["uid"]), {}), seen)
+        return self._remember(token, _account_user(namespace, str(account["name"]), str(account["uid"]), {}), seen, today)
 
-    def _remember(self, token: str, user: User, seen: list[tuple[Cache, Entry]]) -> User:
+    def _today(self) -> str:
+        return self._clock.now().date().isoformat()
+
+    def _remember(self, token: str, user: User, seen: list[tuple[Cache, Entry]], day: str = "") -> User:
         if all("deletionTimestamp" not in entry.object()["metadata"] for _, entry in seen):
             if len(self._checked) >= _REMEMBERED:
                 self._checked.clear()
-            self._checked[token] = user, tuple(seen)
+            self._checked[token] = user, tuple(seen), day
         return user
 
     async def _exists(
@@ -239,6 +250,10 @@ class ServiceAccountTokens:
             return False
         stamp = metadata.get("deletionTimestamp")
         return not stamp or seconds_between(stamp, self._clock.now()) < _DELETED_LEEWAY
+
+
+def _all_current(seen: tuple[tuple[Cache, Entry], ...]) -> bool:
+    return all(cache.get(entry.key) is entry for cache, entry in seen)
 
 
 def _account_user(namespace: str, name: str, uid: str, extra: dict[str, tuple[str, ...]]) -> User:

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from kubeling.api import errors, resources
-from kubeling.apiserver.authz import references
+from kubeling.api import errors, references, resources
 from kubeling.apiserver.cache.entry import Entry
 from kubeling.apiserver.cache.follower import Follower, follow
 from kubeling.apiserver.cache.watcher import Event

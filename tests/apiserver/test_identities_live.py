@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -210,6 +211,23 @@ def test_a_token_in_a_secret_is_good_for_as_long_as_the_secret(
     assert isinstance(found, dict)
     assert found["username"] == f"system:serviceaccount:{ns.name}:default"
     assert f"system:serviceaccounts:{ns.name}" in found["groups"]
+    day = r"\d{4}-\d\d-\d\d"
+    used = ns.get("secrets", "t")["metadata"]["labels"]["kubernetes.io/legacy-token-last-used"]
+    assert re.fullmatch(day, used)
+    tracking = "/api/v1/namespaces/kube-system/configmaps/kube-apiserver-legacy-service-account-token-tracking"
+    assert re.fullmatch(day, admin.get(tracking).json()["data"]["since"])
+
+    def mark(value: str | None) -> None:
+        ns.http.patch(
+            ns.path("secrets", "t"),
+            json={"metadata": {"labels": {"kubernetes.io/legacy-token-invalid-since": value}}},
+            headers={"content-type": "application/merge-patch+json"},
+        ).raise_for_status()
+
+    mark(used)
+    wait_until("it is refused as marked", lambda: who(nobody, bearer(token)) == 401)
+    mark(None)
+    wait_until("and good again without the mark", lambda: who(nobody, bearer(token)) != 401)
     assert admin.delete(ns.path("secrets", "t")).is_success
     wait_until("the token is worth nothing", lambda: who(nobody, bearer(token)) == 401)
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from kubeling.api import rbac as rules
-from kubeling.api import resources
+from kubeling.api import references, resources
 from kubeling.api.errors import ApiError
 from kubeling.apiserver.authn.user import MASTERS, User, authenticated
 from kubeling.apiserver.authz import graph as graphs
-from kubeling.apiserver.authz import policy, references
+from kubeling.apiserver.authz import policy
 from kubeling.apiserver.authz.authorizer import ALLOWED, Attributes, Decision, RuleList, Union, refusal
 from kubeling.apiserver.authz.node import NodeAuthorizer
 from kubeling.apiserver.authz.rbac import Rbac

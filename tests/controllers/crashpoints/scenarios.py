@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from kubeling.api.meta import annotations_of
+from kubeling.api.legacytokens import INVALID_SINCE
+from kubeling.api.meta import annotations_of, labels_of
 from kubeling.api.resources import (
     CERTIFICATE_SIGNING_REQUESTS,
     CLUSTER_ROLES,
@@ -42,6 +44,7 @@ from kubeling.api.resources import (
 from kubeling.controllers.certificates_plan import KUBELET_CLIENT, KUBELET_SERVING
 from kubeling.controllers.context import Options
 from kubeling.controllers.job_indexes import INDEX
+from kubeling.controllers.serviceaccount_token import NAME, TYPE, UID
 
 from .harness import Scenario, Stage
 
@@ -428,6 +431,23 @@ def succeeds(pod: Obj) -> str:
     return "Succeeded"
 
 
+async def unused_tokens(stage: Stage) -> None:
+    account = await stage.create(SERVICE_ACCOUNTS, {"metadata": {"name": "x"}})
+    whose = {NAME: "x", UID: account["metadata"]["uid"]}
+    for name, labels in (("new", {}), ("marked", {INVALID_SINCE: "2020-01-01"}), ("manual", {})):
+        body = {"metadata": {"name": name, "annotations": whose, "labels": labels}, "type": TYPE}
+        await stage.create(SECRETS, body)
+    # Tokens count as old from the second after they were made.
+    await asyncio.sleep(1.1)
+    await stage.patch(SERVICE_ACCOUNTS, "x", {"secrets": [{"name": "new"}, {"name": "marked"}]})
+    await stage.gone(SECRETS, "marked")
+
+    async def marked() -> bool:
+        return bool(labels_of(await stage.get(SECRETS, "new")).get(INVALID_SINCE))
+
+    await stage.until(marked, "an unused token is marked")
+
+
 async def migration(stage: Stage) -> None:
     for each in "ab":
         await stage.create(CONFIG_MAPS, {"metadata": {"name": each}})
@@ -499,6 +519,7 @@ SCENARIOS: dict[str, Scenario] = {
     "token": Scenario(
         "serviceaccount-token", token, options=_SIGNING, scrub=('"token": "[^"]*"', '(?<="data": {)"namespace": "[^"]*"')
     ),
+    "unused-tokens": Scenario("legacy-service-account-token-cleaner", unused_tokens, options=Options(legacy_token_period=0)),
     "migration": Scenario("storage-version-migrator", migration),
     "ended-pods": Scenario("podgc", ended_pods, fate=succeeds, options=Options(terminated_pod_gc_threshold=1)),
 }
