@@ -70,8 +70,6 @@ class PodWorker:
         self._starter = Starter(context, self._files)
         self._stopper = Stopper(context)
         self._awake = asyncio.Event()
-        #: It was not the runtime alone that woke it.
-        self._other_news = False
         self._interrupt = asyncio.Event()
         self._ending: Ending | None = None
         #: The API has forgotten the pod.
@@ -131,11 +129,6 @@ class PodWorker:
 
     def wake(self) -> None:
         """Something may have changed."""
-        self._other_news = True
-        self._awake.set()
-
-    def runtime_changed(self) -> None:
-        """Something of it may have changed in the runtime."""
         self._awake.set()
 
     # -- the loop ----------------------------------------------------------------------------------------------------------------------
@@ -147,7 +140,6 @@ class PodWorker:
             while not self._finished:
                 delay: float | None
                 self._awake.clear()
-                self._other_news = False
                 try:
                     delay = await self._step()
                     backoff.reset()
@@ -231,10 +223,7 @@ class PodWorker:
             if self._resizer.state.error:
                 self._retry(self._mounting.next())
         if not actions.nothing and await self._act(pod, runtime, actions):
-            if not self._other_news:
-                # What the runtime has told of until now is in what it is asked for next.
-                self._awake.clear()
-            runtime = await context.runtime.pod_of(self.uid, {*self._sandboxes, *(each.id for each in runtime.sandboxes)})
+            runtime = await context.runtime.pod(self.uid)
             pod = self._resizer.allocate(self.pod, runtime)
             self._follow(pod, runtime)
             if self._publish(pod, runtime):
@@ -391,7 +380,6 @@ class PodWorker:
         images = {each.container["name"]: asyncio.ensure_future(self._starter.image(pod, each, config)) for each in starts}
         try:
             place = await self._starter.sandbox(pod, runtime, actions, config)
-            self._sandboxes.add(place.id)
             try:
                 await self._race(volumes)
             except VolumeProblem as problem:
