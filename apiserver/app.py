@@ -175,7 +175,9 @@ class Front:
             await subresources.handler(resource, info.subresource, request.verb)(self._context, request, served)
             return
         handler = _VERBS.get(request.verb)
-        if handler is None or request.verb not in resource.verbs or (info.name and request.verb == "create"):
+        # Objects are made without a name in the path, and changed with one.
+        misplaced = request.verb == "create" if info.name else request.verb in ("update", "patch")
+        if handler is None or request.verb not in resource.verbs or misplaced:
             raise errors.method_not_allowed(resource.group, resource.plural, request.verb)
         if served.store is None:
             handler = subresources.review(resource)

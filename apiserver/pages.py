@@ -51,7 +51,8 @@ def _version(app: FastAPI) -> None:
             "goVersion": f"python{platform.python_version()}",
             "compiler": platform.python_implementation(),
             "platform": f"linux/{'amd64' if platform.machine() == 'x86_64' else 'arm64'}",
-        }
+        },
+        option=orjson.OPT_INDENT_2,
     )
 
     @app.get("/version")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import orjson
 
 from kubeling.api import errors
-from kubeling.apiserver import compression, negotiate
+from kubeling.apiserver import compression, negotiate, pretty
 from kubeling.apiserver.info import PathInfo, parse_query
 
 if TYPE_CHECKING:
@@ -165,6 +165,8 @@ class Request:
         self.status = status
         if self.audit is not None:
             self.audit.answered(body)
+        if body and len(body) <= pretty.LONGEST and content_type.startswith(_JSON) and pretty.wanted(self.scope, self.query):
+            body = pretty.indented(body)
         if len(body) > _PIECE:
             pieces = (body[at : at + _PIECE] for at in range(0, len(body), _PIECE))
             await self._send_pieces(pieces, len(body), status, content_type, headers)
@@ -186,7 +188,11 @@ class Request:
             pieces = iter(pieces)
             first = list(itertools.islice(pieces, 2))
             pieces = itertools.chain(first, pieces)
-        whole = len(first) < 2 if length is None else length <= _PIECE
+        if (length or 0) <= pretty.LONGEST and content_type.startswith(_JSON) and pretty.wanted(self.scope, self.query):
+            first, pieces = _beginning(pieces, pretty.LONGEST)
+            whole = sum(map(len, first)) <= pretty.LONGEST
+        else:
+            whole = len(first) < 2 if length is None else length <= _PIECE
         if whole or (self.audit is not None and self.audit.wants_answer):
             await self.respond(b"".join(pieces), content_type=content_type)
             return
@@ -201,6 +207,8 @@ class Request:
 
     def _headers(self, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         all_headers = [(b"content-type", content_type), *headers, *self.headers]
+        if not any(name == b"cache-control" for name, _ in all_headers):
+            all_headers.append((b"cache-control", b"no-cache, private"))
         for text in self.warnings:
             all_headers.append((b"warning", warning_header(text)))
         if self.audit is not None:
@@ -261,6 +269,19 @@ class Request:
     async def end_stream(self) -> None:
         """End a chunked answer."""
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _beginning(pieces: Iterable[bytes], most: int) -> tuple[list[bytes], Iterable[bytes]]:
+    """The first pieces, until they are more than `most` bytes or all; and all of them."""
+    first: list[bytes] = []
+    size = 0
+    pieces = iter(pieces)
+    for piece in pieces:
+        first.append(piece)
+        size += len(piece)
+        if size > most:
+            break
+    return first, itertools.chain(first, pieces)
 
 
 class ClientGone(Exception):

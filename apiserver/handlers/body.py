@@ -160,7 +160,7 @@ async def read_options(request: Request) -> Object:
             options.setdefault("gracePeriodSeconds", int(query["gracePeriodSeconds"]))
         except ValueError:
             text = query["gracePeriodSeconds"]
-            why = f'Invalid value: "{text}": strconv.ParseInt: parsing "{text}": invalid syntax'
+            why = f'strconv.ParseInt: parsing "{text}": invalid syntax'
             raise errors.bad_request(why) from None
     if "propagationPolicy" in query:
         options.setdefault("propagationPolicy", query["propagationPolicy"])

@@ -282,7 +282,7 @@ def _timeless(metadata: Object) -> list[Object]:
 def parse_version(text: str) -> int:
     """A resourceVersion parameter. Raises 400."""
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) >= MAX_VERSION:
-        raise errors.bad_request(f'Invalid value: "{text[:64]}": strconv.ParseUint: parsing "{text[:64]}": invalid syntax')
+        raise errors.bad_request(f'resourceVersion: Invalid value: "{text[:64]}": strconv.ParseUint: parsing "{text[:64]}": invalid syntax')
     return int(text)
 
 
@@ -290,7 +290,7 @@ def parse_integer(text: str) -> int:
     """An int64 parameter. Raises 400."""
     digits = text.removeprefix("-").removeprefix("+")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 19 or abs(int(text)) >= MAX_VERSION:
-        raise errors.bad_request(f'Invalid value: "{text[:64]}": strconv.ParseInt: parsing "{text[:64]}": invalid syntax')
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text[:64]}": invalid syntax')
     return int(text)
 
 

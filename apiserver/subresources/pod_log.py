@@ -118,7 +118,7 @@ def _check(request: Request) -> None:
         try:
             number = int(text)
         except ValueError:
-            raise errors.bad_request(f'Invalid value: "{text}": strconv.ParseInt: parsing "{text}": invalid syntax') from None
+            raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
         if number < least:
             wrong.append(
                 errors.invalid_value(

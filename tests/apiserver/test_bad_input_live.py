@@ -88,6 +88,8 @@ def test_unknown_kinds_versions_paths_and_verbs(ns):
     wrong = ns.http.post(ns.path("configmaps"), json={**config_map("a"), "apiVersion": "v9"})
     assert "does not match the expected API version" in message(wrong)
     assert ns.http.delete("/api/v1/namespaces").status_code == 405
+    assert [ns.http.request(each, "/api/v1/namespaces", json={}).status_code for each in ("PUT", "PATCH")] == [405, 405]
+    assert "resourceVersion: Invalid value" in ns.http.get("/api/v1/namespaces?resourceVersion=x").json()["message"]
     assert ns.http.put("/version").status_code == 405
     assert message(ns.http.put("/version"))
 

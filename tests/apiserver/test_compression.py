@@ -1,4 +1,4 @@
-"""When an answer is packed, and that it is the same when it is unpacked."""
+"""When an answer is packed or indented, and that it is the same all the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from kubeling.apiserver import compression
+from kubeling.apiserver import compression, pretty
 from kubeling.apiserver.authn.user import ANONYMOUS
 from kubeling.apiserver.info import PathInfo
 from kubeling.apiserver.request import Request
@@ -39,7 +39,9 @@ class Line:
         return False
 
 
-async def answered(body: bytes, client: str, encoding: str = "gzip") -> tuple[dict[str, str], bytes]:
+async def answered(
+    body: bytes, client: str, encoding: str = "gzip", agent: str = "", query: str = "", pieces: int = 0
+) -> tuple[dict[str, str], bytes]:
     sent = []
 
     async def send(message):  # type: ignore[no-untyped-def]
@@ -48,10 +50,14 @@ async def answered(body: bytes, client: str, encoding: str = "gzip") -> tuple[di
     async def receive():  # type: ignore[no-untyped-def]
         raise AssertionError
 
-    headers = [(b"accept-encoding", encoding.encode())]
-    scope = {"method": "GET", "query_string": b"", "headers": headers, "state": {"connection": Line()}}
+    headers = [(b"accept-encoding", encoding.encode()), (b"user-agent", agent.encode())]
+    scope = {"method": "GET", "query_string": query.encode(), "headers": headers, "state": {"connection": Line()}}
     scope |= {"client": (client, 1), "server": ("172.30.0.11", 6443)}
-    await Request(scope, receive, send, PathInfo("/"), ANONYMOUS, SystemClock()).respond(body)
+    request = Request(scope, receive, send, PathInfo("/"), ANONYMOUS, SystemClock())
+    if pieces:
+        await request.respond_pieces([body[at : at + pieces] for at in range(0, len(body), pieces)])
+    else:
+        await request.respond(body)
     found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return found, b"".join(each["body"] for each in sent[1:])
 
@@ -73,3 +79,31 @@ async def test_others_are_not(body: bytes, client: str, encoding: str) -> None:
     assert "content-encoding" not in headers
     assert headers["content-length"] == str(len(body))
     assert sent == body
+
+
+@pytest.mark.parametrize(
+    ("agent", "query", "indented"),
+    [
+        ("kubectl/v1.33.1", "", False),
+        ("kubectl/v1.33.1", "pretty=true", True),
+        ("kubectl/v1.33.1", "pretty=1", True),
+        ("kubectl/v1.33.1", "pretty=yes", False),
+        ("curl/8.5.0", "", True),
+        ("curl/8.5.0", "pretty=0", False),
+        ("Mozilla/5.0 (X11; Linux)", "", True),
+        ("Wget/1.21", "", True),
+        ("python-curl", "", False),
+    ],
+)
+@pytest.mark.parametrize("pieces", [0, 7])
+async def test_people_get_indented_json(agent: str, query: str, indented: bool, pieces: int) -> None:
+    headers, body = await answered(b'{"a":[{"b":1.0}],"c":{}}', "127.0.0.1", agent=agent, query=query, pieces=pieces)
+    wanted = b'{\n  "a": [\n    {\n      "b": 1.0\n    }\n  ],\n  "c": {}\n}' if indented else b'{"a":[{"b":1.0}],"c":{}}'
+    assert body == wanted
+    assert headers["cache-control"] == "no-cache, private"
+
+
+async def test_what_nobody_will_read_is_not_indented() -> None:
+    long = b'["%b"]' % (b"x" * pretty.LONGEST)
+    for pieces in (0, 64 * 1024):
+        assert (await answered(long, "127.0.0.1", agent="curl/8", pieces=pieces))[1] == long
