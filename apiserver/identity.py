@@ -21,7 +21,9 @@ from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.registry.pipeline import Options
 from kubeling.apiserver.registry.store import Change, Store
 from kubeling.apiserver.storage.errors import StoreError
+from kubeling.apiserver.storageversions import StorageVersions
 from kubeling.daemon.log import get_logger
+from kubeling.daemon.tasks import Supervisor
 
 log = get_logger("apiserver")
 
@@ -42,15 +44,27 @@ def advertised(context: Context, port: int) -> str | None:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+def lease_name(address: str) -> str:
+    """The server's name, by what it is reached at: a server that comes back is the same one."""
+    return f"apiserver-{safe_encode(str(fnv1a_32(address.encode())))}"
+
+
 async def run(context: Context, port: int) -> None:
-    """Keep the Lease until cancelled, then remove it."""
+    """Keep the Lease until cancelled, then remove it; where StorageVersions are served, say there what this server stores."""
     address = advertised(context, port)
     if address is None:
         return
+    async with Supervisor(context.clock) as parts:
+        if resources.STORAGE_VERSIONS in context.config.more_kinds:
+            parts.start("storage versions", StorageVersions(context, lease_name(address)).run)
+        await _keep(context, address)
+
+
+async def _keep(context: Context, address: str) -> None:
     served = context.kinds.find(resources.LEASES.group, resources.LEASES.version, resources.LEASES.plural)
     assert served is not None
     assert served.store is not None
-    name = f"apiserver-{safe_encode(str(fnv1a_32(address.encode())))}"
+    name = lease_name(address)
     try:
         while True:
             try:

@@ -51,6 +51,7 @@ CONTROLLERS: dict[str, str] = {
     "volume-expand": "volume_expand:volumeexpand",
     "ephemeral-volume": "ephemeral_volume:ephemeralvolume",
     "garbagecollector": "gc:garbagecollector",
+    "storage-version-gc": "storage_version_gc:storageversiongc",
     "storage-version-migrator": "storage_migration:storageversionmigrator",
 }
 

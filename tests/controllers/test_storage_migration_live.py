@@ -1,4 +1,4 @@
-"""Objects of a custom kind are stored in its new storage version when a StorageVersionMigration says so."""
+"""Objects of a custom kind are stored in its new storage version when a StorageVersionMigration says so, and StorageVersions say which that is."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from kubeling.api.conditions import get_condition, is_true
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import CUSTOM_RESOURCE_DEFINITIONS as DEFINITIONS
 from kubeling.api.resources import STORAGE_VERSION_MIGRATIONS as MIGRATIONS
+from kubeling.api.resources import STORAGE_VERSIONS, Resource
 from kubeling.api.resources import VALIDATING_ADMISSION_POLICIES as POLICIES
 from kubeling.api.resources import VALIDATING_ADMISSION_POLICY_BINDINGS as BINDINGS
-from kubeling.api.resources import Resource
+from kubeling.api.storageversions import AGREED
 from kubeling.client.rest import Client
 
 pytestmark = pytest.mark.live
@@ -79,6 +80,10 @@ async def test_objects_are_stored_anew(client: Client, tools: Any, manager: Any,
     patched = await client.patch(DEFINITIONS, f"widgets.{group}", {"spec": definition(group, "v2")["spec"]})
     assert patched["status"]["storedVersions"] == ["v1", "v2"]
     before = await _versions(client, widgets, namespace)
+    said = await tools.until(lambda: _stored(client, group, f"{group}/v2"), "the server says in which version it writes")
+    assert (said["decodableVersions"], said["servedVersions"]) == ([f"{group}/v1", f"{group}/v2"],) * 2
+    pods = await client.get(STORAGE_VERSIONS, "core.pods")
+    assert (pods["status"]["commonEncodingVersion"], is_true(pods, AGREED)) == ("v1", True)
 
     failed = await migrate(client, tools, f"{namespace}-1", group)
     said = get_condition(failed, "Failed")
@@ -106,7 +111,18 @@ async def test_objects_are_stored_anew(client: Client, tools: Any, manager: Any,
     nothing = await migrate(client, tools, f"{namespace}-3", group, "gadgets")
     assert is_true(nothing, "Failed")
     await client.delete(DEFINITIONS, f"widgets.{group}")
+
+    async def forgotten() -> bool:
+        return f"{group}.widgets" not in {each["metadata"]["name"] for each in (await client.list(STORAGE_VERSIONS))["items"]}
+
+    await tools.until(forgotten, "nobody speaks of the kind any more")
     await asyncio.gather(*(client.delete(MIGRATIONS, f"{namespace}-{each}") for each in (1, 2, 3)))
+
+
+async def _stored(client: Client, group: str, version: str) -> Any:
+    """What the one server says, once it says that it writes that version."""
+    said = (await client.get(STORAGE_VERSIONS, f"{group}.widgets"))["status"]["storageVersions"][0]
+    return said if said["encodingVersion"] == version else None
 
 
 async def _versions(client: Client, resource: Resource, namespace: str) -> dict[str, str]:

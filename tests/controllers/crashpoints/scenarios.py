@@ -25,6 +25,7 @@ from kubeling.api.resources import (
     ENDPOINTS,
     HORIZONTAL_POD_AUTOSCALERS,
     JOBS,
+    LEASES,
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
@@ -39,11 +40,14 @@ from kubeling.api.resources import (
     SERVICES,
     STATEFUL_SETS,
     STORAGE_VERSION_MIGRATIONS,
+    STORAGE_VERSIONS,
     VALIDATING_ADMISSION_POLICIES,
 )
+from kubeling.api.storageversions import AGREED, entry, with_entry
 from kubeling.controllers.certificates_plan import KUBELET_CLIENT, KUBELET_SERVING
 from kubeling.controllers.context import Options
 from kubeling.controllers.job_indexes import INDEX
+from kubeling.controllers.kubernetes_service import IDENTITY_LABEL
 from kubeling.controllers.serviceaccount_token import NAME, TYPE, UID
 
 from .harness import Scenario, Stage
@@ -448,6 +452,20 @@ async def unused_tokens(stage: Stage) -> None:
     await stage.until(marked, "an unused token is marked")
 
 
+async def storage_versions(stage: Stage) -> None:
+    leases = await stage.client.list(LEASES, "kube-system", label_selector=f"{IDENTITY_LABEL}=kube-apiserver")
+    here = leases["items"][0]["metadata"]["name"]
+    for kind, servers in (("both", {here: "v1", "apiserver-gone": "v2"}), ("none", {"apiserver-gone": "v2"})):
+        name = f"{stage.namespace}.{kind}"
+        await stage.create(STORAGE_VERSIONS, {"metadata": {"name": name}, "spec": {}})
+        status: Obj = {}
+        for each, version in servers.items():
+            status = with_entry(status, entry(each, version, [], [version]), datetime.now(UTC))
+        await stage.patch(STORAGE_VERSIONS, name, {"status": status}, subresource="status")
+    await stage.gone(STORAGE_VERSIONS, f"{stage.namespace}.none")
+    await stage.is_true(STORAGE_VERSIONS, f"{stage.namespace}.both", AGREED)
+
+
 async def migration(stage: Stage) -> None:
     for each in "ab":
         await stage.create(CONFIG_MAPS, {"metadata": {"name": each}})
@@ -520,6 +538,7 @@ SCENARIOS: dict[str, Scenario] = {
         "serviceaccount-token", token, options=_SIGNING, scrub=('"token": "[^"]*"', '(?<="data": {)"namespace": "[^"]*"')
     ),
     "unused-tokens": Scenario("legacy-service-account-token-cleaner", unused_tokens, options=Options(legacy_token_period=0)),
+    "storage-versions": Scenario("storage-version-gc", storage_versions),
     "migration": Scenario("storage-version-migrator", migration),
     "ended-pods": Scenario("podgc", ended_pods, fate=succeeds, options=Options(terminated_pod_gc_threshold=1)),
 }
