@@ -1,7 +1,8 @@
 """From Ingresses, and what they refer to, to who gets which request. Pure: objects in, data out (networking.k8s.io/v1).
 
 A request belongs to the rules of its host; where no rule names it, to those of the wildcard that covers it; else to those without a host. Among a host's
-paths an exact one wins, then the longest prefix, by whole elements. Of two Ingresses that want the same path the older one has it.
+paths an exact one wins, then the longest prefix, by whole elements. Of two Ingresses that want the same path the older one has it. What no rule of a host covers
+goes to the default backend of the oldest Ingress that names the host and has one; what no rule covers at all to that of an Ingress without rules, else of any.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Host:
     prefix: dict[str, str] = field(default_factory=dict)
     #: Plain HTTP is sent to HTTPS.
     secure: bool = False
+    #: Where an Ingress wants what no path of the host covers to go.
+    rest: str = ""
 
 
 @dataclass(slots=True)
@@ -53,6 +56,8 @@ class Routing:
     hosts: dict[str, Host] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
     default: str = ""
+    #: The default backend of the oldest Ingress that has rules besides.
+    rest: str = ""
     certificates: dict[str, set[str]] = field(default_factory=dict)
     #: Key of an Ingress → what is wrong with it.
     problems: dict[str, list[str]] = field(default_factory=dict)
@@ -86,6 +91,10 @@ def route(ingresses: Iterable[Obj], cluster: Cluster) -> Routing:
     routing = Routing()
     for ingress in sorted(ingresses, key=seniority):
         _Reader(routing, ingress, cluster).read()
+    routing.default = routing.default or routing.rest
+    for host in routing.hosts.values():
+        if host.rest:
+            host.prefix.setdefault("/", host.rest)
     return routing
 
 
@@ -107,9 +116,10 @@ class _Reader:
             if not spec.get("rules"):
                 self._routing.default = self._routing.default or name
             else:
+                self._routing.rest = self._routing.rest or name
                 for rule in spec["rules"]:
                     host = self._routing.hosts[(rule.get("host") or ANY_HOST).lower()]
-                    host.prefix.setdefault("/", name)
+                    host.rest = host.rest or name
         for tls in spec.get("tls") or ():
             self._tls(tls)
 

@@ -193,6 +193,20 @@ async def test_the_older_one_has_a_path_and_the_default_takes_the_rest(proxy: Pr
     assert "printable ASCII" in routes.describe(routing, odd)
 
 
+def test_a_default_backend_takes_what_no_rule_covers_and_nothing_else(backends: Backends) -> None:
+    """networking.k8s.io/v1: `defaultBackend` is for requests that match no rule, whether or not the Ingress has rules; it keeps no path from another one."""
+    rest: Obj = {"defaultBackend": {"service": {"name": "c", "port": {"number": 80}}}}
+    old = ingress("old", rule("h", ("/foo", "Prefix", "a")), **rest)
+    young = ingress("young", rule("h", ("/", "Prefix", "b")), rule("k", ("/k", "Prefix", "b")), created="2026-01-02T00:00:00Z")
+    found = routes.route([old, young], backends.cluster)
+    assert found.hosts["h"].prefix == {"/foo/": "x_a_80", "/": "x_b_80"}
+    assert found.hosts["k"].prefix == {"/k/": "x_b_80"}
+    assert found.default == "x_c_80"
+    assert found.problems == {}
+    alone = routes.route([old], backends.cluster)
+    assert alone.hosts["h"].prefix == {"/foo/": "x_a_80", "/": "x_c_80"}
+
+
 @needs_haproxy
 async def test_hosts_show_their_own_certificates_and_plain_requests_are_sent_there(proxy: Proxy, backends: Backends) -> None:
     secret = {"metadata": {"name": "t", "namespace": "x"}}
