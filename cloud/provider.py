@@ -21,6 +21,18 @@ class Outdated(ProviderError):
     """The provider refuses because the caller has not seen the latest change: look again, nothing is wrong."""
 
 
+class Missing(ProviderError):
+    """There is no such thing at the provider."""
+
+
+class Conflicting(ProviderError):
+    """What is there stands against it: a name that is taken by something else, a volume that is attached elsewhere."""
+
+
+class Exhausted(ProviderError):
+    """The provider has no room for it: another zone may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadBalancer:
     """How a load balancer stands: what goes into `status.loadBalancer.ingress`, annotations to show, and what is wrong though it works in part."""
@@ -101,6 +113,44 @@ class Routes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """A disk of the cloud. `size` in bytes; `nodes` are those that it is attached to; without a zone it can be had in all of them."""
+
+    id: str
+    name: str
+    size: int
+    block: bool = False
+    zone: str = ""
+    region: str = ""
+    nodes: tuple[str, ...] = ()
+
+
+class Volumes(Protocol):
+    """Disks that are made, attached to machines and taken away: what a CSI driver's controller works with (`deploy/csi-cloud`)."""
+
+    async def list(self) -> Sequence[Volume]:
+        """All of this cluster's, as they are now."""
+
+    async def find(self, volume: str) -> Volume:
+        """One by its id. Missing where there is none."""
+
+    async def create(self, name: str, size: int, *, block: bool = False, zone: str = "", region: str = "") -> Volume:
+        """Make it; the one that has that name already is it. Conflicting where that one is otherwise, Exhausted where there is no room."""
+
+    async def expand(self, volume: str, size: int) -> Volume:
+        """Make it at least that large; none ever shrinks. Missing where there is none."""
+
+    async def delete(self, volume: str) -> None:
+        """One that has gone is fine. Conflicting while it is attached."""
+
+    async def attach(self, volume: str, node: str) -> Mapping[str, str]:
+        """Give it to a machine; what that needs to know to find it. Missing without a volume, Conflicting where another machine has it."""
+
+    async def detach(self, volume: str, node: str) -> None:
+        """Take it from a machine; nobody has to be there for that, and one that is not attached is fine."""
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """A machine of a group. `node` is the name of its Node, as far as that is known before it registers; `created` in seconds of the epoch."""
 
@@ -151,6 +201,9 @@ class Provider(Protocol):
 
     @property
     def routes(self) -> Routes | None: ...
+
+    @property
+    def volumes(self) -> Volumes | None: ...
 
     @property
     def node_groups(self) -> NodeGroups | None: ...

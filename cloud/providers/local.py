@@ -17,10 +17,22 @@ import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kubeling.api.meta import name_of, spec_of, uid_of
 from kubeling.cloud.nodes import internal_address
-from kubeling.cloud.provider import Cluster, Instances, LoadBalancer, LoadBalancers, NodeGroups, Obj, ProviderError, Routes, Zones
+from kubeling.cloud.provider import (
+    Cluster,
+    Instances,
+    LoadBalancer,
+    LoadBalancers,
+    NodeGroups,
+    Obj,
+    ProviderError,
+    Routes,
+    Volumes,
+    Zones,
+)
 from kubeling.cloud.providers.addresses import Network, choose, source_ranges
 from kubeling.cloud.providers.datagrams import UdpRelay
 from kubeling.cloud.providers.dialer import Dialer, listen
@@ -28,6 +40,7 @@ from kubeling.cloud.providers.machines import Machines
 from kubeling.cloud.providers.relay import TcpRelay
 from kubeling.cloud.providers.supervisor import Supervisor
 from kubeling.cloud.providers.targets import Target, Targets
+from kubeling.cloud.providers.volumes import LocalVolumes
 from kubeling.daemon.log import get_logger
 
 log = get_logger("load-balancer")
@@ -174,7 +187,7 @@ class LocalLoadBalancers:
 
 
 class LocalProvider:
-    """See :class:`kubeling.cloud.provider.Provider`. `options` holds the flags --load-balancer-cidr, --dial-netns and --control-socket."""
+    """See :class:`kubeling.cloud.provider.Provider`. `options`: the flags --load-balancer-cidr, --dial-netns, --control-socket and --volumes."""
 
     name = "local"
 
@@ -183,6 +196,8 @@ class LocalProvider:
         self._balancers = LocalLoadBalancers(network, Dialer(options.get("dial-netns", "")), cluster)
         control = options.get("control-socket", "")
         self._machines = Machines(Supervisor(control)) if control else None
+        folder = options.get("volumes", "")
+        self._volumes = LocalVolumes(Path(folder)) if folder else None
 
     @property
     def load_balancers(self) -> LoadBalancers | None:
@@ -201,6 +216,11 @@ class LocalProvider:
     def routes(self) -> Routes | None:
         """kube-proxy programs them (host-gw)."""
         return None
+
+    @property
+    def volumes(self) -> Volumes | None:
+        """In the folder that we are given."""
+        return self._volumes
 
     @property
     def node_groups(self) -> NodeGroups | None:

@@ -1,11 +1,13 @@
 """external-provisioner's part: claims that name the driver get a volume, and volumes that are released under the policy Delete go.
 
 A claim whose class waits for its first consumer is this node's where the scheduler selected it. One that does not wait is taken by the node that has its source (a
-snapshot, or a volume to be cloned), or else by the first that sets the annotation: the apiserver lets only one do so.
+snapshot, or a volume to be cloned), or else by the first that sets the annotation: the apiserver lets only one do so. Central sidecars take them all, and tell
+the driver which of the nodes' topologies a volume may be in: the selected node's, or those that the class allows.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +20,7 @@ from kubeling.api.meta import (
     annotations_of,
     copy_json,
     is_deleting,
+    labels_of,
     name_of,
     namespace_of,
     remove_finalizer,
@@ -25,7 +28,14 @@ from kubeling.api.meta import (
     status_of,
     uid_of,
 )
-from kubeling.api.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES, VOLUME_ATTACHMENTS
+from kubeling.api.resources import (
+    CSI_NODES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
+)
 from kubeling.client.controller import Reconciler, Request, request_for
 from kubeling.proto import csi_pb2 as pb
 
@@ -61,7 +71,8 @@ class Provisioner:
         if request.namespace:
             claim = self._claims.store.get(request.name, request.namespace)
             if claim is not None and list(self._ours(claim)):
-                return await self._provide(claim)
+                return await self._provide(claim, request)
+            self._ctx.patience.done(request)
             return None
         volume = self._volumes.store.get(request.name)
         if volume is not None and self._ctx.is_here(volume):
@@ -70,21 +81,23 @@ class Provisioner:
 
     # -- making ------------------------------------------------------------------------------------------------------------------------
 
-    async def _provide(self, claim: Obj) -> float | None:
+    async def _provide(self, claim: Obj, request: Request) -> float | None:
         storage_class = self._classes.store.get(str(spec_of(claim).get("storageClassName") or ""))
         if storage_class is None or storage_class.get("provisioner") != self._ctx.driver:
             return None
         waits = storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
         selected = annotations_of(claim).get(SELECTED)
-        if selected and selected != self._ctx.node:
+        if self._ctx.node and selected and selected != self._ctx.node:
+            return None
+        if not self._ctx.node and waits and not selected:
             return None
         try:
             source = await self._source(claim)
-            if not selected:
+            if not selected and self._ctx.node:
                 if not waits and (source is None or await self._has(source)):
                     await self._mark(claim, self._ctx.node)
                 return None
-            return await self._create(claim, storage_class, source)
+            await self._create(claim, storage_class, source)
         except Refused as error:
             self._event(
                 claim,
@@ -92,13 +105,13 @@ class Provisioner:
                 "ProvisioningFailed",
                 f'failed to provision volume with StorageClass "{name_of(storage_class)}": {error}',
             )
-            return 10.0
+            return self._ctx.patience.later(request)
+        self._ctx.patience.done(request)
+        return None
 
-    async def _create(self, claim: Obj, storage_class: Obj, source: Any) -> float | None:
+    async def _create(self, claim: Obj, storage_class: Obj, source: Any) -> None:
         parameters = dict(storage_class.get("parameters") or {})
         fs_type = parameters.get(f"{_PREFIX}fstype", "")
-        key, node = self._ctx.topology_key, self._ctx.node
-        here = pb.Topology(segments={key: node})
         name = f"pvc-{uid_of(claim)}"
         asked = quantity.units(spec_of(claim)["resources"]["requests"]["storage"])
         request = pb.CreateVolumeRequest(
@@ -111,7 +124,7 @@ class Provisioner:
                 parameters.get(f"{_PREFIX}provisioner-secret-namespace", ""),
             ),
             volume_content_source=source,
-            accessibility_requirements=pb.TopologyRequirement(requisite=[here], preferred=[here]),
+            accessibility_requirements=await self._requirement(claim, storage_class),
         )
         self._event(
             claim,
@@ -136,6 +149,7 @@ class Provisioner:
         terms = [
             {"matchExpressions": [{"key": k, "operator": "In", "values": [v]} for k, v in each.segments.items()]}
             for each in made.accessible_topology
+            if each.segments
         ]
         volume = {
             "apiVersion": "v1",
@@ -149,7 +163,7 @@ class Provisioner:
                 "storageClassName": name_of(storage_class),
                 "mountOptions": list(storage_class.get("mountOptions") or ()),
                 "csi": source_spec,
-                "nodeAffinity": {"required": {"nodeSelectorTerms": terms}},
+                **({"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}} if terms else {}),
                 "claimRef": {
                     "apiVersion": "v1",
                     "kind": "PersistentVolumeClaim",
@@ -165,7 +179,38 @@ class Provisioner:
             if not is_already_exists(error):
                 raise
         self._event(claim, "Normal", "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
-        return None
+
+    async def _requirement(self, claim: Obj, storage_class: Obj) -> Any:
+        """Where the volume may be, the likeliest place first; None where that does not matter."""
+        if self._ctx.node:
+            places = [{self._ctx.topology_key: self._ctx.node}]
+        else:
+            places = await self._places(annotations_of(claim).get(SELECTED))
+            allowed = storage_class.get("allowedTopologies") or ()
+            if allowed:
+                places = [each for each in places if any(_fits(each, term) for term in allowed)]
+                if not places:
+                    raise Refused("no node is in a topology that the StorageClass allows")
+        if not places:
+            return None
+        first = zlib.crc32(uid_of(claim).encode()) % len(places)
+        topologies = [pb.Topology(segments=each) for each in places[first:] + places[:first]]
+        return pb.TopologyRequirement(requisite=topologies, preferred=topologies)
+
+    async def _places(self, selected: str | None) -> list[dict[str, str]]:
+        """The topologies of the nodes that have the driver, or of one of them."""
+        found: list[dict[str, str]] = []
+        listed = (
+            [await self._ctx.client.get(CSI_NODES, selected)] if selected else (await self._ctx.client.list(CSI_NODES))["items"]
+        )
+        for each in listed:
+            drivers = spec_of(each).get("drivers") or ()
+            keys = next((one.get("topologyKeys") or () for one in drivers if one["name"] == self._ctx.driver), ())
+            node = await self._ctx.find(NODES, name_of(each)) if keys else None
+            segments = {key: labels_of(node)[key] for key in keys if key in labels_of(node)} if node else {}
+            if segments and segments not in found:
+                found.append(segments)
+        return sorted(found, key=lambda each: sorted(each.items()))
 
     async def _source(self, claim: Obj) -> Any:
         """What the new volume is a copy of: the claim's data source as CSI names it."""
@@ -245,6 +290,10 @@ class Provisioner:
     def _event(self, obj: Obj, kind: Any, reason: str, message: str) -> None:
         named = "PersistentVolumeClaim" if namespace_of(obj) else "PersistentVolume"
         self._ctx.events.event({"apiVersion": "v1", "kind": named, **obj}, kind, reason, message)
+
+
+def _fits(segments: dict[str, str], term: Obj) -> bool:
+    return all(segments.get(each["key"]) in each["values"] for each in term.get("matchLabelExpressions") or ())
 
 
 def _volume_name(attachment: Obj) -> str:

@@ -51,7 +51,8 @@ class Resizer:
         except grpc.aio.AioRpcError as error:
             message = f'resize volume "{name_of(volume)}" by resizer "{self._ctx.driver}" failed: {words(error)}'
             self._event(claim, "Warning", "VolumeResizeFailed", message)
-            return 10.0
+            return self._ctx.patience.later(("resize", request))
+        self._ctx.patience.done(("resize", request))
         changed = copy_json(volume)
         changed["spec"]["capacity"]["storage"] = binary(answer.capacity_bytes or asked)
         await self._ctx.client.update(PERSISTENT_VOLUMES, changed)

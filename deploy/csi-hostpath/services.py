@@ -335,17 +335,17 @@ class Node(pb_grpc.NodeServicer):
 
 
 def check(capabilities: Sequence[Any]) -> None:
-    """Directories of one node cannot be had by several."""
+    """Directories of one node, and disks of one machine at a time, cannot be had by several."""
     modes = pb.VolumeCapability.AccessMode
     several = (modes.MULTI_NODE_READER_ONLY, modes.MULTI_NODE_SINGLE_WRITER, modes.MULTI_NODE_MULTI_WRITER)
     for each in capabilities:
         if each.WhichOneof("access_type") is None or each.access_mode.mode == modes.UNKNOWN:
             raise Failed(grpc.StatusCode.INVALID_ARGUMENT, "a volume capability needs an access type and a mode")
         if each.access_mode.mode in several:
-            raise Failed(grpc.StatusCode.INVALID_ARGUMENT, "a volume of this driver is for one node only")
+            raise Failed(grpc.StatusCode.INVALID_ARGUMENT, "a volume of this driver is for one node at a time")
 
 
-def paged(found: list[store.Record], request: Any) -> tuple[list[store.Record], str]:
+def paged(found: list[Any], request: Any) -> tuple[list[Any], str]:
     """A page of a sorted list; tokens are the last id before it."""
     if request.starting_token and not any(each.id == request.starting_token for each in found):
         raise Failed(grpc.StatusCode.ABORTED, "starting_token is not valid any more")

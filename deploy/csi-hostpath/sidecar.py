@@ -1,13 +1,14 @@
 """What the sidecars share: the driver over its socket, the cluster over its API, and the kinds of the snapshot API.
 
-Upstream's sidecars are a program each, one leader of them in a cluster. Here storage belongs to a node, so each node's sidecars see to what is on it, as
-upstream's do with --node-deployment; that is found in the node affinity of volumes and in a label of snapshots' contents.
+Upstream's sidecars are a program each, one leader of them in a cluster. Where storage belongs to a node, each node's sidecars see to what is on it, as
+upstream's do with --node-deployment; that is found in the node affinity of volumes and in a label of snapshots' contents. Without a node in their context
+they are central, and see to all that is the driver's. What a driver refuses is asked of it again after a second at first and five minutes at most.
 """
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -18,6 +19,7 @@ from kubeling.api.resources import SECRETS, STATUS, Resource
 from kubeling.client.events import EventRecorder
 from kubeling.client.informer import InformerFactory
 from kubeling.client.rest import Client
+from kubeling.cloud.patience import Patience
 from kubeling.daemon.clock import Clock
 from kubeling.proto import csi_pb2 as pb
 from kubeling.proto import csi_pb2_grpc as pb_grpc
@@ -44,7 +46,7 @@ FINAL = {
 
 @dataclass(slots=True)
 class Context:
-    """What each sidecar is given."""
+    """What each sidecar is given. `node` is empty for those that are central, and so is `topology_key`."""
 
     driver: str
     node: str
@@ -54,6 +56,7 @@ class Context:
     events: EventRecorder
     clock: Clock
     channel: grpc.aio.Channel
+    patience: Patience = field(default_factory=lambda: Patience(limit=300.0))
 
     @property
     def controller(self) -> Any:
@@ -62,8 +65,8 @@ class Context:
     def is_here(self, volume: Obj) -> bool:
         """Whether a PersistentVolume is ours, and on this node."""
         source = spec_of(volume).get("csi") or {}
-        if source.get("driver") != self.driver:
-            return False
+        if source.get("driver") != self.driver or not self.node:
+            return source.get("driver") == self.driver
         terms = ((spec_of(volume).get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or []
         return any(
             each.get("key") == self.topology_key and self.node in (each.get("values") or ())
