@@ -279,8 +279,13 @@ async def test_endpoints_come_and_go_without_a_reload_and_without_a_lost_request
     try:
         for names in ("bc", "c", "cd", "abc", "d", "ad"):
             await show(names)
-            # From now on nobody else answers.
-            assert {await proxy.get("h", "/") for _ in range(12)} == set(names)
+            # From now on nobody else answers. The other clients take turns of the round too: each backend is met, but who knows when.
+            met: set[str] = set()
+            for asked in range(500):
+                met.add(await proxy.get("h", "/"))
+                if asked >= 11 and met >= set(names):
+                    break
+            assert met == set(names)
     finally:
         stop.set()
         await asyncio.gather(*clients)
