@@ -306,37 +306,13 @@ def is_invalid(error: BaseException | None) -> bool:
     return _has(error, "Invalid", 422)
 
 
-def is_forbidden(error: BaseException | None) -> bool:
-    return _has(error, "Forbidden", 403)
-
-
-def is_unauthorized(error: BaseException | None) -> bool:
-    return _has(error, "Unauthorized", 401)
-
-
-def is_bad_request(error: BaseException | None) -> bool:
-    return _has(error, "BadRequest", 400)
-
-
 def is_expired(error: BaseException | None) -> bool:
     """Whether a list or watch has to start again from scratch."""
     return _has(error, "Expired", 410) or _has(error, "Gone", 410)
 
 
-def is_too_many_requests(error: BaseException | None) -> bool:
-    return _has(error, "TooManyRequests", 429)
-
-
 def is_timeout(error: BaseException | None) -> bool:
     return _has(error, "Timeout", 504)
-
-
-def is_internal(error: BaseException | None) -> bool:
-    return _has(error, "InternalError", 500)
-
-
-def is_service_unavailable(error: BaseException | None) -> bool:
-    return _has(error, "ServiceUnavailable", 503)
 
 
 def is_namespace_terminating(error: BaseException | None) -> bool:

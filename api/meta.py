@@ -43,12 +43,6 @@ def join_key(namespace: str | None, name: str) -> str:
     return f"{namespace}/{name}" if namespace else name
 
 
-def split_key(key: str) -> tuple[str, str]:
-    """Namespace (empty for cluster-scoped) and name of a key."""
-    namespace, _, name = key.rpartition("/")
-    return namespace, name
-
-
 def labels_of(obj: Object) -> dict[str, str]:
     return metadata_of(obj).get("labels") or {}
 
@@ -100,21 +94,6 @@ def spec_of(obj: Object) -> dict[str, Any]:
 
 def status_of(obj: Object) -> dict[str, Any]:
     return obj.get("status") or {}
-
-
-def set_label(obj: Object, key: str, value: str) -> None:
-    """Set a label in place, making metadata and labels where they are missing."""
-    _inner(obj, "labels")[key] = value
-
-
-def set_annotation(obj: Object, key: str, value: str) -> None:
-    """Set an annotation in place, making metadata and annotations where they are missing."""
-    _inner(obj, "annotations")[key] = value
-
-
-def _inner(obj: Object, name: str) -> dict[str, Any]:
-    metadata = ensure(obj, "metadata")
-    return ensure(metadata, name)
 
 
 def ensure(parent: dict[str, Any], name: str) -> dict[str, Any]:

@@ -188,10 +188,6 @@ def port_name(value: str) -> list[str]:
     return found
 
 
-def port_number(value: int) -> list[str]:
-    return [] if 1 <= value <= 65535 else ["must be between 1 and 65535, inclusive"]
-
-
 def ip_address(value: str) -> list[str]:
     """An IPv4 or IPv6 address."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubeling.api.meta import Object, controller_of, name_of, owner_references_of, uid_of
+from kubeling.api.meta import Object, controller_of, name_of, uid_of
 
 
 def make_owner_reference(owner: Object, api_version: str = "", kind: str = "") -> dict[str, Any]:
@@ -26,9 +26,3 @@ def is_controlled_by(obj: Object, owner: Object) -> bool:
     """Whether `owner` is the controller of `obj`; by uid, so a namesake made later is not."""
     found = controller_of(obj)
     return found is not None and found.get("uid") == uid_of(owner)
-
-
-def is_owned_by(obj: Object, owner: Object) -> bool:
-    """Whether any owner reference names `owner`."""
-    uid = uid_of(owner)
-    return any(each.get("uid") == uid for each in owner_references_of(obj))

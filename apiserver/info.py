@@ -26,10 +26,6 @@ class PathInfo:
     #: The deprecated `/watch/` form of a list.
     watch: bool = False
 
-    @property
-    def is_resource(self) -> bool:
-        return bool(self.resource)
-
     def verb(self, method: str, watching: bool) -> str:
         """The API verb of an HTTP method here; the method in lower case where there is none."""
         verb = _VERBS.get(method, method.lower())

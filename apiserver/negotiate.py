@@ -10,7 +10,6 @@ from kubeling.api import errors
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-PROTOBUF_STREAM = "application/vnd.kubernetes.protobuf;stream=watch"
 
 Form = Literal["json", "yaml", "protobuf"]
 _FORMS: dict[str, Form] = {

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kubeling.api.errors import ApiError
+from kubeling.api.errors import ApiError, is_expired
 from kubeling.api.meta import key_of
 from kubeling.api.resources import Resource
 from kubeling.client.metadata import MetadataClient
@@ -116,7 +116,7 @@ class Informer:
                     continue
                 # 410: our place in the history is gone. Anything else that a server answers may be cured by a fresh look as well.
                 self._afresh = True
-                if error.code == 410:
+                if is_expired(error):
                     self.resource_version = ""
                     log.info("the place in the history is gone, beginning anew", resource=self.resource.qualified)
                     continue

@@ -481,15 +481,3 @@ def _refusal(code: int, body: bytes, method: str, path: str) -> ApiError:
 
 def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-async def wait_reachable(client: Client, *, timeout: float) -> None:
-    """Return once an apiserver says that it is ready; raises TimeoutError."""
-    async with asyncio.timeout(timeout):
-        backoff = Backoff(base=0.02, factor=1.5, limit=0.5)
-        while True:
-            try:
-                await client.request_bytes("GET", "/readyz")
-                return
-            except (ConnectionFailed, ApiError):
-                await asyncio.sleep(backoff.next())

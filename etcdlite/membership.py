@@ -13,7 +13,7 @@ from typing import Any
 
 from kubeling.daemon.main import UsageError
 from kubeling.etcdlite.config import Config, host_port
-from kubeling.etcdlite.consensus.configuration import Change, ChangeKind, Configuration
+from kubeling.etcdlite.consensus.configuration import Configuration
 from kubeling.etcdlite.consensus.configuration import Member as Voter
 from kubeling.etcdlite.errors import BAD_MEMBER_URLS, PEER_URL_EXISTS
 from kubeling.proto import etcd_pb2 as pb
@@ -109,8 +109,3 @@ def find_self(said: bytes, config: Config) -> tuple[int, int, bool, dict[int, tu
     raise UsageError(
         f"the cluster has no member with the peer URLs {','.join(sorted(mine))}, only {known}: add it first (etcdctl member add)"
     )
-
-
-def change_for(kind: ChangeKind, member: int, urls: tuple[str, ...] = ()) -> Change:
-    """A change as the consensus takes it."""
-    return Change(kind, member, encode_urls(urls) if urls else b"")

@@ -11,7 +11,7 @@ since are asked again, in the per-node form. A plugin with the per-node form alo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kubeling.scheduler.nodeinfo import NodeInfo, Obj, PodInfo
@@ -139,8 +139,3 @@ def normalize_rows_by_max(scores: NDArray[np.int64], *, reverse: bool = False) -
     highest = int(scores.max()) if len(scores) else 0
     scaled = scores * 100 // highest if highest else scores * 0
     return 100 - scaled if reverse else scaled
-
-
-def reasons_by_node(rejections: Mapping[str, Rejection]) -> dict[str, tuple[str, ...]]:
-    """Node → reasons, for comparison and display."""
-    return {name: each.reasons for name, each in rejections.items()}

@@ -23,7 +23,6 @@ MAX_UPDATE_MANAGERS = 10
 ANCIENT = "ancient-changes"
 #: Owner of what was there before the first apply to an object without managedFields.
 BEFORE_FIRST_APPLY = "before-first-apply"
-MAX_MANAGER_NAME = 128
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,8 +101,3 @@ def listed(values: Iterable[str], most: int = 3) -> str:
 def boolean(value: bool | None) -> str:
     """An optional boolean."""
     return UNSET if value is None else ("True" if value else "False")
-
-
-def or_none(value: Any) -> Any:
-    """The value, or `<none>`."""
-    return value if value not in (None, "") else NONE

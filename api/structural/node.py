@@ -76,11 +76,6 @@ class Node:
         """The schema of a property, None where nothing is said of it."""
         return self.properties.get(name) or self.additional
 
-    @property
-    def keeps_unknown(self) -> bool:
-        """Whether properties that no schema names are kept."""
-        return self.preserve_unknown or self.additional is not None or self.additional_any
-
 
 _PLAIN: dict[str, type] = {"string": str, "integer": int, "boolean": bool}
 

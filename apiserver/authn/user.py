@@ -22,9 +22,6 @@ class User:
     #: Who really asks, where this is somebody that they impersonate.
     impersonator: User | None = field(default=None, compare=False)
 
-    def is_in(self, group: str) -> bool:
-        return group in self.groups
-
     def info(self) -> dict[str, object]:
         """The UserInfo of authentication.k8s.io."""
         found: dict[str, object] = {"username": self.name}

@@ -119,26 +119,12 @@ def test_node_selectors() -> None:
     assert not affinity.pod_matches_node({"spec": {"nodeSelector": {"disk": "hdd"}}}, node)
 
 
-def test_pod_affinity_terms_look_at_labels_and_namespaces() -> None:
-    mine = {"metadata": {"namespace": "a", "labels": {"rev": "1"}}}
-    other = {"metadata": {"namespace": "b", "labels": {"app": "web", "rev": "1"}}}
-    term: dict[str, Any] = {"labelSelector": {"matchLabels": {"app": "web"}}}
-    assert not affinity.pod_term_selects(term, mine, other)
-    assert affinity.pod_term_selects({**term, "namespaces": ["b"]}, mine, other)
-    assert affinity.pod_term_selects({**term, "namespaceSelector": {}}, mine, other)
-    assert not affinity.pod_term_selects({**term, "namespaceSelector": {"matchLabels": {"x": "y"}}}, mine, other, {"b": {}})
-    assert affinity.pod_term_selects({**term, "namespaces": ["b"], "matchLabelKeys": ["rev"]}, mine, other)
-    assert not affinity.pod_term_selects({**term, "namespaces": ["b"], "mismatchLabelKeys": ["rev"]}, mine, other)
-
-
 def test_owners_are_known_by_uid() -> None:
     made = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "w", "uid": "1", "namespace": "d"}}
     child = {"metadata": {"ownerReferences": [owner.make_controller_ref(made)]}}
     assert owner.is_controlled_by(child, made)
     assert not owner.is_controlled_by(child, {**made, "metadata": {**made["metadata"], "uid": "2"}})
     assert meta.key_of(made) == "d/w"
-    assert meta.split_key("d/w") == ("d", "w")
-    assert meta.split_key("n") == ("", "n")
 
 
 def test_finalizers_come_and_go() -> None:
