@@ -12,7 +12,7 @@ from kubeling.client.informer import Change, InformerFactory
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
-from kubeling.daemon.tasks import Supervisor
+from kubeling.daemon.tasks import Supervisor, run_until
 from kubeling.kubeproxy import model
 from kubeling.kubeproxy.backend import Backend
 from kubeling.kubeproxy.healthcheck import HealthChecks
@@ -23,6 +23,8 @@ log = get_logger("kubeproxy")
 
 #: Changes that come together are served together: a rollout touches many slices at once.
 BATCH_SECONDS = 0.01
+#: The shortest time between two attempts while not all can be had.
+_PAUSE_SECONDS = 0.1
 ZONE = "topology.kubernetes.io/zone"
 
 
@@ -95,18 +97,23 @@ class Proxy:
             await self._clock.sleep(BATCH_SECONDS)
             self._dirty.clear()
             changed = self._rebuild()
+            problem: str | None = None
             try:
                 await self._backend.sync(self._ports, changed)
             except OSError as error:
-                self.problem = str(error)
-                log.error("cannot serve all Services, trying again", error=str(error))
-                await self._clock.sleep(backoff.next())
-                self._changed = None
-                self._dirty.set()
-            else:
-                self.problem = None
-                backoff.reset()
+                problem = str(error)
+                if problem != self.problem:
+                    log.error("cannot serve all Services, trying again", error=problem)
+            self.problem = problem
             self._health.sync(each for each in self._ports.values() if each.health_port)
+            if problem is None:
+                backoff.reset()
+                continue
+            # A port that cannot be had keeps nobody else waiting: what changes meanwhile is served, and all is tried again after a while.
+            self._changed = None
+            await self._clock.sleep(_PAUSE_SECONDS)
+            await run_until(self._dirty, self._clock.sleep(backoff.next()))
+            self._dirty.set()
 
     def _rebuild(self) -> set[str] | None:
         """Bring the ports up to date; returns the keys of those that may have changed, None for all."""
@@ -160,5 +167,6 @@ class Proxy:
                 backoff.reset()
             except OSError as error:
                 log.error("cannot set the pod routes, trying again", error=str(error))
-                await self._clock.sleep(backoff.next())
+                await self._clock.sleep(_PAUSE_SECONDS)
+                await run_until(self._routes_dirty, self._clock.sleep(backoff.next()))
                 self._routes_dirty.set()
