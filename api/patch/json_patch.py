@@ -120,7 +120,9 @@ class _Run:
         if isinstance(parent, list):
             at = len(parent) if tokens[-1] == "-" else _index(tokens[-1], len(parent))
             if at is None:
-                raise unprocessable(f"add operation does not apply: error in add for path: '{path}': invalid index referenced")
+                raise unprocessable(
+                    f"error in add for path: '{path}': Unable to access invalid index: {tokens[-1]}: invalid index referenced"
+                )
             parent.insert(at, value)
         elif isinstance(parent, dict):
             self._put(tokens, value)
@@ -128,9 +130,13 @@ class _Run:
             raise unprocessable(f'add operation does not apply: doc is missing path: "{path}": missing value')
 
     def _remove(self, tokens: list[str], path: str) -> None:
-        if not tokens or self._get(tokens) is _ABSENT:
-            raise unprocessable(f"remove operation does not apply: doc is missing path: {path}: missing value")
-        parent = self._get(tokens[:-1])
+        parent = self._get(tokens[:-1]) if tokens else None
+        if not isinstance(parent, dict | list):
+            raise unprocessable(f'remove operation does not apply: doc is missing path: "{path}": missing value')
+        if self._get(tokens) is _ABSENT:
+            why = "access invalid index" if isinstance(parent, list) else "remove nonexistent key"
+            what = "invalid index referenced" if isinstance(parent, list) else "missing value"
+            raise unprocessable(f"error in remove for path: '{path}': Unable to {why}: {tokens[-1]}: {what}")
         del parent[int(tokens[-1]) if isinstance(parent, list) else tokens[-1]]
 
 

@@ -8,11 +8,15 @@ from kubeling.api.errors import bad_request
 from kubeling.api.meta import copy_json
 from kubeling.api.patch.json_patch import too_deep
 
+#: What JSON calls what is no object and no number.
+_KINDS = {list: "array", str: "string", bool: "bool", type(None): "null"}
+
 
 def apply_merge_patch(document: dict[str, Any], patch: Any) -> dict[str, Any]:
     """The patched document; parts that the patch does not touch are shared with the original. Raises ApiError 400 for a patch that is no object."""
     if not isinstance(patch, dict):
-        raise bad_request("error decoding patch: a merge patch must be a JSON object")
+        kind = _KINDS.get(type(patch), "number")
+        raise bad_request(f"error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")
     try:
         return _merge(document, patch)
     except RecursionError:

@@ -17,6 +17,7 @@ from typing import Any
 from kubeling.api.errors import bad_request
 from kubeling.api.meta import copy_json
 from kubeling.api.patch.json_patch import too_deep, unprocessable
+from kubeling.api.patch.printed import printed
 from kubeling.api.schema import Field, Schema
 
 _PATCH = "$patch"
@@ -47,7 +48,7 @@ def _merge_map(original: Map, patch: Map, schema: Schema | None) -> Map:
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
-        raise bad_request(f"unknown patch type: {directive} in map: {patch}")
+        raise bad_request(f"unknown patch type: {directive} in map: {printed(patch)}")
     merged = _retained(original, patch)
     for field in dict.fromkeys(_field_of(key) for key in patch if key not in (_PATCH, _RETAIN)):
         _merge_field(merged, patch, field, schema)
@@ -69,7 +70,7 @@ def _retained(original: Map, patch: Map) -> Map:
         raise bad_request("invalid patch format of retainKeys: list of strings expected")
     for key, value in patch.items():
         if value is not None and not key.startswith("$") and key not in kept:
-            raise bad_request(f"{key} in patch is not in the $retainKeys list: {kept}")
+            raise bad_request(f"{key} in patch is not in the $retainKeys list: {printed(kept)}")
     return {key: value for key, value in original.items() if key in kept}
 
 
@@ -132,7 +133,7 @@ def _merge_list(original: list[Any], patch: list[Any], key: str, element: Schema
     gone: set[str] = set()
     for each in patch:
         if each.get(key) is None:
-            raise unprocessable(f"map: {each} does not contain declared merge key: {key}")
+            raise unprocessable(f"map: {printed(each)} does not contain declared merge key: {key}")
         identity = _identity(each, key)
         if each.get(_PATCH) == "delete":
             gone.add(identity)
@@ -181,7 +182,9 @@ def _check_order(patch: Any, order: list[Any], key: str) -> None:
     wanted = _places(order, key)
     places = [wanted.get(_identity(each, key), -1) for each in patch if not (isinstance(each, dict) and _PATCH in each)]
     if -1 in places or places != sorted(places):
-        raise bad_request(f"The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n")
+        raise bad_request(
+            f"The order in patch list:\n{printed(patch)}\n doesn't match $setElementOrder list:\n{printed(order)}\n"
+        )
 
 
 def _plain(value: Any) -> Any:

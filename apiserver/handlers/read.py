@@ -210,21 +210,20 @@ def _limit(text: str) -> int:
 
 
 def _check_match(request: Request, version: str, match: str, token: str) -> None:
-    """The rules of resourceVersionMatch. Raises 422."""
-    if not match:
-        return
+    """The rules of resourceVersionMatch, and that sendInitialEvents is for watches. Raises 422."""
     wrong: list[errors.FieldError] = []
-    if match not in ("Exact", "NotOlderThan"):
-        wrong.append(errors.unsupported_value("resourceVersionMatch", match, ("Exact", "NotOlderThan", "")))
-    elif token:
-        wrong.append(
-            errors.forbidden_value("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-        )
-    elif not version:
+    if match and not version:
         why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
         wrong.append(errors.forbidden_value("resourceVersionMatch", why))
-    elif match == "Exact" and version == "0":
+    if match and token:
+        why = "resourceVersionMatch is forbidden when continue is provided"
+        wrong.append(errors.forbidden_value("resourceVersionMatch", why))
+    if match not in ("", "Exact", "NotOlderThan"):
+        wrong.append(errors.unsupported_value("resourceVersionMatch", match, ("Exact", "NotOlderThan", "")))
+    if match == "Exact" and version == "0":
         why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
         wrong.append(errors.forbidden_value("resourceVersionMatch", why))
+    if "sendInitialEvents" in request.query:
+        wrong.append(errors.forbidden_value("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     if wrong:
         raise errors.invalid("ListOptions", "meta.k8s.io", "", wrong)

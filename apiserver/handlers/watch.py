@@ -103,15 +103,19 @@ def _send_initial(request: Request) -> bool | None:
     """sendInitialEvents: None where it is not given. Raises 422 where it does not go with the rest."""
     text = request.query.get("sendInitialEvents")
     match = request.query.get("resourceVersionMatch", "")
-    if text is None:
-        if match:
-            why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            raise errors.invalid("ListOptions", "meta.k8s.io", "", [errors.forbidden_value("resourceVersionMatch", why)])
-        return None
-    if match != "NotOlderThan":
+    wrong: list[errors.FieldError] = []
+    if text is not None and match != "NotOlderThan":
         why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        wrong = errors.forbidden_value("resourceVersionMatch", why)
-        raise errors.invalid("ListOptions", "meta.k8s.io", "", [wrong])
+        wrong.append(errors.forbidden_value("resourceVersionMatch", why))
+    if text is None and match:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        wrong.append(errors.forbidden_value("resourceVersionMatch", why))
+    if match not in ("", "NotOlderThan"):
+        wrong.append(errors.unsupported_value("resourceVersionMatch", match, ("NotOlderThan",)))
+    if wrong:
+        raise errors.invalid("ListOptions", "meta.k8s.io", "", wrong)
+    if text is None:
+        return None
     return is_true(text)
 
 

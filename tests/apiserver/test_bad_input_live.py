@@ -154,6 +154,7 @@ def test_media_types_that_nobody_knows(ns):
         ({"limit": "many"}, 400),
         ({"resourceVersion": "new"}, 400),
         ({"resourceVersionMatch": "Exact"}, 422),
+        ({"sendInitialEvents": "true"}, 422),
         ({"resourceVersion": "5", "resourceVersionMatch": "Roughly"}, 422),
         ({"watch": "1", "timeoutSeconds": "soon"}, 400),
     ],
