@@ -33,7 +33,11 @@ _AMBIGUOUS = re.compile(
 )
 
 
-class _Reader(_Loader):  # type: ignore[misc]
+#: Numbers that version 1.1 takes for text: an exponent without a point or a sign.
+_EXPONENT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
+
+
+class Reader(_Loader):  # type: ignore[misc]
     """The loader of version 1.1, with keys as text."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
@@ -52,9 +56,10 @@ def _without(resolvers: dict[str, list[Any]], tags: tuple[str, ...]) -> dict[str
     return {letter: [(tag, form) for tag, form in pairs if tag not in tags] for letter, pairs in resolvers.items()}
 
 
-_Reader.yaml_implicit_resolvers = _without(yaml.SafeLoader.yaml_implicit_resolvers, _NOT_RESOLVED[:2])
-_Reader.add_implicit_resolver(_BOOL, re.compile(r"^[yYnN]$"), list("yYnN"))
-_Reader.bool_values = {**yaml.SafeLoader.bool_values, "y": True, "n": False}
+Reader.yaml_implicit_resolvers = _without(yaml.SafeLoader.yaml_implicit_resolvers, _NOT_RESOLVED[:2])
+Reader.add_implicit_resolver(_BOOL, re.compile(r"^[yYnN]$"), list("yYnN"))
+Reader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+Reader.bool_values = {**yaml.SafeLoader.bool_values, "y": True, "n": False}
 _Writer.yaml_implicit_resolvers = _without(yaml.SafeDumper.yaml_implicit_resolvers, _NOT_RESOLVED)
 
 
@@ -74,7 +79,7 @@ def _key(key: Any) -> str:
 
 def read_yaml(text: str) -> Iterator[Any]:
     """The documents of `text`. Raises yaml.YAMLError."""
-    yield from yaml.load_all(text, Loader=_Reader)
+    yield from yaml.load_all(text, Loader=Reader)
 
 
 def write_yaml(value: Any) -> str:

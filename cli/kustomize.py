@@ -1,9 +1,8 @@
-"""`-k FOLDER`: manifests that kustomize builds. It is a language of its own, so kustomize itself is called, or the one in kubectl."""
+"""`-k FOLDER`: manifests that :mod:`.kustomization` builds."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import sys
 from collections.abc import Sequence
 
 from kubeling.cli import manifests
@@ -19,7 +18,7 @@ def load(
     if not folder and not filenames:
         raise CommandError("must specify one of -f and -k")
     if folder:
-        found = [manifests.Manifest(obj, folder) for obj in manifests.parse(build(folder), folder)]
+        found = [manifests.Manifest(obj, folder) for obj in build(folder)]
     else:
         found = manifests.load(filenames or [], recursive=recursive)
     if not selector:
@@ -30,12 +29,15 @@ def load(
     return [each for each in found if chosen.matches((each.obj.get("metadata") or {}).get("labels") or {})]
 
 
-def build(folder: str) -> str:
-    """What kustomize makes of a folder (or a URL), as YAML. Raises CommandError in its words."""
-    for program, *words in (("kustomize", "build"), ("kubectl", "kustomize")):
-        if (path := shutil.which(program)) is not None:
-            done = subprocess.run([path, *words, "--", folder], capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise CommandError(done.stderr.strip().removeprefix("error: ").removeprefix("Error: "))
-            return done.stdout
-    raise CommandError("-k is built by kustomize: install it, or kubectl, which has it inside")
+def build(folder: str, *, restricted: bool = True) -> list[manifests.Obj]:
+    """What the kustomization in a folder comes to; `restricted` to files in or below the folders that name them. Warnings go to the standard error. Raises CommandError."""
+    from kubeling.cli.kustomization.problems import KustomizationError
+    from kubeling.cli.kustomization.target import build as built
+
+    try:
+        objects, said = built(folder, restricted=restricted)
+    except KustomizationError as error:
+        raise CommandError(str(error)) from error
+    for each in said:
+        print(each, file=sys.stderr)
+    return objects

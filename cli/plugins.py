@@ -52,7 +52,8 @@ def visible(path: str) -> tuple[list[str], list[str]]:
 
 def warnings(paths: Sequence[str], command_of: Callable[[list[str]], str]) -> list[str]:
     """What keeps plugins from being run. `command_of` says which verb of ours takes a line of words, empty if none does."""
-    said, seen = [], {}
+    said: list[str] = []
+    seen: dict[str, str] = {}
     for path in paths:
         name = os.path.basename(path)
         taken = command_of(name.split("-")[1:])

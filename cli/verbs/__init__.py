@@ -23,6 +23,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "replace": ("write", "replace"),
     "delete": ("delete", "delete"),
     "diff": ("diff", "diff"),
+    "kustomize": ("kustomize", "show"),
     "edit": ("edit", "edit"),
     "patch": ("change", "patch"),
     "label": ("mark", "label"),
