@@ -182,14 +182,19 @@ class V1:
 
     def _make_cpuset(self, path: str) -> None:
         """A new cpuset is empty on v1, and nothing can join it before it has what its parent has."""
-        folder = self._cpuset
-        for part in path.strip("/").split("/"):
-            parent, folder = folder, f"{folder}/{part}"
-            os.makedirs(folder, exist_ok=True)
-            for name in ("cpuset.cpus", "cpuset.mems"):
-                with open(f"{folder}/{name}") as mine, open(f"{parent}/{name}") as theirs:
-                    if not mine.read().strip():
-                        _write(f"{folder}/{name}", theirs.read().strip())
+        folder = f"{self._cpuset}/{path.strip('/')}"
+        os.makedirs(folder, exist_ok=True)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            self._inherit(folder, name)
+
+    def _inherit(self, folder: str, name: str) -> str:
+        """What the cpuset has in `name`, from its nearest ancestor that has anything if it is empty."""
+        with open(f"{folder}/{name}") as file:
+            value = file.read().strip()
+        if not value and folder != self._cpuset:
+            value = self._inherit(os.path.dirname(folder), name)
+            _write(f"{folder}/{name}", value)
+        return value
 
     def procs(self, path: str) -> list[str]:
         return [f"{folder}/cgroup.procs" for folder in self._folders(path) if os.path.isdir(folder)]

@@ -21,7 +21,7 @@ from kubeling.crilite.errors import AlreadyExists, CriError, FailedPrecondition,
 from kubeling.crilite.held import write_atomically
 from kubeling.crilite.images import Image
 from kubeling.crilite.keeper_client import KeeperError, KeeperGone
-from kubeling.crilite.records import CREATED, EXITED, READY, RUNNING, Container, ContainerRecord, pack
+from kubeling.crilite.records import CREATED, EXITED, READY, RUNNING, Container, ContainerRecord, boot, pack
 from kubeling.daemon.log import get_logger
 from kubeling.proto import cri_pb2
 
@@ -63,7 +63,7 @@ class Containers:
         container = core.add_container(record)
         try:
             async with container.lock:
-                core.container_records.save(record)
+                core.container_records.save(record, settled=False)
                 await asyncio.to_thread(self._prepare, container, image)
         except BaseException as error:
             core.forget_container(container)
@@ -97,7 +97,7 @@ class Containers:
         made["oom_file"] = core.cgroups.oom_file(record.cgroup)
         if sandbox.record.handler == "process":
             launchspec.link_volumes(container.config, str(state / "rootfs"))
-        write_atomically(str(state / "spec.json"), json.dumps(made).encode())
+        write_atomically(str(state / "spec.json"), json.dumps(made).encode(), settled=False)
 
     async def start(self, name: str) -> None:
         """Run the container's program. When that fails the container is EXITED with the reason StartError, as containerd has it."""
@@ -110,8 +110,14 @@ class Containers:
             sandbox = core.sandbox(record.sandbox_id)
             if sandbox.record.phase != READY:
                 raise FailedPrecondition(f"sandbox {sandbox.id!r} is not ready")
+            record.boot = boot()
+            core.container_records.save(record, settled=False)
+            settled = asyncio.ensure_future(asyncio.to_thread(self._settle, record))
             try:
-                answer, _ = await core.keeper.request("start", container=name)
+                try:
+                    answer, _ = await core.keeper.request("start", container=name)
+                finally:
+                    await settled
             except KeeperGone as error:
                 # It may run or not: what the next keeper finds is decided then, see recovery.
                 raise CriError(f"cannot tell whether container {container.config.metadata.name} has started: {error}") from error
@@ -123,12 +129,19 @@ class Containers:
             record.started_at = record.started_at or time.time_ns()
             if record.phase == CREATED:
                 record.phase = RUNNING
-                core.container_records.note(record)
+                core.container_records.note(record, settled=False)
                 core.emit(cri_pb2.CONTAINER_STARTED_EVENT, name, sandbox)
             else:
                 # It has ended already, and the news came in the same moment as the answer.
                 core.emit(cri_pb2.CONTAINER_STARTED_EVENT, name, sandbox)
                 core.emit(cri_pb2.CONTAINER_STOPPED_EVENT, name, sandbox)
+
+    def _settle(self, record: ContainerRecord) -> None:
+        try:
+            self._core.sandbox_records.settle(record.sandbox_id)
+            self._core.container_records.settle(record.id)
+        except OSError as error:
+            log.warning("a record may not survive a loss of power", container=record.id, error=str(error))
 
     def _failed(self, container: Container, error: KeeperError) -> None:
         record = container.record

@@ -57,8 +57,12 @@ def process_start(pid: int) -> str:
         return ""
 
 
-def write_atomically(path: str, data: bytes) -> None:
-    """All of `data` or the old content, whatever happens in between."""
+def write_atomically(path: str, data: bytes, *, settled: bool = True) -> None:
+    """All of `data` or the old content, whatever happens in between.
+
+    Without `settled` that holds against the death of any process, but not when the machine loses its power within the next seconds: the file may be
+    empty then.
+    """
     temporary = f"{path}.{os.getpid()}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -66,7 +70,8 @@ def write_atomically(path: str, data: bytes) -> None:
             view = memoryview(data)
             while view:  # A disk that is nearly full takes a part.
                 view = view[os.write(fd, view) :]
-            os.fsync(fd)
+            if settled:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.rename(temporary, path)
@@ -246,7 +251,8 @@ class Held:
         record = {"pid": self.pid, "start": self.start, "began": self.began, "user": said.get("uid"), "said": said}
         with open(os.path.join(self.folder, "exit.room"), "wb") as file:
             file.write(_ROOM)
-        write_atomically(os.path.join(self.folder, "pid"), json.dumps(record).encode())
+        # It is of use only for as long as the process lives.
+        write_atomically(os.path.join(self.folder, "pid"), json.dumps(record).encode(), settled=False)
         owner = said.get("owner", said.get("uid"))
         if owner and not self._tty and os.getuid() == 0:
             # So that the container's user can open /dev/stdout anew.

@@ -2,12 +2,17 @@
 
 A record is one JSON file, replaced atomically; the CRI config inside is kept as the bytes that the client sent, so that nothing of it is lost.
 What a record says is written before what it speaks of is made, so that after a crash everything that may exist can be found and taken away.
+
+Against a loss of power a record is made safe (:meth:`Folder.settle`) while its container's program is being started: what has not run yet may be
+forgotten, since nothing of it survives the kernel but files that are cleared away; what may have run must not be.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import functools
 import json
 import os
 import shutil
@@ -65,6 +70,16 @@ class ContainerRecord:
     message: str = ""
     pid: int = 0
     user: list[Any] = field(default_factory=list)
+    #: Which boot of the machine it was in when its program was asked for. In any later one it may have run, whatever else the record says.
+    boot: str = ""
+
+
+@functools.cache
+def boot() -> str:
+    """A name of this boot of the machine; empty where the kernel tells none."""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+    return ""
 
 
 class Sandbox:
@@ -113,14 +128,23 @@ class Folder:
     def path(self, name: str, *parts: str) -> str:
         return os.path.join(self.root, name, *parts)
 
-    def save(self, record: SandboxRecord | ContainerRecord) -> None:
+    def save(self, record: SandboxRecord | ContainerRecord, *, settled: bool = True) -> None:
         os.makedirs(self.path(record.id), mode=0o711, exist_ok=True)
-        write_atomically(self.path(record.id, "record.json"), json.dumps(asdict(record)).encode())
+        write_atomically(self.path(record.id, "record.json"), json.dumps(asdict(record)).encode(), settled=settled)
 
-    def note(self, record: SandboxRecord | ContainerRecord) -> None:
+    def settle(self, name: str) -> None:
+        """Have what was saved last on the disk. No error where the record is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(self.path(name, "record.json"), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def note(self, record: SandboxRecord | ContainerRecord, *, settled: bool = True) -> None:
         """Save what has happened and cannot be undone. A full disk is no reason to keep it from anybody: a record that is behind is what the next start repairs."""
         try:
-            self.save(record)
+            self.save(record, settled=settled)
         except OSError as error:
             log.warning("a record cannot be brought up to date", record=record.id, error=str(error))
 

@@ -22,7 +22,7 @@ from kubeling.crilite.core import Core
 from kubeling.crilite.errors import CriError
 from kubeling.crilite.held import process_start
 from kubeling.crilite.keeper_client import KeeperError
-from kubeling.crilite.records import CREATING, EXITED, READY, RUNNING, ContainerRecord, Sandbox, SandboxRecord
+from kubeling.crilite.records import CREATING, EXITED, READY, RUNNING, ContainerRecord, Sandbox, SandboxRecord, boot
 from kubeling.crilite.sandboxes import Sandboxes
 from kubeling.daemon.log import get_logger
 
@@ -90,7 +90,8 @@ def agree_on_containers(core: Core, containers: Containers, held: dict[str, int]
             if record.phase != RUNNING:
                 _started_unseen(core, record, str(folder))
             continue
-        if record.phase != RUNNING and not (folder / "pid").exists():
+        before_power_was_lost = bool(record.boot) and record.boot != boot()
+        if record.phase != RUNNING and not (folder / "pid").exists() and not before_power_was_lost:
             continue
         try:
             end = json.loads((folder / "exit").read_bytes())

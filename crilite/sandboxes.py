@@ -59,14 +59,14 @@ class Sandboxes:
                     record.ips = core.network_of(sandbox).allocate(taken)
                     record.ip = record.ips[0] if record.ips else ""
                 record.owns_cgroup = not core.cgroups.exists(record.cgroup)
-                core.sandbox_records.save(record)
+                core.sandbox_records.save(record, settled=False)
                 try:
                     await self._make(sandbox)
                 except BaseException:
                     await self._unmake(sandbox, force=True)
                     raise
                 record.phase = READY
-                core.sandbox_records.save(record)
+                core.sandbox_records.save(record, settled=False)
         except BaseException as error:
             core.forget_sandbox(sandbox)
             core.sandbox_records.delete(record.id)
@@ -132,29 +132,38 @@ class Sandboxes:
                 raise InvalidArgument(f"sysctl {name!r} needs a network namespace of the pod's own")
 
     async def _make(self, sandbox: Sandbox) -> None:
-        core, record, config = self._core, sandbox.record, sandbox.config
-        if record.cgroup:
-            core.cgroups.create(record.cgroup, None)
-            if record.owns_cgroup and config.linux.HasField("resources"):
-                core.cgroups.update(record.cgroup, config.linux.resources)
-        if record.handler == "process":
-            self._write_files(sandbox)
-            return
-        folder = core.sandbox_state(sandbox.id)
-        kinds = [] if sandbox.host_network else ["net", "uts"]
-        if sandbox.options.ipc != cri_pb2.NODE:
-            kinds.append("ipc")
-        await asyncio.to_thread(self._pin, sandbox, folder, kinds)
-        # Some networks say only now what address it has.
-        self._write_files(sandbox)
-        if sandbox.options.pid == cri_pb2.POD:
+        core, record = self._core, sandbox.record
+        expected = list(record.ips)
+        # Both are mostly spent in the kernel. Either comes to its end although the other fails, so that what is undone then is whole.
+        parts = [asyncio.to_thread(self._make_cgroup_and_files, sandbox), asyncio.to_thread(self._connect, sandbox)]
+        for outcome in await asyncio.gather(*parts, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        if record.ips != expected:
+            self._write_files(sandbox)  # Some networks say only now what address it has.
+        if _has_pause(sandbox):
             # Not in the pod's own cgroup: on version 2 one with processes cannot give controllers to those below it.
             own = _pause_cgroup(record)
             core.cgroups.create(own, None)
             answer, _ = await core.keeper.request("pause", container=sandbox.id, cgroup_procs=core.cgroups.procs(own))
             record.pause_pid = answer["pid"]
 
-    def _pin(self, sandbox: Sandbox, folder: Path, kinds: list[str]) -> None:
+    def _make_cgroup_and_files(self, sandbox: Sandbox) -> None:
+        core, record, config = self._core, sandbox.record, sandbox.config
+        if record.cgroup:
+            core.cgroups.create(record.cgroup, None)
+            if record.owns_cgroup and config.linux.HasField("resources"):
+                core.cgroups.update(record.cgroup, config.linux.resources)
+        self._write_files(sandbox)
+
+    def _connect(self, sandbox: Sandbox) -> None:
+        """Its namespaces and its network, where it has its own."""
+        if sandbox.record.handler == "process":
+            return
+        folder = self._core.sandbox_state(sandbox.id)
+        kinds = [] if sandbox.host_network else ["net", "uts"]
+        if sandbox.options.ipc != cri_pb2.NODE:
+            kinds.append("ipc")
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         sysctls = dict(sandbox.config.linux.sysctls)
         own_users = userns.wanted(sandbox.options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,9 @@ class RuntimeFailure(Exception):
         return self.code == "UNAVAILABLE"
 
 
-def _newest(each: cri_pb2.PodSandbox | cri_pb2.Container) -> tuple[int, int]:
+def _newest(
+    each: cri_pb2.PodSandbox | cri_pb2.Container | cri_pb2.PodSandboxStatus | cri_pb2.ContainerStatus,
+) -> tuple[int, int]:
     """By the number that the kubelet gave it, and not by its time: clocks are set."""
     return -each.metadata.attempt, -each.created_at
 
@@ -160,15 +162,37 @@ class Runtime:
             containers=tuple(known),
         )
 
-    async def _sandbox_status(self, sandbox_id: str) -> cri_pb2.PodSandboxStatus | None:
+    async def pod_of(self, uid: str, sandboxes: Collection[str]) -> PodRuntime:
+        """As :meth:`pod`, where it is known which sandboxes the pod has: one call for each of them, with a runtime that tells of a sandbox's containers too."""
+        found = await asyncio.gather(*(self._sandbox(each) for each in sandboxes))
+        answers = [each for each in found if each is not None and each.timestamp]
+        if not answers or len(answers) < len(sandboxes):
+            return await self.pod(uid)
+        answers.sort(key=lambda each: _newest(each.status))
+        told = [(status, each.status.id) for each in answers for status in each.containers_statuses]
+        told.sort(key=lambda each: _newest(each[0]))
+        meta = answers[0].status.metadata
+        return PodRuntime(
+            uid=uid,
+            name=meta.name,
+            namespace=meta.namespace,
+            sandboxes=tuple(sandbox_record(each.status) for each in answers),
+            containers=tuple(container_record(*each) for each in told),
+        )
+
+    async def _sandbox(self, sandbox_id: str) -> cri_pb2.PodSandboxStatusResponse | None:
+        request = self.pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id)
         try:
-            answer = await self._call(self._runtime.PodSandboxStatus, self.pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id))
+            answer: cri_pb2.PodSandboxStatusResponse = await self._call(self._runtime.PodSandboxStatus, request)
         except RuntimeFailure as error:
             if error.not_found:
                 return None
             raise
-        status: cri_pb2.PodSandboxStatus = answer.status
-        return status
+        return answer
+
+    async def _sandbox_status(self, sandbox_id: str) -> cri_pb2.PodSandboxStatus | None:
+        answer = await self._sandbox(sandbox_id)
+        return answer.status if answer is not None else None
 
     async def sandbox(self, sandbox_id: str) -> SandboxRecord | None:
         """One sandbox, None where it is gone."""

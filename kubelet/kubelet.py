@@ -49,6 +49,9 @@ from kubeling.kubelet.volumes import VolumeManager
 
 log = get_logger("kubelet")
 
+#: Events are sent when what they tell of is over, for the most part: a pod that starts needs the apiserver for itself.
+_EVENTS_WAIT = 0.25
+
 
 async def run(config: Config, client: Client, *, clock: Clock | None = None, ready: asyncio.Event | None = None) -> None:
     """Be the agent of the node until cancelled. Containers go on when it ends."""
@@ -59,7 +62,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
     config.pods_dir.chmod(0o750)
     machine = read_machine(config.root_dir)
     runtime = Runtime(config.runtime_endpoint)
-    recorder = EventRecorder(client, "kubelet", host=config.node_name, clock=clock)
+    recorder = EventRecorder(client, "kubelet", host=config.node_name, clock=clock, patience=_EVENTS_WAIT)
     state = NodeState(config.node_ips or _own_address(), allocatable(config, machine), asyncio.Event())
     node = Informer(client, NODES, field_selector=f"metadata.name={config.node_name}", clock=clock)
     pods = Informer(client, PODS, field_selector=f"spec.nodeName={config.node_name}", clock=clock)
@@ -124,7 +127,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
         manager.on_over = shutdown.worker_over
         state.shutting_down = lambda: shutdown.begun
         state.pressure = lambda: evictor.conditions
-        pleg = EventGenerator(runtime, clock, manager.busy, manager.wake, manager.wake_all)
+        pleg = EventGenerator(runtime, clock, manager.busy, manager.runtime_changed, manager.wake_all)
         server = KubeletServer(context, manager)
         try:
             parts.start("events", recorder.run)

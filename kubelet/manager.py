@@ -96,11 +96,18 @@ class PodManager:
 
     def wake(self, uid: str) -> None:
         """Something of that pod may have changed; of a pod that nobody knows, all is cleared away."""
+        self._tell(uid, PodWorker.wake)
+
+    def runtime_changed(self, uid: str) -> None:
+        """As :meth:`wake`, for what the runtime tells."""
+        self._tell(uid, PodWorker.runtime_changed)
+
+    def _tell(self, uid: str, how: Callable[[PodWorker], None]) -> None:
         for event in self._listeners.get(uid, ()):
             event.set()
         worker = self._workers.get(uid)
         if worker is not None:
-            worker.wake()
+            how(worker)
         elif uid not in self._orphans:
             self.sweep.set()
 

@@ -22,6 +22,7 @@ from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
 from kubeling.kubelet.manifests import is_static
 from kubeling.kubelet.podstatus import OWNED_CONDITIONS, RESIZE_CONDITIONS
+from kubeling.kubelet.waiting import sleep_or
 
 log = get_logger("kubelet.status")
 
@@ -189,7 +190,7 @@ class StatusManager:
         backoff = Backoff(base=0.1, limit=5.0)
         while channel.bound and not channel.gone and (not channel.written or channel.delete):
             if channel.lazy and not channel.hurry.is_set():
-                await self._pause(channel)
+                await sleep_or(self._clock, channel.lazy, channel.hurry)
             channel.hurry.clear()
             channel.lazy = 0.0
             try:
@@ -207,15 +208,6 @@ class StatusManager:
             except Exception:
                 log.exception("a status could not be written", pod=metadata_of(channel.pod)["name"])
             await self._clock.sleep(backoff.next())
-
-    async def _pause(self, channel: _Channel) -> None:
-        sleeper = asyncio.ensure_future(self._clock.sleep(channel.lazy))
-        waker = asyncio.ensure_future(channel.hurry.wait())
-        try:
-            await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            waker.cancel()
 
     async def _send(self, channel: _Channel) -> None:
         wanted, pod = channel.wanted, channel.pod

@@ -34,16 +34,13 @@ from kubeling.kubelet.resizing import Resizer
 from kubeling.kubelet.starting import Image, Place, Starter, StartProblem, pod_label
 from kubeling.kubelet.stopping import Stopper, grace_of, remove_everything
 from kubeling.kubelet.volumes import VolumeProblem, references_of
+from kubeling.kubelet.waiting import Interrupted, sleep_or, unless
 
 log = get_logger("kubelet.worker")
 T = TypeVar("T")
 
 #: The first status of a new pod waits this long for a better one: most pods are running by then, and one write does for both.
 _FIRST_STATUS_WAITS = 0.1
-
-
-class Interrupted(Exception):
-    """The pod is to end, or to end sooner: what was being done is of no use any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +67,8 @@ class PodWorker:
         self._starter = Starter(context, self._files)
         self._stopper = Stopper(context)
         self._awake = asyncio.Event()
+        #: It was not the runtime alone that woke it.
+        self._other_news = False
         self._interrupt = asyncio.Event()
         self._ending: Ending | None = None
         #: The API has forgotten the pod.
@@ -78,6 +77,8 @@ class PodWorker:
         self._rejection: tuple[str, str] | None = None
         #: Nothing of it can be in the runtime yet, so there is nothing to read.
         self._new = new
+        #: The sandbox in which containers were started last.
+        self._made: set[str] = set()
         self._reasons: dict[str, tuple[str, str]] = {}
         self._retry_in: float | None = None
         #: For volumes that cannot be had, as upstream's.
@@ -129,6 +130,11 @@ class PodWorker:
 
     def wake(self) -> None:
         """Something may have changed."""
+        self._other_news = True
+        self._awake.set()
+
+    def runtime_changed(self) -> None:
+        """Something of it may have changed in the runtime."""
         self._awake.set()
 
     # -- the loop ----------------------------------------------------------------------------------------------------------------------
@@ -140,6 +146,7 @@ class PodWorker:
             while not self._finished:
                 delay: float | None
                 self._awake.clear()
+                self._other_news = False
                 try:
                     delay = await self._step()
                     backoff.reset()
@@ -162,28 +169,11 @@ class PodWorker:
         if delay is None:
             await self._awake.wait()
         elif delay > 0 and not self._awake.is_set():
-            sleeper = asyncio.ensure_future(self._context.clock.sleep(delay))
-            waker = asyncio.ensure_future(self._awake.wait())
-            try:
-                await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                sleeper.cancel()
-                waker.cancel()
+            await sleep_or(self._context.clock, delay, self._awake)
 
     async def _race(self, work: Awaitable[T]) -> T:
-        """Wait for `work`, but not when the pod is to end."""
-        task = asyncio.ensure_future(work)
-        stop = asyncio.ensure_future(self._interrupt.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise Interrupted
-        finally:
-            stop.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        """Wait for `work`, but not when the pod is to end, or to end sooner."""
+        return await unless(self._interrupt, work)
 
     async def _step(self) -> float | None:
         """Do what is next; the seconds after which to come back unasked, None for never."""
@@ -223,7 +213,10 @@ class PodWorker:
             if self._resizer.state.error:
                 self._retry(self._mounting.next())
         if not actions.nothing and await self._act(pod, runtime, actions):
-            runtime = await context.runtime.pod(self.uid)
+            if not self._other_news:
+                # What the runtime has told of until now is in what it is asked for next.
+                self._awake.clear()
+            runtime = await context.runtime.pod_of(self.uid, {each.id for each in runtime.sandboxes} | self._made)
             pod = self._resizer.allocate(self.pod, runtime)
             self._follow(pod, runtime)
             if self._publish(pod, runtime):
@@ -380,6 +373,7 @@ class PodWorker:
         images = {each.container["name"]: asyncio.ensure_future(self._starter.image(pod, each, config)) for each in starts}
         try:
             place = await self._starter.sandbox(pod, runtime, actions, config)
+            self._made = {place.id}
             try:
                 await self._race(volumes)
             except VolumeProblem as problem:

@@ -1,0 +1,42 @@
+"""Waiting for whichever of two things comes first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from kubeling.daemon.clock import Clock
+
+T = TypeVar("T")
+
+
+class Interrupted(Exception):
+    """What was waited for is of no use any more."""
+
+
+async def sleep_or(clock: Clock, seconds: float, event: asyncio.Event) -> None:
+    """Until `event` is set, but no longer than `seconds`."""
+    sleeper = asyncio.ensure_future(clock.sleep(seconds))
+    waker = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sleeper.cancel()
+        waker.cancel()
+
+
+async def unless(stop: asyncio.Event, work: Awaitable[T]) -> T:
+    """The outcome of `work`; when `stop` is set before, `work` is cancelled and Interrupted raised."""
+    task = asyncio.ensure_future(work)
+    stopper = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopper}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise Interrupted
+    finally:
+        stopper.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
