@@ -65,10 +65,15 @@ def is_proxied(service: Obj) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which node this is, and in which zone."""
+    """Which node this is, and in which zone; `others`: nodes that have this one's address, which is to say this machine (`--network=host`)."""
 
     node: str
     zone: str = ""
+    others: frozenset[str] = frozenset()
+
+    def has(self, node: str | None) -> bool:
+        """Whether what is on that node is here."""
+        return node == self.node or node in self.others
 
 
 def build(services: Iterable[Obj], slices_of: Mapping[tuple[str, str], list[Obj]], place: Place) -> dict[str, ServicePort]:
@@ -177,7 +182,7 @@ def _candidates(slices: list[Obj], port: Obj, place: Place) -> _Candidates:
             zones = tuple(hint["name"] for hint in hints.get("forZones") or ())
             nodes = tuple(hint["name"] for hint in hints.get("forNodes") or ())
             for ip in endpoint.get("addresses") or []:
-                found.append(_Candidate(Endpoint(ip, number, endpoint.get("nodeName") == place.node), ready, zones, nodes))
+                found.append(_Candidate(Endpoint(ip, number, place.has(endpoint.get("nodeName"))), ready, zones, nodes))
     return _Candidates(tuple(found), place)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 
 from kubeling.api import endpointslices
 from kubeling.api.meta import key_of, labels_of, name_of
@@ -17,7 +18,7 @@ from kubeling.kubeproxy import model
 from kubeling.kubeproxy.backend import Backend
 from kubeling.kubeproxy.healthcheck import HealthChecks
 from kubeling.kubeproxy.model import Obj, Place, ServicePort
-from kubeling.kubeproxy.routes import RouteKeeper, wanted_routes
+from kubeling.kubeproxy.routes import RouteKeeper, internal_ips, wanted_routes
 
 log = get_logger("kubeproxy")
 
@@ -146,11 +147,16 @@ class Proxy:
         def view(obj: Obj | None) -> object:
             return obj and wanted_routes([obj], self._node, self._node_ips)
 
-        if name_of(change.obj) == self._node and change.new is not None:
-            place = Place(self._node, labels_of(change.new).get(ZONE, ""))
-            if place != self._place:
-                self._place, self._changed = place, None
-                self._dirty.set()
+        place, name = self._place, name_of(change.obj)
+        if name == self._node and change.new is not None:
+            place = replace(place, zone=labels_of(change.new).get(ZONE, ""))
+        elif name != self._node:
+            here = change.new is not None and not {*internal_ips(change.new)}.isdisjoint(self._node_ips)
+            if here != (name in place.others):
+                place = replace(place, others=place.others ^ {name})
+        if place != self._place:
+            self._place, self._changed = place, None
+            self._dirty.set()
         if self._routes is not None and view(change.old) != view(change.new):
             self._routes_dirty.set()
 

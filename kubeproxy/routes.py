@@ -23,6 +23,12 @@ PROTOCOL = 73
 HOLLOW = "kubeling.dev/hollow"
 
 
+def internal_ips(node: dict[str, Any]) -> list[str]:
+    """By which the node's neighbours reach it."""
+    addresses = (node.get("status") or {}).get("addresses") or ()
+    return [each["address"] for each in addresses if each.get("type") == "InternalIP"]
+
+
 def wanted_routes(nodes: Iterable[dict[str, Any]], own_name: str, own_ips: Collection[str] = ()) -> dict[str, str]:
     """Pod CIDR → address of its node, for every node but our own."""
     routes: dict[str, str] = {}
@@ -31,9 +37,8 @@ def wanted_routes(nodes: Iterable[dict[str, Any]], own_name: str, own_ips: Colle
         if name_of(node) == own_name or HOLLOW in labels_of(node):
             continue
         ips: dict[bool, str] = {}
-        for each in (node.get("status") or {}).get("addresses") or ():
-            if each.get("type") == "InternalIP":
-                ips.setdefault(":" in each["address"], each["address"])
+        for address in internal_ips(node):
+            ips.setdefault(":" in address, address)
         spec = spec_of(node)
         for cidr in spec.get("podCIDRs") or filter(None, [spec.get("podCIDR")]):
             ip = ips.get(":" in cidr)

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import itertools
 import socket
+import struct
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -158,7 +159,9 @@ class _TcpListener(_Listener):
             self.remember(client, endpoint)
             await relay((reader, writer), (far_reader, far_writer))
             return
-        writer.transport.abort()  # A reset, as upstream's reject rule gives it.
+        # A reset, as upstream's reject rule gives it; closed in good order the connection would look like an empty answer.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
 
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -6,7 +6,9 @@ import asyncio
 import socket
 from typing import Any, cast
 
-from kubeling.api.resources import SERVICES
+import pytest
+
+from kubeling.api.resources import ENDPOINT_SLICES, NODES, SERVICES
 from kubeling.client.informer import Change
 from kubeling.client.store import Store
 from kubeling.daemon.clock import VirtualClock
@@ -27,8 +29,7 @@ class Seen:
         self._handlers.append(handler)
 
     def put(self, obj: dict[str, Any]) -> None:
-        key = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
-        change = Change("add", self.store.get_key(key), obj)
+        change = Change("add", None, obj)
         self.store.put(obj)
         for handler in self._handlers:
             handler(change)
@@ -45,9 +46,9 @@ class Informers:
         """They are."""
 
 
-def service(name: str, port: int) -> dict[str, Any]:
+def service(name: str, port: int, **more: Any) -> dict[str, Any]:
     ports = [{"name": "p", "port": port, "protocol": "TCP"}]
-    spec = {"clusterIP": "127.0.0.1", "clusterIPs": ["127.0.0.1"], "ports": ports}
+    spec = {"clusterIP": "127.0.0.1", "clusterIPs": ["127.0.0.1"], "ports": ports, **more}
     return {"metadata": {"namespace": "x", "name": name}, "spec": spec}
 
 
@@ -83,3 +84,43 @@ async def test_a_port_that_cannot_be_had_keeps_no_other_service_waiting() -> Non
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await backend.close()
+
+
+async def test_what_is_on_a_node_with_the_same_address_is_here() -> None:
+    """One proxy serves all nodes of a machine without namespaces: their endpoints are local to it, those of other machines are not."""
+    clock, informers = VirtualClock(), Informers()
+    backend = UserspaceBackend(node_port_addresses=[], manage_addresses=False)
+    proxy = Proxy(cast("Any", informers), backend, node="n", node_ips=["127.0.0.1"], clock=clock)
+    running = asyncio.ensure_future(proxy.run())
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    try:
+        for name, address, there in (("near", "127.0.0.1", True), ("far", "10.0.0.9", False)):
+            node = {"metadata": {"name": name}, "status": {"addresses": [{"type": "InternalIP", "address": address}]}}
+            informers.of[NODES].put(node)
+            port = free_port()
+            informers.of[SERVICES].put(service(name, port, internalTrafficPolicy="Local"))
+            labels = {"kubernetes.io/service-name": name}
+            endpoint = {"addresses": ["127.0.0.1"], "nodeName": name, "conditions": {"ready": True}}
+            ports = [{"name": "p", "port": server.sockets[0].getsockname()[1], "protocol": "TCP"}]
+            metadata = {"namespace": "x", "name": f"{name}-1", "labels": labels}
+            informers.of[ENDPOINT_SLICES].put(
+                {"metadata": metadata, "addressType": "IPv4", "endpoints": [endpoint], "ports": ports}
+            )
+            for _ in range(20):
+                await asyncio.sleep(0.02)
+                await clock.advance(0.05)
+                if await answers(port):
+                    break
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            # A relay to the endpoint ends in good order, where there is none the connection is reset.
+            if there:
+                assert await reader.read() == b""
+            else:
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+            writer.close()
+    finally:
+        server.close()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await backend.close()
