@@ -13,8 +13,6 @@ from kubeling.cluster.topology import DOMAIN, Daemon, Node, Probe, Topology
 STATIC = frozenset({"etcdlite", "apiserver", "controllers", "scheduler"})
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 _CONTROL_PLANE_FLAGS = (f"--register-with-taints={CONTROL_PLANE}=:NoSchedule",)
-
-
 #: What a node's becoming Ready does not wait for. The controllers (which give it its pod addresses), the runtime and the kubelet are forked first.
 _LATER = ("apiserver", "controllers")
 
@@ -36,66 +34,89 @@ def _common(topology: Topology) -> tuple[str, ...]:
 
 
 def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
-    spec, layout, pki, address = topology.spec, topology.layout, topology.layout.pki, topology.address(node)
     first = topology.of("control-plane")[0] == node
-
-    def port(purpose: str) -> int:
-        return topology.port(node, purpose)
-
-    def peer(n: Node) -> str:
-        return f"https://{topology.at(n, 'etcd-peer')}"
-
-    def client(n: Node) -> str:
-        return f"https://{topology.at(n, 'etcd-client')}"
-
-    def made(name: str, *args: str, probe: Probe | None = None, on_host: bool = False, needs: tuple[str, ...] = ()) -> Daemon:
-        return Daemon(name, node.name, (*args, *_common(topology)), probe, on_host, needs)
-
-    def leader_elected(name: str, *args: str, purpose: str = "", bind: str = address, **rest: Any) -> Daemon:
-        number = port(purpose or name)
-        return made(
-            name,
-            f"--kubeconfig={layout.kubeconfig(f'{node.name}-{name}')}",
-            "--leader-elect=true",
-            f"--bind-address={bind}",
-            f"--secure-port={number}",
-            *args,
-            probe=Probe(bind, number),
-            **rest,
-        )
-
-    others = [n for n in topology.of("control-plane") if n != node]
-    etcd = pki / "etcd"
     found = [
-        made(
-            "etcdlite",
+        _etcdlite(topology, node),
+        _apiserver(topology, node),
+        _controllers(topology, node),
+        _leader_elected(topology, node, "scheduler", topology.address(node), needs=_LATER),
+        _dns(topology, node),
+    ]
+    if topology.spec.isolated or first:
+        # In host mode one proxy serves all: they would only fight for the same addresses.
+        found.append(_kubeproxy(topology, node))
+    if first and topology.spec.hollow_nodes:
+        found.append(_hollow(topology, node))
+    if first:
+        found.append(_cloud(topology, node))
+    return found
+
+
+def _leader_elected(topology: Topology, node: Node, name: str, bind: str, *args: str, **rest: Any) -> Daemon:
+    """One that speaks to the API and works while it leads; `bind` is where its health is asked."""
+    port = topology.port(node, name)
+    flags = (
+        f"--kubeconfig={topology.layout.kubeconfig(f'{node.name}-{name}')}",
+        "--leader-elect=true",
+        f"--bind-address={bind}",
+        f"--secure-port={port}",
+    )
+    return Daemon(name, node.name, (*flags, *args, *_common(topology)), Probe(bind, port), **rest)
+
+
+def _etcd_client(topology: Topology, node: Node) -> str:
+    return f"https://{topology.at(node, 'etcd-client')}"
+
+
+def _etcd_peer(topology: Topology, node: Node) -> str:
+    return f"https://{topology.at(node, 'etcd-peer')}"
+
+
+def _etcdlite(topology: Topology, node: Node) -> Daemon:
+    layout, keys = topology.layout, topology.layout.pki / "etcd"
+    client, peer = _etcd_client(topology, node), _etcd_peer(topology, node)
+    return Daemon(
+        "etcdlite",
+        node.name,
+        (
             f"--name={node.name}",
             f"--data-dir={layout.node(node.name) / 'etcd'}",
-            f"--listen-client-urls={client(node)}",
-            f"--advertise-client-urls={client(node)}",
-            f"--listen-peer-urls={peer(node)}",
-            f"--initial-advertise-peer-urls={peer(node)}",
-            "--initial-cluster=" + ",".join(f"{n.name}={peer(n)}" for n in topology.of("control-plane")),
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            "--initial-cluster=" + ",".join(f"{n.name}={_etcd_peer(topology, n)}" for n in topology.of("control-plane")),
             "--initial-cluster-state=new",
-            f"--cert-file={etcd / f'{node.name}.crt'}",
-            f"--key-file={etcd / f'{node.name}.key'}",
-            f"--trusted-ca-file={etcd / 'ca.crt'}",
+            f"--cert-file={keys / f'{node.name}.crt'}",
+            f"--key-file={keys / f'{node.name}.key'}",
+            f"--trusted-ca-file={keys / 'ca.crt'}",
             "--client-cert-auth=true",
-            f"--peer-cert-file={etcd / f'{node.name}.crt'}",
-            f"--peer-key-file={etcd / f'{node.name}.key'}",
-            f"--peer-trusted-ca-file={etcd / 'ca.crt'}",
+            f"--peer-cert-file={keys / f'{node.name}.crt'}",
+            f"--peer-key-file={keys / f'{node.name}.key'}",
+            f"--peer-trusted-ca-file={keys / 'ca.crt'}",
             "--peer-client-cert-auth=true",
             f"--listen-metrics-urls=http://{topology.at(node, 'etcd-metrics')}",
-            probe=Probe(address, port("etcd-metrics"), "/health"),
+            *_common(topology),
         ),
-        made(
-            "apiserver",
-            "--etcd-servers=" + ",".join(client(n) for n in (node, *others)),
-            f"--etcd-cafile={etcd / 'ca.crt'}",
+        Probe(topology.address(node), topology.port(node, "etcd-metrics"), "/health"),
+    )
+
+
+def _apiserver(topology: Topology, node: Node) -> Daemon:
+    """Its own node's member of the store comes first."""
+    spec, layout, pki = topology.spec, topology.layout, topology.layout.pki
+    address, port = topology.address(node), topology.port(node, "apiserver")
+    others = [n for n in topology.of("control-plane") if n != node]
+    return Daemon(
+        "apiserver",
+        node.name,
+        (
+            "--etcd-servers=" + ",".join(_etcd_client(topology, n) for n in (node, *others)),
+            f"--etcd-cafile={pki / 'etcd' / 'ca.crt'}",
             f"--etcd-certfile={pki / 'apiserver-etcd-client.crt'}",
             f"--etcd-keyfile={pki / 'apiserver-etcd-client.key'}",
             f"--bind-address={address}",
-            f"--secure-port={port('apiserver')}",
+            f"--secure-port={port}",
             f"--advertise-address={address}",
             "--listen-fds={api}",
             f"--tls-cert-file={pki / 'apiserver.crt'}",
@@ -119,54 +140,66 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
             "--requestheader-username-headers=X-Remote-User",
             "--requestheader-group-headers=X-Remote-Group",
             "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-            probe=Probe(address, port("apiserver"), "/readyz", tls=True),
-            needs=("etcdlite",),
+            *_common(topology),
         ),
-        leader_elected(
-            "controllers",
-            f"--cluster-cidr={spec.cluster_cidr}",
-            *(f"--node-cidr-mask-size-{each.name.lower()}={each.node_bits}" for each in spec.families),
-            f"--service-cluster-ip-range={spec.service_cidr}",
-            f"--root-ca-file={pki / 'ca.crt'}",
-            f"--service-account-private-key-file={pki / 'sa.key'}",
-            f"--cluster-signing-cert-file={pki / 'ca.crt'}",
-            f"--cluster-signing-key-file={pki / 'ca.key'}",
-            needs=("apiserver",),
-        ),
-        leader_elected("scheduler", needs=_LATER),
-        made(
-            "dns",
-            f"--kubeconfig={layout.kubeconfig(f'{node.name}-dns')}",
-            "--listen=" + ",".join(at(each, port("dns")) for each in topology.addresses(node)),
+        Probe(address, port, "/readyz", tls=True),
+        needs=("etcdlite",),
+    )
+
+
+def _controllers(topology: Topology, node: Node) -> Daemon:
+    spec, pki = topology.spec, topology.layout.pki
+    return _leader_elected(
+        topology,
+        node,
+        "controllers",
+        topology.address(node),
+        f"--cluster-cidr={spec.cluster_cidr}",
+        *(f"--node-cidr-mask-size-{each.name.lower()}={each.node_bits}" for each in spec.families),
+        f"--service-cluster-ip-range={spec.service_cidr}",
+        f"--root-ca-file={pki / 'ca.crt'}",
+        f"--service-account-private-key-file={pki / 'sa.key'}",
+        f"--cluster-signing-cert-file={pki / 'ca.crt'}",
+        f"--cluster-signing-key-file={pki / 'ca.key'}",
+        needs=("apiserver",),
+    )
+
+
+def _dns(topology: Topology, node: Node) -> Daemon:
+    port = topology.port(node, "dns")
+    return Daemon(
+        "dns",
+        node.name,
+        (
+            f"--kubeconfig={topology.layout.kubeconfig(f'{node.name}-dns')}",
+            "--listen=" + ",".join(at(each, port) for each in topology.addresses(node)),
             f"--domain={DOMAIN}",
             f"--endpoint-name={node.name}",
             f"--healthz-bind-address={topology.at(node, 'dns-health')}",
-            "--forward=none" if spec.isolated else "--forward=/etc/resolv.conf",
-            probe=Probe(address, port("dns-health")),
-            needs=_LATER,
+            "--forward=none" if topology.spec.isolated else "--forward=/etc/resolv.conf",
+            *_common(topology),
         ),
-    ]
-    if spec.isolated or first:
-        # In host mode one proxy serves all: they would only fight for the same addresses.
-        found.append(_kubeproxy(topology, node))
-    if first and spec.hollow_nodes:
-        found.append(_hollow(topology, node))
-    if first:
-        dial = ("--dial-netns=/proc/self/fd/{switch}",) if spec.isolated else ()
-        found.append(
-            leader_elected(
-                "cloud",
-                "--cloud-provider=local",
-                f"--load-balancer-cidr={spec.load_balancer_cidr}",
-                f"--control-socket={layout.control_socket}",
-                *dial,
-                *_autoscaler(topology),
-                bind=f"127.{spec.loopback}.1.1" if spec.isolated else "127.0.0.1",
-                on_host=True,
-                needs=_LATER,
-            )
-        )
-    return found
+        Probe(topology.address(node), topology.port(node, "dns-health")),
+        needs=_LATER,
+    )
+
+
+def _cloud(topology: Topology, node: Node) -> Daemon:
+    """It is on the host, where the load balancers' addresses are, and dials nodes through the switch."""
+    spec = topology.spec
+    return _leader_elected(
+        topology,
+        node,
+        "cloud",
+        f"127.{spec.loopback}.1.1" if spec.isolated else "127.0.0.1",
+        "--cloud-provider=local",
+        f"--load-balancer-cidr={spec.load_balancer_cidr}",
+        f"--control-socket={topology.layout.control_socket}",
+        *(("--dial-netns=/proc/self/fd/{switch}",) if spec.isolated else ()),
+        *_autoscaler(topology),
+        on_host=True,
+        needs=_LATER,
+    )
 
 
 def _hollow(topology: Topology, node: Node) -> Daemon:
@@ -233,72 +266,72 @@ def _worker(topology: Topology, node: Node) -> list[Daemon]:
 def _node_agents(
     topology: Topology, node: Node, flags: tuple[str, ...] = (), needs: tuple[str, ...] = ("apiserver",)
 ) -> list[Daemon]:
-    """The runtime and the kubelet."""
-    spec, layout, home = topology.spec, topology.layout, topology.layout.node(node.name)
-    address, endpoint = topology.address(node), topology.cri_endpoint(node)
-    cgroup = (f"--cgroup-root={topology.cgroup}/{node.name}",) if topology.cgroup else ()
-    found = []
-    if spec.runtime == "crilite":
-        state = layout.run / ("crilite" if spec.isolated else f"{node.name}-crilite")
-        mode = (
-            ("--handlers=native,process", "--default-handler=native", f"--stream-address={address}")
-            if spec.isolated
-            else (
-                "--handlers=process",
-                "--default-handler=process",
-                "--stream-address=127.0.0.1",
-                f"--pod-address-range=127.{spec.loopback}.{63 + node.number}.0/24",
-            )
-        )
-        found.append(
-            Daemon(
-                "crilite",
-                node.name,
-                (
-                    f"--listen={endpoint}",
-                    f"--root={home / 'crilite'}",
-                    f"--state={state}",
-                    # The built-in image shows the node's files to every pod: not our keys.
-                    f"--hide={layout.root.parent}",
-                    *cgroup,
-                    *mode,
-                    *spec.runtime_flags,
-                    *_common(topology),
-                ),
-                # Not for itself: what is forked before the zygote has imported everything shares little of it.
-                needs=needs,
-            )
-        )
-    kubelet, health = topology.port(node, "kubelet"), topology.port(node, "kubelet-health")
-    found.append(
-        Daemon(
-            "kubelet",
-            node.name,
-            (
-                f"--kubeconfig={layout.kubeconfig(f'{node.name}-kubelet')}",
-                f"--container-runtime-endpoint={endpoint}",
-                f"--hostname-override={node.name}",
-                f"--node-ip={','.join(topology.addresses(node))}",
-                f"--root-dir={home / 'kubelet'}",
-                f"--pod-manifest-path={home / 'manifests'}",
-                f"--cluster-dns={spec.dns_services[0]}",
-                f"--cluster-domain={DOMAIN}",
-                f"--address={address}",
-                f"--port={kubelet}",
-                f"--healthz-port={health}",
-                f"--tls-cert-file={layout.pki / f'kubelet-{node.name}.crt'}",
-                f"--tls-private-key-file={layout.pki / f'kubelet-{node.name}.key'}",
-                f"--client-ca-file={layout.pki / 'ca.crt'}",
-                f"--config-dir={home / nodeconfig.FOLDER}",
-                # On the host's own mounts nothing may be left behind.
-                *(() if spec.isolated else ("--mount-volumes=false",)),
-                *cgroup,
-                *flags,
-                *_common(topology),
-            ),
-            Probe("127.0.0.1", health),
-            # The runtime it waits for itself, and registers the node meanwhile.
-            needs=needs,
-        )
+    """The runtime, where it is ours, and the kubelet."""
+    kubelet = _kubelet(topology, node, flags, needs)
+    return [_crilite(topology, node, needs), kubelet] if topology.spec.runtime == "crilite" else [kubelet]
+
+
+def _cgroup(topology: Topology, node: Node) -> tuple[str, ...]:
+    return (f"--cgroup-root={topology.cgroup}/{node.name}",) if topology.cgroup else ()
+
+
+def _crilite(topology: Topology, node: Node, needs: tuple[str, ...]) -> Daemon:
+    """The runtime, which needs nothing for itself; but what is forked before the zygote has imported everything shares little of it."""
+    spec, layout = topology.spec, topology.layout
+    if spec.isolated:
+        state = layout.run / "crilite"
+        mode = ["--handlers=native,process", "--default-handler=native", f"--stream-address={topology.address(node)}"]
+    else:
+        state = layout.run / f"{node.name}-crilite"
+        addresses = f"--pod-address-range=127.{spec.loopback}.{63 + node.number}.0/24"
+        mode = ["--handlers=process", "--default-handler=process", "--stream-address=127.0.0.1", addresses]
+    return Daemon(
+        "crilite",
+        node.name,
+        (
+            f"--listen={topology.cri_endpoint(node)}",
+            f"--root={layout.node(node.name) / 'crilite'}",
+            f"--state={state}",
+            # The built-in image shows the node's files to every pod: not our keys.
+            f"--hide={layout.root.parent}",
+            *_cgroup(topology, node),
+            *mode,
+            *spec.runtime_flags,
+            *_common(topology),
+        ),
+        needs=needs,
     )
-    return found
+
+
+def _kubelet(topology: Topology, node: Node, flags: tuple[str, ...], needs: tuple[str, ...]) -> Daemon:
+    """The agent. The runtime it waits for itself, and registers the node meanwhile."""
+    layout, home = topology.layout, topology.layout.node(node.name)
+    health = topology.port(node, "kubelet-health")
+    return Daemon(
+        "kubelet",
+        node.name,
+        (
+            f"--kubeconfig={layout.kubeconfig(f'{node.name}-kubelet')}",
+            f"--container-runtime-endpoint={topology.cri_endpoint(node)}",
+            f"--hostname-override={node.name}",
+            f"--node-ip={','.join(topology.addresses(node))}",
+            f"--root-dir={home / 'kubelet'}",
+            f"--pod-manifest-path={home / 'manifests'}",
+            f"--cluster-dns={topology.spec.dns_services[0]}",
+            f"--cluster-domain={DOMAIN}",
+            f"--address={topology.address(node)}",
+            f"--port={topology.port(node, 'kubelet')}",
+            f"--healthz-port={health}",
+            f"--tls-cert-file={layout.pki / f'kubelet-{node.name}.crt'}",
+            f"--tls-private-key-file={layout.pki / f'kubelet-{node.name}.key'}",
+            f"--client-ca-file={layout.pki / 'ca.crt'}",
+            f"--config-dir={home / nodeconfig.FOLDER}",
+            # On the host's own mounts nothing may be left behind.
+            *(() if topology.spec.isolated else ("--mount-volumes=false",)),
+            *_cgroup(topology, node),
+            *flags,
+            *_common(topology),
+        ),
+        Probe("127.0.0.1", health),
+        needs=needs,
+    )
