@@ -9,8 +9,7 @@ It may itself be killed: output goes through named pipes that the container too 
 directory, takes the running containers over by pidfd (`_adopt`), and goes on reading where the old one stopped. Only the exit code of a
 container that ended while there was no keeper is lost, and on kernels before 6.15 that of an adopted one.
 
-Protocol: SOCK_SEQPACKET on ``<state>/keeper.sock``; one JSON object a message; a request has ``id`` and ``op``, its answer the same ``id``;
-what happens without being asked has ``event``. Descriptors travel beside the message.
+It listens on ``<state>/keeper.sock``; see :mod:`kubeling.crilite.switchboard` for how it is spoken to.
 
 When it holds nothing and nobody is connected, it ends.
 """
@@ -31,19 +30,10 @@ from typing import Any
 
 from kubeling.crilite import launch, launch_oci
 from kubeling.crilite.held import Held, Launch, Session, exit_code, short_path, wait_pidfd_exit
+from kubeling.crilite.switchboard import Client, Operation, Switchboard
 from kubeling.linux import syscalls
 
-MAX_MESSAGE = 200_000
-_QUEUE = 10_000
-_READ = 65536
-
-
-class Client:
-    """A connected daemon; what it is slow to read waits here, and one that never reads is dropped."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.queue: list[tuple[bytes, list[int]]] = []
+_MAX_STRAYS = 10_000
 
 
 class Keeper:
@@ -52,14 +42,13 @@ class Keeper:
     def __init__(self, state: str) -> None:
         self.state = state
         self.selector = selectors.DefaultSelector()
-        self.clients: set[Client] = set()
         self.held: dict[str, Held] = {}
         self.sessions: dict[str, Session] = {}
         self.launches: dict[int, Launch] = {}
         #: What ended while a helper had not said yet that it was its own.
         self.strays: dict[int, int] = {}
         self.own_pidfd = os.pidfd_open(os.getpid())
-        self.ops: dict[str, Callable[[Client, dict[str, Any], list[int]], dict[str, Any] | None]] = {
+        ops: dict[str, Operation] = {
             "hello": self._op_hello,
             "start": self._op_start,
             "pause": self._op_pause,
@@ -71,6 +60,7 @@ class Keeper:
             "close-stdin": self._op_close_stdin,
             "probe-overlay": self._op_probe_overlay,
         }
+        self.daemons = Switchboard(self.selector, ops, self._gone)
 
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until there is nothing left to keep."""
@@ -89,21 +79,21 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self._adopt_all()
-        self._watch(listener, selectors.EVENT_READ, lambda: self._accept(listener))
-        self._watch(wake_read, selectors.EVENT_READ, lambda: self._reap(wake_read))
+        self._watch(listener, lambda: self.daemons.accept(listener))
+        self._watch(wake_read, lambda: self._reap(wake_read))
         ready()
         # Whoever started the keeper has this long to connect before an idle keeper ends.
         grace: float | None = 30.0
         while True:
             events = self.selector.select(grace)
-            if not events and grace is not None and not (self.clients or self.held or self.launches):
+            if not events and grace is not None and not (self.daemons.clients or self.held or self.launches):
                 break
             for key, _ in events:
                 # One callback may have unregistered what another was to be called for. By number: what is closed has none any more.
                 current = self.selector.get_map().get(key.fd)
                 if current is not None:
                     self._call(current)
-            idle = not (self.clients or self.held or self.launches)
+            idle = not (self.daemons.clients or self.held or self.launches)
             grace = 1.0 if idle else None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -119,90 +109,14 @@ class Keeper:
             if current is not None and current.fileobj == key.fileobj:
                 self.selector.unregister(key.fd)
 
-    # -- connections ---------------------------------------------------------------------------------------------------------------------------
+    def _watch(self, fileobj: Any, callback: Callable[[], None]) -> None:
+        self.selector.register(fileobj, selectors.EVENT_READ, callback)
 
-    def _watch(self, fileobj: Any, events: int, callback: Callable[[], None]) -> None:
-        self.selector.register(fileobj, events, callback)
-
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            sock, _ = listener.accept()
-        except OSError:
-            return
-        sock.setblocking(False)
-        client = Client(sock)
-        self.clients.add(client)
-        self._watch(sock, selectors.EVENT_READ, lambda: self._serve(client))
-
-    def _serve(self, client: Client) -> None:
-        self._flush(client)
-        try:
-            data, fds, _flags, _address = socket.recv_fds(client.sock, MAX_MESSAGE, 8)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, fds = b"", []
-        if not data:
-            self._drop(client)
-            return
-        request = None
-        try:
-            request = json.loads(data)
-            answer = self.ops[request["op"]](client, request, fds)
-        except Exception as error:
-            if not isinstance(error, OSError | LookupError | launch.LaunchError):
-                traceback.print_exc()
-            if request is None:
-                self._drop(client)
-                return
-            answer = {"error": str(error) or repr(error), "kind": type(error).__name__}
-        finally:
-            for fd in fds:
-                os.close(fd)
-        if answer is not None:
-            self._send(client, {"id": request["id"], **answer})
-
-    def _drop(self, client: Client) -> None:
-        if client in self.clients:
-            self.clients.discard(client)
-            self.selector.unregister(client.sock)
-            client.sock.close()
-            for _, fds in client.queue:
-                for fd in fds:
-                    os.close(fd)
-            for session in self.sessions.values():
-                # What was run by exec has nobody left who could read its output or wait for it.
-                if session.client is client:
-                    session.kill(signal.SIGKILL)
-
-    def _send(self, client: Client, message: dict[str, Any], fds: list[int] | None = None) -> None:
-        """`fds` are closed here once they are sent."""
-        client.queue.append((json.dumps(message).encode(), fds or []))
-        self._flush(client)
-
-    def _flush(self, client: Client) -> None:
-        while client.queue and client in self.clients:
-            data, fds = client.queue[0]
-            try:
-                socket.send_fds(client.sock, [data], fds)
-            except BlockingIOError:
-                if len(client.queue) > _QUEUE:
-                    self._drop(client)
-                else:
-                    self.selector.modify(client.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, lambda: self._serve(client))
-                return
-            except OSError:
-                self._drop(client)
-                return
-            client.queue.pop(0)
-            for fd in fds:
-                os.close(fd)
-        if client in self.clients:
-            self.selector.modify(client.sock, selectors.EVENT_READ, lambda: self._serve(client))
-
-    def _broadcast(self, message: dict[str, Any]) -> None:
-        for client in list(self.clients):
-            self._send(client, message)
+    def _gone(self, client: Client) -> None:
+        """A daemon is gone: nobody is left who could read the output of what it has run by exec, or wait for it."""
+        for session in self.sessions.values():
+            if session.client is client:
+                session.kill(signal.SIGKILL)
 
     # -- requests ------------------------------------------------------------------------------------------------------------------------------
 
@@ -301,7 +215,7 @@ class Keeper:
         held = self.held[request["container"]]
         held.attach(self.selector, [os.dup(fd) for fd in fds])
         back = [os.dup(held.terminal)] if held.terminal >= 0 else []
-        self._send(client, {"id": request["id"], "terminal": bool(back)}, back)
+        self.daemons.send(client, {"id": request["id"], "terminal": bool(back)}, back)
 
     def _op_close_stdin(self, client: Client, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         self.held[request["container"]].close_stdin()
@@ -344,7 +258,7 @@ class Keeper:
     def _launched(self, one: Launch) -> None:
         one.sock.setblocking(False)
         self.launches[one.pid] = one
-        self._watch(one.sock, selectors.EVENT_READ, lambda: self._progress(one))
+        self._watch(one.sock, lambda: self._progress(one))
 
     def _progress(self, one: Launch) -> None:
         """A child has said something, or has closed its end: by starting its program, or by dying."""
@@ -397,15 +311,15 @@ class Keeper:
             if one.terminal >= 0:
                 one.held.use_terminal(one.terminal)
             one.held.listen(self.selector)
-            self._send(one.client, answer)
+            self.daemons.send(one.client, answer)
             if one.status is not None:
                 self._ended(one.held, exit_code(one.status))
         elif one.session is not None:
-            self._send(one.client, answer, [one.terminal] if one.terminal >= 0 else None)
+            self.daemons.send(one.client, answer, [one.terminal] if one.terminal >= 0 else None)
             if one.status is not None:
                 self._session_ended(one.session, exit_code(one.status))
         else:
-            self._send(one.client, answer)
+            self.daemons.send(one.client, answer)
 
     def _launch_failed(self, one: Launch) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -418,7 +332,7 @@ class Keeper:
             one.held.discard(self.selector)
         if one.session is not None:
             self.sessions.pop(one.session.name, None)
-        self._send(one.client, {"id": one.request, **(one.failure or {})})
+        self.daemons.send(one.client, {"id": one.request, **(one.failure or {})})
 
     def _reap(self, wake: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -461,17 +375,17 @@ class Keeper:
                 self._session_ended(session, exit_code(status))
                 return
         helpers = any(one.helper for one in self.launches.values())
-        self.strays = {**self.strays, pid: status} if helpers and len(self.strays) < _QUEUE else {}
+        self.strays = {**self.strays, pid: status} if helpers and len(self.strays) < _MAX_STRAYS else {}
 
     def _ended(self, held: Held, code: int) -> None:
         record = held.finish(self.selector, code)
         self.held.pop(held.name, None)
-        self._broadcast({"event": "exit", "container": held.name, **record})
+        self.daemons.broadcast({"event": "exit", "container": held.name, **record})
 
     def _session_ended(self, session: Session, code: int) -> None:
         self.sessions.pop(session.name, None)
-        if session.client in self.clients:
-            self._send(session.client, {"event": "session-exit", "session": session.name, "code": code})
+        if session.client in self.daemons.clients:
+            self.daemons.send(session.client, {"event": "session-exit", "session": session.name, "code": code})
 
     # -- after a keeper's death ----------------------------------------------------------------------------------------------------------------
 
@@ -505,4 +419,4 @@ class Keeper:
             self.selector.unregister(pidfd)
             self._ended(held, 255 if code is None else code)
 
-        self._watch(pidfd, selectors.EVENT_READ, gone)
+        self._watch(pidfd, gone)

@@ -12,7 +12,7 @@ from typing import Any
 
 from kubeling.crilite import keeper_process
 from kubeling.crilite.held import short_path
-from kubeling.crilite.keeper import MAX_MESSAGE
+from kubeling.crilite.switchboard import MAX_MESSAGE
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
 
