@@ -12,6 +12,7 @@ MAX_SERVERS = 3
 MAX_SEARCHES = 32
 MAX_SEARCH_CHARACTERS = 2048
 _HOSTNAME_LIMIT = 63
+_FQDN_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,24 @@ def pod_domain(pod: Object, cluster_domain: str) -> str:
     """The domain of a pod that has a subdomain: `<subdomain>.<namespace>.svc.<cluster domain>`; empty for others."""
     subdomain = spec_of(pod).get("subdomain")
     return f"{subdomain}.{namespace_of(pod)}.svc.{cluster_domain}" if subdomain else ""
+
+
+class NameTooLong(ValueError):
+    """The kernel has no room for the name that the pod is to have."""
+
+
+def kernel_hostname(pod: Object, cluster_domain: str) -> str:
+    """What the pod calls itself: with `setHostnameAsFQDN` its whole name, where it has a domain. NameTooLong, in upstream's words, where that is too long."""
+    name, domain = pod_hostname(pod), pod_domain(pod, cluster_domain)
+    if not domain or not spec_of(pod).get("setHostnameAsFQDN"):
+        return name
+    whole = f"{name}.{domain}"
+    if len(whole) > _FQDN_LIMIT:
+        raise NameTooLong(
+            f"failed to construct FQDN from Pod hostname and cluster domain, FQDN {whole} is too long "
+            f"({_FQDN_LIMIT} characters is the max, {len(whole)} characters requested)"
+        )
+    return whole
 
 
 def hosts_file(pod: Object, ips: Sequence[str], cluster_domain: str, host_text: str) -> str:

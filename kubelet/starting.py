@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kubeling.api.meta import Object, metadata_of, namespace_of, spec_of, uid_of
 from kubeling.api.pods import container_status
 from kubeling.api.resources import RUNTIME_CLASSES, SECRETS
+from kubeling.kubelet import dnsconfig, security, userns
 from kubeling.kubelet import env as environment
-from kubeling.kubelet import security, userns
 from kubeling.kubelet.actions import PodActions, Start
 from kubeling.kubelet.context import Context, EventKind
 from kubeling.kubelet.convert import container_config
@@ -74,6 +74,7 @@ class Starter:
         self._files.make_log_dir(pod)
         context.cgroups.ensure(pod)
         handler = await self._runtime_handler(pod)
+        self._name(pod, config)
         try:
             sandbox_id = await context.runtime.run_sandbox(config, handler)
         except RuntimeFailure as error:
@@ -85,6 +86,16 @@ class Starter:
             status = await context.runtime.sandbox(sandbox_id)
             ips = tuple(in_order_of(context.node.host_ips, status.ips if status is not None else ()))
         return Place(sandbox_id, config, ips)
+
+    def _name(self, pod: Object, config: cri_pb2.PodSandboxConfig) -> None:
+        """Give the pod its name, which on the node's network is the node's. RuntimeFailure where it cannot have it."""
+        if not config.hostname:
+            return
+        try:
+            config.hostname = dnsconfig.kernel_hostname(pod, self._context.config.cluster_domain)
+        except dnsconfig.NameTooLong as problem:
+            self._context.event(pod, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {problem}")
+            raise RuntimeFailure("INVALID_ARGUMENT", str(problem)) from problem
 
     async def _own_users(self, pod: Object, config: cri_pb2.PodSandboxConfig, create: bool) -> None:
         """Give the pod a user namespace. RuntimeFailure where it cannot have one: without it would be less than was asked for."""

@@ -204,6 +204,16 @@ def test_a_long_pod_name_is_cut_to_a_hostname() -> None:
     assert dnsconfig.pod_hostname(made) == "a" * 62
 
 
+def test_a_pod_may_be_called_by_its_whole_name() -> None:
+    made = pod(hostname="h", subdomain="sub", setHostnameAsFQDN=True)
+    assert dnsconfig.kernel_hostname(made, "cluster.local") == "h.sub.ns.svc.cluster.local"
+    assert dnsconfig.kernel_hostname(pod(hostname="h", subdomain="sub"), "cluster.local") == "h"
+    assert dnsconfig.kernel_hostname(pod(hostname="h", setHostnameAsFQDN=True), "cluster.local") == "h"
+    long = pod(hostname="h" * 40, subdomain="sub", setHostnameAsFQDN=True)
+    with pytest.raises(dnsconfig.NameTooLong, match=r"is too long \(64 characters is the max, 65 characters requested\)"):
+        dnsconfig.kernel_hostname(long, "cluster.local")
+
+
 # -- images ----------------------------------------------------------------------------------------------------------------------------
 
 
