@@ -21,6 +21,7 @@ from kubeling.cli.session import CommandError, Obj, Session, words_of
 from kubeling.cli.targets import namespace_of_manifest, resource_of_manifest
 from kubeling.cli.threeway import patch_type_of, schema_of, three_way
 from kubeling.cli.verbs import prune
+from kubeling.cli.verbs.applyset import open_set
 from kubeling.client.rest import Params
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -52,6 +53,12 @@ async def apply(
     prune_allowlist: Annotated[
         list[str] | None, typer.Option("--prune-allowlist", help="Kinds to prune: group/version/kind.")
     ] = None,
+    applyset: Annotated[
+        str,
+        typer.Option(
+            "--applyset", help="With --prune: the object that stands for the set, as [RESOURCE/]NAME; a Secret by default."
+        ),
+    ] = "",
     form: flags.Output = "",
     dry_run: flags.DryRun = "none",
     field_manager: flags.FieldManager = "",
@@ -62,14 +69,27 @@ async def apply(
         raise CommandError("--force-conflicts only works with --server-side")
     if server_side and dry_run == "client":
         raise CommandError("--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)")
-    if pruning and not (selector or all_of_them):
+    if applyset and not pruning:
+        raise CommandError("--applyset requires --prune")
+    for given, name in ((all_of_them, "--all"), (selector, "--selector"), (prune_allowlist, "--prune-allowlist")):
+        if applyset and given:
+            raise CommandError(f"{name} is incompatible with --applyset")
+    if pruning and not (selector or all_of_them or applyset):
         raise CommandError(
             "all resources selected for prune without explicitly passing --all. To prune all resources, pass the --all flag. If you did not mean to prune all resources, specify a label selector"
         )
-    pruned = await prune.kinds_of(session, prune_allowlist or []) if pruning else []
+    whole = await open_set(session, applyset) if applyset else None
+    pruned = await prune.kinds_of(session, prune_allowlist or []) if pruning and whole is None else []
     wanted = kustomize.load(filename, folder, recursive=recursive, selector=selector)
     params = flags.write_params(dry_run, field_manager or ("kubectl" if server_side else CLIENT_SIDE), validate)
     reporter = Reporter(form, dry_run=dry_run, together=True)
+    if whole is not None:
+        wanted = [manifests.Manifest(whole.labelled(each.obj), each.source) for each in wanted]
+        members = []
+        for each in wanted:
+            resource = await resource_of_manifest(session, each)
+            members.append((resource, namespace_of_manifest(session, resource, each.obj)))
+        await whole.begin(members, {**params, "force": force_conflicts}, dry_run)
     failed = 0
     kept: set[str] = set()
     namespaces: set[str] = set()
@@ -95,6 +115,8 @@ async def apply(
             failed = 1
     if pruned and not failed:
         await prune.prune(session, pruned, selector, namespaces, kept, reporter, dry_run)
+    if whole is not None and not failed:
+        await whole.end(kept, reporter)
     reporter.finish()
     return failed
 

@@ -57,11 +57,12 @@ async def prune(
             listed = await session.client.list(resource, namespace, label_selector=selector or None)
             for obj in listed.get("items") or []:
                 if obj["metadata"]["uid"] not in kept and _LAST_APPLIED in (obj["metadata"].get("annotations") or {}):
-                    await _delete(session, resource, obj, dry_run)
+                    await delete(session, resource, obj, dry_run)
                     reporter.done(resource, obj, "pruned")
 
 
-async def _delete(session: Session, resource: Resource, obj: Obj, dry_run: str) -> None:
+async def delete(session: Session, resource: Resource, obj: Obj, dry_run: str) -> None:
+    """Delete what is in the files no more, if it is still there."""
     if dry_run == "client":
         return
     meta = obj["metadata"]

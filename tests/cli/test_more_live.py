@@ -77,6 +77,54 @@ def test_apply_prunes_what_is_in_the_files_no_more(shell: Any, same: Same, tmp_p
     assert shell.kubeling(["apply", "-f", str(path), *flags, "--prune-allowlist=core/v1/Nothing"]).code == 1
 
 
+def test_sets_that_are_applied_are_pruned(shell: Any, in_process: Callable[..., Any], tmp_path: Path) -> None:
+    """Whichever program made a set, the other one goes on with it."""
+    shell.environment["KUBECTL_APPLYSET"] = "true"
+    path = tmp_path / "set.yaml"
+    flags = ["apply", "-f", str(path), "--prune"]
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"}, "rules": []}
+
+    def parent(kind: str) -> tuple[Any, Any]:
+        metadata = json.loads(in_process(["get", kind, "set", "-o", "json"]).out)["metadata"]
+        annotations = {**metadata["annotations"]}
+        assert annotations.pop("applyset.kubernetes.io/tooling").startswith("kubectl/v1.")
+        return annotations, metadata["labels"]
+
+    found = []
+    for first, second, kind in ((shell.kubectl, in_process, "configmap"), (in_process, shell.kubectl, "secret")):
+        applyset = "--applyset=configmaps/set" if kind == "configmap" else "--applyset=set"
+        write(path, config_map("one", a="1"), config_map("two", a="1"), role)
+        done = first([*flags, applyset])
+        assert done.code == 0, done
+        found.append(parent(kind)[0])
+        write(path, config_map("one", a="2"), config_map("three", a="1"))
+        done = second([*flags, applyset])
+        assert (done.code, sorted(done.out.splitlines())) == (
+            0,
+            [
+                "configmap/one configured",
+                "configmap/three created",
+                "configmap/two pruned",
+                "role.rbac.authorization.k8s.io/r pruned",
+            ],
+        ), done
+        annotations, labels = parent(kind)
+        found.append(annotations)
+        members = f"applyset.kubernetes.io/part-of={labels['applyset.kubernetes.io/id']}"
+        assert in_process(["get", "cm", "-l", members, "-o", "name"]).out == "configmap/one\nconfigmap/three\n"
+        in_process(f"delete {kind} set")
+        in_process("delete cm one three")
+    assert found[:2] == found[2:]
+    assert found[1]["applyset.kubernetes.io/contains-group-kinds"] == "ConfigMap"
+    in_process("create cm set")
+    for line in (
+        [*flags, "--applyset=configmaps/set"],
+        [*flags, "--applyset=pods/set"],
+    ):
+        theirs, ours = shell.kubectl(line), in_process(line)
+        assert (ours.code, ours.out, ours.err) == (theirs.code, theirs.out, theirs.err), line
+
+
 def test_kustomize_builds_what_is_applied(shell: Any, tmp_path: Path) -> None:
     write(tmp_path / "m.yaml", config_map("m", a="1"))
     (tmp_path / "kustomization.yaml").write_text("resources: [m.yaml]\nnamePrefix: my-\n")
