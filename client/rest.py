@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -22,6 +20,7 @@ import orjson
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource
 from kubeling.client.kubeconfig import ClientConfig
+from kubeling.client.streams import SOCKET_OPTIONS, StreamTransport
 from kubeling.client.wire import Answer, BrokenOff, NotSent, Wire
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock, SystemClock
@@ -39,15 +38,6 @@ PATCH_TYPES: dict[PatchType, str] = {
     "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
-#: A dead peer is noticed by the kernel within half a minute, also on a watch on which nothing happens.
-_SOCKET_OPTIONS = [
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000),
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-]
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _READ_ATTEMPTS = 5
 _BUSY_ATTEMPTS = 8
@@ -89,9 +79,9 @@ class Client:
             headers.append(("authorization", f"Bearer {config.token}"))
         elif config.basic:
             headers.append(("authorization", f"Basic {base64.b64encode(':'.join(config.basic).encode()).decode()}"))
-        self._wire = Wire(context, headers=headers, server_name=config.tls_server_name, options=_SOCKET_OPTIONS)
+        self._wire = Wire(context, headers=headers, server_name=config.tls_server_name, options=SOCKET_OPTIONS)
         self._streams = httpx.AsyncClient(
-            transport=_Streams(context or False), timeout=_TIMEOUT, headers=headers, trust_env=False
+            transport=StreamTransport(context or False), timeout=_TIMEOUT, headers=headers, trust_env=False
         )
 
     async def __aenter__(self) -> Self:
@@ -373,47 +363,6 @@ class Client:
             return {}
         with open(self.config.token_file, encoding="ascii") as file:
             return {"authorization": f"Bearer {file.read().strip()}"}
-
-
-class _Streams(httpx.AsyncBaseTransport):
-    """A connection for each request, closed with its answer: for watches, which are many and long.
-
-    httpx's pool looks at each of its connections whenever a request begins or ends. A third of a controller manager's start went into that.
-    """
-
-    def __init__(self, verify: ssl.SSLContext | bool) -> None:
-        self._verify = verify
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        transport = httpx.AsyncHTTPTransport(verify=self._verify, limits=limits, socket_options=_SOCKET_OPTIONS)
-        try:
-            response = await transport.handle_async_request(request)
-        except BaseException:
-            await transport.aclose()
-            raise
-        stream = response.stream
-        assert isinstance(stream, httpx.AsyncByteStream)
-        response.stream = _Stream(stream, transport)
-        return response
-
-
-class _Stream(httpx.AsyncByteStream):
-    """An answer's body with the transport that it ends with."""
-
-    def __init__(self, stream: httpx.AsyncByteStream, transport: httpx.AsyncHTTPTransport) -> None:
-        self._stream = stream
-        self._transport = transport
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            yield chunk
-
-    async def aclose(self) -> None:
-        try:
-            await self._stream.aclose()
-        finally:
-            await self._transport.aclose()
 
 
 async def retry_on_conflict(work: Any, *, attempts: int = 10, clock: Clock | None = None) -> Any:
