@@ -22,8 +22,10 @@ Obj = dict[str, Any]
 
 #: For what was begun just before something happened, and for word of it to arrive everywhere.
 MOMENT = 2.0
-#: Longer than this a flow must not be silent.
-SILENCE = 3.6
+#: The same where whoever brings the word, or waits for it, was killed at about that time and has to come back first.
+LATE = 5.0
+#: Longer than this a flow must not be silent: one datagram that is not answered, and what a busy machine takes.
+SILENCE = 4.5
 #: A connection that begins while rules are gone is tried for so long.
 PATIENCE = 10.0
 
@@ -141,6 +143,12 @@ def _of_silence(run: list[Obj], history: History) -> str:
             return each.what if ended <= each.ended + MOMENT + SILENCE else ""
         if each.what == "rules flushed" and each.began - MOMENT <= began <= each.began + MOMENT and ended - began <= SILENCE:
             return each.what
-    if ended - began <= SILENCE and any(began - MOMENT <= at <= ended + MOMENT for at in history.changes()):
+    if ended - began <= SILENCE and any(began - _word(at, history) <= at <= ended + MOMENT for at in history.changes()):
         return "a datagram, as an endpoint went"
     return ""
+
+
+def _word(at: float, history: History) -> float:
+    """How long word of what happened then may be on its way."""
+    killed = (each.began for each in history.faults if each.what in ("proxy killed", "apiserver killed"))
+    return LATE if any(at - LATE <= each <= at + LATE for each in killed) else MOMENT

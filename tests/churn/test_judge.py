@@ -59,6 +59,10 @@ FLUSH, LOSS = Done("rules flushed", 30, node="1"), Done("node lost", 30, 70, nod
         (moved(60, "b"), FLUSH, False),
         (lost(49, 52, kind="udp"), None, True),
         (lost(20, 23, kind="udp"), None, False),
+        # Word of a change comes late to a proxy that has to come back first.
+        (lost(53, 56, kind="udp"), None, False),
+        (lost(53, 56, kind="udp"), Done("proxy killed", 51), True),
+        (lost(53, 56, kind="udp"), Done("proxy killed", 40), False),
     ],
 )
 def test_what_may_be_lost(line: Obj, fault: Done | None, fine: bool) -> None:
