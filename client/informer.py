@@ -215,13 +215,19 @@ def without_managed_fields(obj: Obj) -> Obj:
 
 
 class InformerFactory:
-    """One informer per resource and selection, shared by all who ask for it. `transform` shapes what every one of them keeps."""
+    """One informer per resource and selection, shared by all who ask for it. `transform` shapes what every one of them keeps; `shapes` does, of the kinds in it."""
 
     def __init__(
-        self, client: Client, *, transform: Callable[[Obj], Obj] | None = without_managed_fields, clock: Clock | None = None
+        self,
+        client: Client,
+        *,
+        transform: Callable[[Obj], Obj] | None = without_managed_fields,
+        shapes: Mapping[Resource, Callable[[Obj], Obj]] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._client = client
         self._transform = transform
+        self._shapes = shapes or {}
         self._clock = clock
         self._informers: dict[Hashable, Informer] = {}
         self._parts: Supervisor | None = None
@@ -246,7 +252,7 @@ class InformerFactory:
                 label_selector=label_selector,
                 field_selector=field_selector,
                 indexers=indexers,
-                transform=self._transform,
+                transform=self._shapes.get(resource, self._transform),
                 clock=self._clock,
             )
             self._informers[key] = found

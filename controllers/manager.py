@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from kubeling.api.resources import PODS
 from kubeling.client import identity, queue_metrics
 from kubeling.client.informer import InformerFactory
 from kubeling.client.kubeconfig import ClientConfig
 from kubeling.client.leaderelection import LeaderElector, Timing
 from kubeling.client.rest import Client
+from kubeling.client.sharing import Sharing
 from kubeling.controllers import registry
 from kubeling.controllers.context import Context, Options
 from kubeling.controllers.queue_names import QUEUE_NAMES
@@ -71,7 +73,7 @@ def metrics(elector: LeaderElector | None) -> Page:
 
 async def run_controllers(client: Client, options: Options, names: list[str], clock: Clock) -> None:
     """Build and run the named controllers over one set of informers, until cancelled."""
-    ctx = Context(client, InformerFactory(client, clock=clock), options, clock)
+    ctx = Context(client, InformerFactory(client, shapes={PODS: Sharing()}, clock=clock), options, clock)
     runs = {name: registry.build(name, ctx) for name in names}
     async with Supervisor(clock) as parts:
         ctx.start(parts)

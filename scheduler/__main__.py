@@ -45,16 +45,19 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 async def run(args: argparse.Namespace) -> None:
     """Campaign, schedule while leading, until cancelled."""
+    from kubeling.api.resources import PODS
     from kubeling.client import kubeconfig
     from kubeling.client.events import EventRecorder
     from kubeling.client.informer import InformerFactory
     from kubeling.client.leaderelection import LeaderElector, Timing
     from kubeling.client.rest import Client
+    from kubeling.client.sharing import Sharing
     from kubeling.daemon.serving import StatusServer, health_pages
     from kubeling.daemon.tasks import Supervisor
     from kubeling.scheduler.config import Profile, SchedulerConfig, load
     from kubeling.scheduler.registry import ConfigError, parse_duration
     from kubeling.scheduler.scheduler import Scheduler
+    from kubeling.scheduler.trimming import trimmed
 
     try:
         config = kubeconfig.load(args.kubeconfig)
@@ -69,7 +72,8 @@ async def run(args: argparse.Namespace) -> None:
     async with Client(config, user_agent="kube-scheduler") as client:
 
         async def lead() -> None:
-            informers = InformerFactory(client)
+            sharing = Sharing()
+            informers = InformerFactory(client, shapes={PODS: lambda pod: sharing(trimmed(pod))})
             recorder = EventRecorder(client, args.scheduler_name, host=os.uname().nodename)
             scheduler = Scheduler(client, informers, recorder, config=settings, may_bind=may_bind, bind_seconds=seconds)
             async with Supervisor() as work:

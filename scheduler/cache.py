@@ -91,7 +91,7 @@ class Cache:
             known = self.nodes[node].pods.get(uid)
             if known is not None and _counts_alike(known, info):
                 # Only its status changed: nothing that is counted. The newest object is kept for preemption, which looks at start times.
-                known.pod = pod
+                known.renew(info)
                 return
         if place is not None:
             self.remove_pod(uid)

@@ -125,6 +125,10 @@ class PodInfo:
     def _weighted(self, terms: list[Obj] | None) -> tuple[tuple[AffinityTerm, int], ...]:
         return tuple((parse_term(each.get("podAffinityTerm") or {}, self), int(each.get("weight") or 0)) for each in terms or ())
 
+    def renew(self, newer: PodInfo) -> None:
+        """The same pod with another status: nothing of the older object is held on to."""
+        self.pod, self.labels, self.volumes, self.uid = newer.pod, newer.labels, newer.volumes, newer.uid
+
     @property
     def spec(self) -> Obj:
         return spec_of(self.pod)
