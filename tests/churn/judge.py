@@ -22,7 +22,7 @@ Obj = dict[str, Any]
 
 #: For what was begun just before something happened, and for word of it to arrive everywhere.
 MOMENT = 2.0
-#: The same where whoever brings the word, or waits for it, was killed at about that time and has to come back first.
+#: The same on a busy machine, or where whoever brings the word was killed and has to come back first; with what it takes to move the flows.
 LATE = 5.0
 #: Longer than this a flow must not be silent: one datagram that is not answered, and what a busy machine takes.
 SILENCE = 4.5
@@ -62,10 +62,6 @@ class History:
     def was_ready(self, pod: str, since: float, until: float) -> bool:
         """All the time."""
         return any(begin <= since and end >= until for begin, end in self.ready.get(pod, ()))
-
-    def changes(self) -> list[float]:
-        """When the set of endpoints changed."""
-        return [at for spans in self.ready.values() for span in spans for at in span if at != float("inf")]
 
 
 def judge(lines: Iterable[Obj], history: History) -> tuple[list[str], Counter[str]]:
@@ -141,14 +137,9 @@ def _of_silence(run: list[Obj], history: History) -> str:
         if each.what == "node lost" and overlaps and (node == each.node or drawn_anew):
             # Only until the endpoint is taken away: then the flow has to move.
             return each.what if ended <= each.ended + MOMENT + SILENCE else ""
-        if each.what == "rules flushed" and each.began - MOMENT <= began <= each.began + MOMENT and ended - began <= SILENCE:
-            return each.what
-    if ended - began <= SILENCE and any(began - _word(at, history) <= at <= ended + MOMENT for at in history.changes()):
-        return "a datagram, as an endpoint went"
-    return ""
-
-
-def _word(at: float, history: History) -> float:
-    """How long word of what happened then may be on its way."""
-    killed = (each.began for each in history.faults if each.what in ("proxy killed", "apiserver killed"))
-    return LATE if any(at - LATE <= each <= at + LATE for each in killed) else MOMENT
+    flushes = [each for each in history.faults if each.what == "rules flushed" and began - MOMENT <= each.began <= ended]
+    if flushes and flushes[0].began <= began + MOMENT and ended - began <= SILENCE * len(flushes):
+        return flushes[0].what
+    # Each flow is moved when its own endpoint goes, and only then.
+    went = not pod or any(began - LATE <= end <= ended + MOMENT for _, end in history.ready.get(pod, ()))
+    return "a datagram, as its endpoint went" if went and ended - began <= SILENCE else ""

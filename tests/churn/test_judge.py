@@ -59,10 +59,11 @@ FLUSH, LOSS = Done("rules flushed", 30, node="1"), Done("node lost", 30, 70, nod
         (moved(60, "b"), FLUSH, False),
         (lost(49, 52, kind="udp"), None, True),
         (lost(20, 23, kind="udp"), None, False),
-        # Word of a change comes late to a proxy that has to come back first.
-        (lost(53, 56, kind="udp"), None, False),
-        (lost(53, 56, kind="udp"), Done("proxy killed", 51), True),
-        (lost(53, 56, kind="udp"), Done("proxy killed", 40), False),
+        # Word of a change may come late, but comes; and concerns nobody else.
+        (lost(53, 56, kind="udp"), None, True),
+        (lost(56, 59, kind="udp"), None, False),
+        (lost(51, 54, kind="udp", pod="b"), None, False),
+        (lost(30, 33, kind="udp", pod="b"), FLUSH, True),
     ],
 )
 def test_what_may_be_lost(line: Obj, fault: Done | None, fine: bool) -> None:
@@ -80,6 +81,15 @@ def test_a_silent_flow_is_more_than_its_datagrams() -> None:
     # Those of a node without power are, until its endpoints are away.
     past = history()
     past.faults.append(Done("node lost", 48, 55, node="1"))
+    assert not judge(lines, past)[0]
+
+
+def test_each_flush_may_cost_a_flow_a_datagram() -> None:
+    lines = [lost(at, at + 3, kind="udp", pod="b") for at in (30.0, 33.1)]
+    past = history()
+    past.faults.append(FLUSH)
+    assert judge(lines, past)[0]
+    past.faults.append(Done("rules flushed", 33, node="1"))
     assert not judge(lines, past)[0]
 
 
