@@ -13,6 +13,8 @@ from kubeling.api.printers.table import Include
 from kubeling.apiserver.negotiate import Output
 
 if TYPE_CHECKING:
+    from kubeling.api.printers.columns import Printer
+    from kubeling.api.resources import Resource
     from kubeling.apiserver.registry.kinds import Served
 
 Object = dict[str, Any]
@@ -113,7 +115,20 @@ def partial(output: Output, obj: Object) -> Object:
 
 def table(output: Output, served: Served, items: Sequence[Object], metadata: Object, include: str, now: datetime) -> Object:
     """A meta.k8s.io Table; rows carry the metadata, the whole object, or nothing, as `include` says."""
-    made = printers.table(items, served.resource, now, _included(include), metadata=metadata, printer=served.printer)
+    return table_of(output, served.resource, served.printer, items, metadata, include, now)
+
+
+def table_of(
+    output: Output,
+    resource: Resource,
+    printer: Printer | None,
+    items: Sequence[Object],
+    metadata: Object,
+    include: str,
+    now: datetime,
+) -> Object:
+    """The same of any resource."""
+    made = printers.table(items, resource, now, _included(include), metadata=metadata, printer=printer)
     if output.version != "v1":
         made["apiVersion"] = f"meta.k8s.io/{output.version}"
     return made

@@ -77,6 +77,28 @@ def element_key(schema: Schema, item: Any) -> str | None:
     return "k:" + _text(found)
 
 
+def elements_of(path: str, value: Any, schema: Schema | None) -> list[str]:
+    """The field path of what the decoder calls `spec.containers[0].foo`: elements of keyed lists are named by their keys."""
+    found: list[str] = []
+    while path:
+        if path.startswith("[") and isinstance(value, list):
+            index, _, path = path[1:].partition("]")
+            value = value[int(index)]
+            keyed = schema is not None and schema.list_type in ("map", "set")
+            found.append((element_key(schema, value) if schema is not None and keyed else None) or f"i:{index}")
+            schema = schema.element if schema is not None else None
+        else:
+            names = value if isinstance(value, dict) else ()
+            fitting = (each for each in names if path == each or path.startswith((f"{each}.", f"{each}[")))
+            name = max(fitting, key=len, default=path)
+            found.append(f"f:{name}")
+            path = path[len(name) :]
+            value = value.get(name) if isinstance(value, dict) else None
+            schema = member_schema(schema, name) if schema is not None else None
+        path = path.removeprefix(".")
+    return found
+
+
 def _text(value: Any) -> str:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

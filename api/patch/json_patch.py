@@ -137,7 +137,10 @@ class _Run:
             why = "access invalid index" if isinstance(parent, list) else "remove nonexistent key"
             what = "invalid index referenced" if isinstance(parent, list) else "missing value"
             raise unprocessable(f"error in remove for path: '{path}': Unable to {why}: {tokens[-1]}: {what}")
-        del parent[int(tokens[-1]) if isinstance(parent, list) else tokens[-1]]
+        if isinstance(parent, list):
+            del parent[int(tokens[-1])]
+        else:
+            del parent[tokens[-1]]
 
 
 def _member(operation: dict[str, Any], name: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from kubeling.api import errors
 from kubeling.api.decode import decode, loads_json
+from kubeling.apiserver.handlers.common import options_kind
 from kubeling.apiserver.negotiate import JSON, PROTOBUF, YAML
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.request import Request
@@ -39,8 +40,7 @@ def field_validation(request: Request) -> str:
     mode = request.query.get("fieldValidation", "") or "Warn"
     if mode not in _MODES:
         wrong = errors.unsupported_value("fieldValidation", mode, _MODES)
-        options = {"create": "CreateOptions", "patch": "PatchOptions"}.get(request.verb, "UpdateOptions")
-        raise errors.invalid(options, "meta.k8s.io", "", [wrong])
+        raise errors.invalid(options_kind(request), "meta.k8s.io", "", [wrong])
     return mode
 
 

@@ -12,7 +12,7 @@ from kubeling.apiserver import convert
 from kubeling.apiserver.authz.authorizer import Attributes, refusal
 from kubeling.apiserver.context import Context
 from kubeling.apiserver.handlers import body
-from kubeling.apiserver.handlers.common import is_dry_run, manager_of, respond_object, respond_stored, store_of
+from kubeling.apiserver.handlers.common import is_dry_run, manager_of, options_kind, respond_object, respond_stored, store_of
 from kubeling.apiserver.registry import managed, pipeline
 from kubeling.apiserver.registry.kinds import Served
 from kubeling.apiserver.registry.pipeline import Options
@@ -34,7 +34,7 @@ def options_of(request: Request) -> Options:
 
 def sent_options(request: Request) -> dict[str, Any]:
     """The options of the query as the object that webhooks are shown."""
-    kind = {"create": "CreateOptions", "patch": "PatchOptions"}.get(request.verb, "UpdateOptions")
+    kind = options_kind(request)
     query = request.query
     sent: dict[str, Any] = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
     if query.get("dryRun"):

@@ -11,6 +11,7 @@ from kubeling.api import errors
 from kubeling.api.meta import Object, copy_json
 from kubeling.api.patch.json_patch import apply_json_patch
 from kubeling.api.patch.merge_patch import apply_merge_patch
+from kubeling.api.printers import printer_of
 from kubeling.api.scale import scale_of, with_scale
 from kubeling.apiserver import convert
 from kubeling.apiserver.context import Context
@@ -32,7 +33,7 @@ async def scale(context: Context, request: Request, served: Served) -> None:
     _ = request.output
     if request.verb == "get":
         entry = await store_of(served).read(info.namespace, info.name, request.query.get("resourceVersion", ""))
-        await respond_other(request, scale_of((await convert.present(served, [entry.object()]))[0], served.scale_paths))
+        await _respond(request, served, entry.object())
         return
     options = options_of(request)
     if request.verb == "update":
@@ -76,5 +77,9 @@ async def _write(context: Context, request: Request, served: Served, options: Op
 
     result = await store_of(served).change(info.namespace, info.name, mutate, dry_run=options.dry_run)
     assert result.now is not None
-    now = (await convert.present(served, [stored_object(result.now)]))[0]
-    await respond_other(request, scale_of(now, served.scale_paths))
+    await _respond(request, served, stored_object(result.now))
+
+
+async def _respond(request: Request, served: Served, stored: Object) -> None:
+    made = scale_of((await convert.present(served, [stored]))[0], served.scale_paths)
+    await respond_other(request, served.resource, made, printer=printer_of(served.resource, "scale"))

@@ -51,7 +51,7 @@ async def token(context: Context, request: Request, served: Served) -> None:
     expires = context.clock.now() + timedelta(seconds=seconds)
     sent["metadata"] = {"name": info.name, "namespace": info.namespace, "creationTimestamp": format_time(context.clock.now())}
     sent["status"] = {"token": signed, "expirationTimestamp": format_time(expires)}
-    await respond_other(request, sent, 201)
+    await respond_other(request, served.resource, sent, 201)
 
 
 async def _bound(context: Context, request: Request, reference: Object | None) -> dict[str, dict[str, str]]:

@@ -170,8 +170,48 @@ def test_the_four_patches(ns):
     assert answer.status_code == 409
     assert answer.json()["details"]["causes"][0]["field"] == ".spec.replicas"
     assert ns.http.patch(path, content=claims, headers=kind, params={"fieldManager": "m", "force": "true"}).status_code == 200
-    missing = ns.http.patch(ns.path("configmaps", "new"), content="{}", headers=kind, params={"fieldManager": "m"})
-    assert missing.status_code == 201
+    new, bare = ns.path("configmaps", "new"), "apiVersion: v1\nkind: ConfigMap\n"
+    assert ns.http.patch(new, content=bare, headers=kind, params={"fieldManager": "m"}).status_code == 201
+
+
+def test_an_apply_says_what_it_is_and_who_wishes_it(ns):
+    kind, bare = {"content-type": "application/apply-patch+yaml"}, "apiVersion: apps/v1\nkind: Deployment\n"
+
+    def refused(content, code, **params):
+        answer = ns.http.patch(ns.path("deployments", "x", APPS), content=content, headers=kind, params=params)
+        assert answer.status_code == code, answer.text
+        return answer.json()["message"]
+
+    wrong = "Incorrect version specified in apply patch. Specified patch version: "
+    assert refused("{}", 400, fieldManager="m") == f"{wrong}, expected: apps/v1"
+    assert refused("apiVersion: v1\nkind: Deployment", 400, fieldManager="m") == f"{wrong}v1, expected: apps/v1"
+    assert refused("apiVersion: apps/v1", 400, fieldManager="m").endswith("no corresponding type for apps/v1, Kind=")
+    assert refused(bare, 422).endswith("fieldManager: Required value: is required for apply patch")
+    assert "invalid rune: 0x1 at 1" in refused(bare, 422, fieldManager="m\x01")
+    odd = bare + "spec: {x: 1, template: {spec: {containers: [{name: c, imagee: i}]}}}"
+    assert refused(odd, 400, fieldManager="m") == (
+        f"failed to create typed patch object ({ns.name}/x; apps/v1, Kind=Deployment): errors:"
+        '\n  .spec.x: field not declared in schema\n  .spec.template.spec.containers[name="c"].imagee: field not declared in schema'
+    )
+    merge = ns.http.patch(
+        ns.path("configmaps", "c") + "?force=true", json={}, headers={"content-type": "application/merge-patch+json"}
+    )
+    assert (merge.status_code, merge.json()["message"]) == (
+        422,
+        'PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch',
+    )
+
+
+def test_what_is_no_object_of_the_store_as_a_table(ns):
+    accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    ns.create("deployments", deployment("x"), APPS)
+    scale = ns.http.get(ns.path("deployments", "x/scale", APPS), headers=accept).json()
+    assert [each["name"] for each in scale["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert scale["rows"][0]["cells"][:3] == ["x", 1, 0]
+    assert scale["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+    review = {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}
+    answer = ns.http.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json=review, headers=accept)
+    assert (answer.status_code, answer.json()["reason"]) == (406, "NotAcceptable")
 
 
 def test_pods_get_account_token_tolerations_and_priority(ns):
