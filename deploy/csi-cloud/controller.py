@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import grpc
+from provisioner import REGION, ZONE
 from services import DEFAULT_SIZE, Failed, check, paged, required
 
 from kubeling.cloud.patience import Patience
@@ -18,8 +19,6 @@ from kubeling.proto import csi_pb2 as pb
 from kubeling.proto import csi_pb2_grpc as pb_grpc
 
 Result = TypeVar("Result")
-ZONE = "topology.kubernetes.io/zone"
-REGION = "topology.kubernetes.io/region"
 #: Less than what the sidecars wait.
 CALL_SECONDS = 50.0
 
@@ -36,12 +35,12 @@ class Controller(pb_grpc.ControllerServicer):
 
     def __init__(self, volumes: Volumes, *, seconds: float = CALL_SECONDS) -> None:
         self._volumes = volumes
-        self._patience = Patience(call_seconds=seconds)
+        self.patience = Patience(call_seconds=seconds)
         self._busy: set[str] = set()
 
     async def _ask(self, work: Awaitable[Result]) -> Result:
         try:
-            return await self._patience.call(work)
+            return await self.patience.call(work)
         except ProviderError as error:
             raise Failed(_CODES.get(type(error), grpc.StatusCode.UNAVAILABLE), str(error)) from error
 

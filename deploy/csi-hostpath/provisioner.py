@@ -42,6 +42,7 @@ from kubeling.proto import csi_pb2 as pb
 PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 SELECTED = "volume.kubernetes.io/selected-node"
 FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
+ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 _PREFIX = "csi.storage.k8s.io/"
 
 
@@ -151,10 +152,18 @@ class Provisioner:
             for each in made.accessible_topology
             if each.segments
         ]
+        # As a cloud's volumes have always had them; what counts is the affinity.
+        places = [dict(each.segments) for each in made.accessible_topology]
+        labels = {key: value for key, value in places[0].items() if key in (ZONE, REGION)} if len(places) == 1 else {}
         volume = {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": name, "annotations": {PROVISIONED_BY: self._ctx.driver}, "finalizers": [FINALIZER]},
+            "metadata": {
+                "name": name,
+                **({"labels": labels} if labels else {}),
+                "annotations": {PROVISIONED_BY: self._ctx.driver},
+                "finalizers": [FINALIZER],
+            },
             "spec": {
                 "capacity": {"storage": binary(made.capacity_bytes or asked)},
                 "accessModes": list(spec_of(claim).get("accessModes") or ()),

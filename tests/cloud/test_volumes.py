@@ -14,6 +14,8 @@ import pytest
 
 from kubeling.api.meta import annotations_of, status_of
 from kubeling.api.resources import (
+    CSI_NODES,
+    NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
     STORAGE_CLASSES,
@@ -94,19 +96,21 @@ async def test_a_name_stays_with_what_was_made(tmp_path: Path) -> None:
 
 
 class Disks(LocalVolumes):
-    """`failures` calls fail first; those in `hung` are never answered; zones in `full` have no room."""
+    """`failures` calls fail first; those in `hung` say that they were `asked` and wait until it `goes_on`; zones in `full` have no room."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.failures = 0
         self.hung: set[str] = set()
+        self.asked, self.goes_on = asyncio.Event(), asyncio.Event()
         self.full: set[str] = set()
         self.calls: list[str] = []
 
     async def _call(self, what: str) -> None:
         self.calls.append(what)
         if what in self.hung:
-            await asyncio.Event().wait()
+            self.asked.set()
+            await self.goes_on.wait()
         if self.failures:
             self.failures -= 1
             raise ProviderError("the cloud is on fire")
@@ -129,8 +133,8 @@ class Disks(LocalVolumes):
 class Rig:
     """The CSI controller over that cloud, served on a socket."""
 
-    def __init__(self, disks: Disks, channel: grpc.aio.Channel) -> None:
-        self.disks, self.channel = disks, channel
+    def __init__(self, disks: Disks, channel: grpc.aio.Channel, served: Any) -> None:
+        self.disks, self.channel, self.served = disks, channel, served
         self.controller: Any = pb_grpc.ControllerStub(channel)
 
     async def create(self, name: str, *zones: str) -> Any:
@@ -141,11 +145,11 @@ class Rig:
             volume_capabilities=[capability()],
             accessibility_requirements=pb.TopologyRequirement(requisite=places, preferred=places) if places else None,
         )
-        return (await self.controller.CreateVolume(request, timeout=20)).volume
+        return (await self.controller.CreateVolume(request, timeout=100)).volume
 
     async def publish(self, volume: Any, node: str) -> None:
         request = pb.ControllerPublishVolumeRequest(volume_id=volume.volume_id, node_id=node, volume_capability=capability())
-        await self.controller.ControllerPublishVolume(request, timeout=20)
+        await self.controller.ControllerPublishVolume(request, timeout=100)
 
 
 def capability() -> Any:
@@ -159,12 +163,12 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     import services
 
     disks = Disks(tmp_path / "cloud")
-    served = controller.Controller(disks, seconds=0.3)
+    served = controller.Controller(disks)
     socket = tmp_path / "csi.sock"
     server = await registrar.listen(socket, services.Answers(), (pb_grpc.add_ControllerServicer_to_server, served))
     with ShortPath(socket) as short:
         async with grpc.aio.insecure_channel(f"unix:{short.path}") as channel:
-            yield Rig(disks, channel)
+            yield Rig(disks, channel, served)
     await server.stop(None)
 
 
@@ -186,8 +190,14 @@ async def test_what_the_cloud_says_is_said_in_the_words_of_csi(rig: Rig) -> None
     assert await code(rig.publish(made, "one")) == "UNAVAILABLE"
     rig.disks.hung = {"detach"}
     gone = pb.ControllerUnpublishVolumeRequest(volume_id=made.volume_id, node_id="one")
-    answers = await asyncio.gather(*(code(rig.controller.ControllerUnpublishVolume(gone)) for _ in range(2)))
-    assert sorted(answers) == ["ABORTED", "UNAVAILABLE"]
+    first = asyncio.ensure_future(rig.controller.ControllerUnpublishVolume(gone))
+    await rig.disks.asked.wait()
+    assert await code(rig.controller.ControllerUnpublishVolume(gone)) == "ABORTED"
+    rig.disks.goes_on.set()
+    await first
+    rig.disks.goes_on.clear()
+    rig.served.patience = Patience(call_seconds=0.05)
+    assert await code(rig.controller.ControllerUnpublishVolume(gone)) == "UNAVAILABLE"
 
 
 async def test_a_volume_is_made_where_there_is_room_and_only_once(rig: Rig) -> None:
@@ -216,6 +226,11 @@ async def test_what_fails_is_tried_again_and_what_drifts_is_put_right(rig: Rig, 
     provisioner, attacher = Provisioner(ctx), Attacher(ctx)
     kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": unique}, "provisioner": driver}
     await client.create(STORAGE_CLASSES, kind)
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": unique, "labels": {ZONE: "a"}}}
+    await client.create(NODES, node)
+    drivers = [{"name": driver, "nodeID": unique, "topologyKeys": [ZONE]}]
+    owned = {"apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": {"name": unique}, "spec": {"drivers": drivers}}
+    await client.create(CSI_NODES, owned)
     rig.disks.failures = 2
     async with Supervisor(clock) as parts:
         informers.start(parts)
@@ -235,7 +250,9 @@ async def test_what_fails_is_tried_again_and_what_drifts_is_put_right(rig: Rig, 
         volume = f"pvc-{made['metadata']['uid']}"
         found = await tools.until(lambda: client.get(PERSISTENT_VOLUMES, volume), "the volume is made")
         assert rig.disks.calls == ["create"] * 3
-        assert "nodeAffinity" not in found["spec"]
+        assert found["metadata"]["labels"] == {ZONE: "a"}
+        terms = found["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+        assert terms == [{"matchExpressions": [{"key": ZONE, "operator": "In", "values": ["a"]}]}]
         handle = found["spec"]["csi"]["volumeHandle"]
 
         rig.disks.failures = 2
@@ -274,4 +291,5 @@ async def test_what_fails_is_tried_again_and_what_drifts_is_put_right(rig: Rig, 
         await tools.until(nothing, "the volume is gone at the cloud")
         assert rig.disks.calls.count("detach") == 3
     await client.delete(PERSISTENT_VOLUME_CLAIMS, name, "default")
-    await client.delete(STORAGE_CLASSES, unique)
+    for each in (STORAGE_CLASSES, CSI_NODES, NODES):
+        await client.delete(each, unique)
