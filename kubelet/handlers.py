@@ -29,6 +29,8 @@ class Answer:
     words: str = ""
     warning: bool = False
     error: bool = False
+    #: Of an HTTP request that was answered: with what.
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,8 @@ async def _http(handler: Mapping[str, Any], target: Target, agent: str) -> Answe
             url = following
             continue
         if 200 <= status < 400:
-            return Answer(True, body)
-        return Answer(False, f"HTTP probe failed with statuscode: {status}")
+            return Answer(True, body, status=status)
+        return Answer(False, f"HTTP probe failed with statuscode: {status}", status=status)
     return Answer(False, f'Get "{url}": stopped after {_MAX_REDIRECTS} redirects')
 
 

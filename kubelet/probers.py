@@ -65,6 +65,8 @@ class PodProbes:
         self._rand = rand
         self._count = count
         self._watched: dict[str, _Watched] = {}
+        #: Set with each change of a verdict, for who waits for nothing else.
+        self.judged = asyncio.Event()
 
     # -- what decisions see --------------------------------------------------------------------------------------------------------
 
@@ -169,6 +171,7 @@ class PodProbes:
                 log.debug("a probe's verdict changed", container=name, probe=spec.kind, success=answer.success)
                 if spec.kind == "startup" and answer.success:
                     watched.passed.set()
+                self.judged.set()
                 self._changed()
                 if spec.kind != "readiness" and not answer.success:
                     return  # The container will be killed; the next one is probed anew.

@@ -82,7 +82,9 @@ async def run_hook(
     handler = hook
     if hook.get("httpGet") and not hook["httpGet"].get("port"):
         handler = {**hook, "httpGet": {**hook["httpGet"], "port": 80}}
-    return await ask(handler, Target(container, container_id, ip), context.runtime, timeout, _AGENT)
+    answer = await ask(handler, Target(container, container_id, ip), context.runtime, timeout, _AGENT)
+    # Upstream asks a hook's server for any answer, a probe's for a good one.
+    return Answer(True) if answer.status else answer
 
 
 def grace_of(pod: Object) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from kubeling.daemon.clock import Clock
@@ -40,3 +40,24 @@ async def unless(stop: asyncio.Event, work: Awaitable[T]) -> T:
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def beside(work: Awaitable[T], event: asyncio.Event, tell: Callable[[], Awaitable[None]]) -> T:
+    """The outcome of `work`; `tell` is called whenever `event` is set meanwhile, and what it fails with is raised when `work` is done."""
+
+    async def telling() -> None:
+        while True:
+            await event.wait()
+            event.clear()
+            await tell()
+
+    event.clear()
+    teller = asyncio.ensure_future(telling())
+    try:
+        outcome = await work
+    finally:
+        teller.cancel()
+        told = (await asyncio.gather(teller, return_exceptions=True))[0]
+    if isinstance(told, Exception):
+        raise told
+    return outcome

@@ -34,7 +34,7 @@ from kubeling.kubelet.resizing import Resizer
 from kubeling.kubelet.starting import Image, Place, Starter, StartProblem, pod_label
 from kubeling.kubelet.stopping import Stopper, grace_of, remove_everything
 from kubeling.kubelet.volumes import VolumeProblem, references_of
-from kubeling.kubelet.waiting import Interrupted, sleep_or, unless
+from kubeling.kubelet.waiting import Interrupted, beside, sleep_or, unless
 
 log = get_logger("kubelet.worker")
 T = TypeVar("T")
@@ -450,10 +450,10 @@ class PodWorker:
         runtime = await context.runtime.pod(self.uid)
         settled = is_terminal(pod) and not runtime.any_alive
         if not settled:
-            self._follow_readiness(pod, runtime)
-            self._publish(pod, runtime)
+            self._show_ending(pod, runtime)
         if runtime.any_alive:
-            await self._race(self._stopper.stop_all(pod, runtime, ending.grace))
+            stopping = self._race(self._stopper.stop_all(pod, runtime, ending.grace))
+            await beside(stopping, self._probes.judged, partial(self._tell_readiness, pod))
         for sandbox in runtime.sandboxes:
             if sandbox.ready:
                 await context.runtime.stop_sandbox(sandbox.id)
@@ -471,10 +471,16 @@ class PodWorker:
         self._log.debug("all of the pod has ended")
         return 0
 
-    def _follow_readiness(self, pod: Object, runtime: PodRuntime) -> None:
+    def _show_ending(self, pod: Object, runtime: PodRuntime) -> None:
         """While it ends a pod is still seen: what died is not probed any more."""
-        alive = {each.id for each in runtime.containers if each.running}
-        self._probes.drop_all_but(alive)
+        self._probes.drop_all_but({each.id for each in runtime.containers if each.running})
+        self._publish(pod, runtime)
+
+    async def _tell_readiness(self, pod: Object) -> None:
+        """One that ends and is not ready any more is not to be sent to where only ending endpoints are left (KEP-1669)."""
+        runtime = await self._context.runtime.pod(self.uid)
+        if runtime.any_alive:
+            self._show_ending(pod, runtime)
 
     async def _after_the_end(self) -> float | None:
         """The pod is over. Its logs and last status stay until the API lets it go."""

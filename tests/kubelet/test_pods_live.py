@@ -240,10 +240,13 @@ async def test_the_end_of_a_pod(pods: Pods) -> None:
 
 
 async def test_one_that_will_not_end_is_killed_and_a_shorter_grace_counts(pods: Pods) -> None:
-    await pods.run("stubborn", shell("trap '' TERM; while true; do sleep 0.1; done"), terminationGracePeriodSeconds=60)
+    """Meanwhile it is still told whether it is ready: it may be all that its Service has."""
+    probe = {"exec": {"command": ["test", "-e", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
+    script = "touch /tmp/ok; trap 'rm -f /tmp/ok' TERM; while true; do sleep 0.1; done"
+    await pods.run("stubborn", shell(script, readinessProbe=probe), terminationGracePeriodSeconds=60)
     await pods.ready("stubborn")
     await pods.delete("stubborn")
-    await asyncio.sleep(0.3)
+    await pods.until("stubborn", lambda pod: not is_ready(pod))
     await pods.delete("stubborn", grace=1)
     assert await pods.gone("stubborn") < 6
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from kubeling.daemon.clock import SystemClock
 from kubeling.kubelet.cri import RuntimeFailure
 from kubeling.kubelet.probers import PodProbes, Running
+from kubeling.kubelet.stopping import run_hook
+from kubeling.kubelet.waiting import beside
 
 from .builders import container
 
@@ -64,3 +67,40 @@ async def test_what_could_not_be_asked_does_not_count(
 ) -> None:
     """A runtime that is away, or a port that nobody has named, is not the container's failure: nothing is restarted for it."""
     assert await first_words(answer, handler) == (words, failed)
+
+
+async def test_a_hook_wants_an_answer_and_not_a_good_one() -> None:
+    """As upstream: the status of what answers an HTTP hook is nobody's business, and nothing that answers is a failure."""
+
+    async def no(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    context = cast("Any", SimpleNamespace(runtime=None, clock=SystemClock()))
+    server = await asyncio.start_server(no, "127.0.0.1", 0)
+    hook = {"httpGet": {"port": server.sockets[0].getsockname()[1]}}
+    assert (await run_hook(context, {}, "c", hook, "127.0.0.1", 20)).success
+    server.close()
+    assert not (await run_hook(context, {}, "c", hook, "127.0.0.1", 20)).success
+
+
+async def test_what_changes_beside_a_longer_work_is_told() -> None:
+    event, told = asyncio.Event(), asyncio.Event()
+    event.set()  # Of before: nobody has to be told any more.
+    times = 0
+
+    async def tell() -> None:
+        nonlocal times
+        times += 1
+        told.set()
+
+    async def work() -> str:
+        for _ in range(3):
+            event.set()
+            await told.wait()
+            told.clear()
+        return "done"
+
+    assert await beside(work(), event, tell) == "done"
+    assert times == 3
