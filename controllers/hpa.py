@@ -129,9 +129,10 @@ class _Step:
     def _say(self, kind: str, status: str, reason: str, message: str) -> None:
         set_condition(self.status["conditions"], kind, status, self._clock.now(), reason=reason, message=message)
 
-    def _give_up(self, kind: str, reason: str, message: str, event: str = "") -> Stop:
+    def _give_up(self, kind: str, reason: str, message: str, event: str = "", words: str = "") -> Stop:
+        """The condition, and an event of the same reason and words where no others are given."""
         self._say(kind, "False", reason, message)
-        self._parent.tell(self._scaler, "Warning", event or reason, message)
+        self._parent.tell(self._scaler, "Warning", event or reason, words or message)
         return Stop()
 
     async def act(self) -> None:
@@ -177,7 +178,7 @@ class _Step:
         except (ApiError, MetricsError) as error:
             words = error.message if isinstance(error, ApiError) else str(error)
             message = f"the HPA controller was unable to get the target's current scale: {words}"
-            raise self._give_up("AbleToScale", "FailedGetScale", message, "FailedGetScale") from error
+            raise self._give_up("AbleToScale", "FailedGetScale", message, words=words) from error
         self._say("AbleToScale", "True", "SucceededGetScale", "the HPA controller was able to get the target's current scale")
         return resource, scale
 
@@ -186,7 +187,7 @@ class _Step:
         selector = status_of(scale).get("selector")
         if not selector:
             message = "the HPA target's scale is missing a selector"
-            raise self._give_up("ScalingActive", "InvalidSelector", message, "SelectorRequired")
+            raise self._give_up("ScalingActive", "InvalidSelector", message, "SelectorRequired", "selector is required")
         spec = spec_of(self._scaler)
         actual = int(status_of(scale).get("replicas") or 0)
         pods = self._parent.pods(self._namespace, selector)
@@ -211,9 +212,9 @@ class _Step:
         if failed and (len(failed) == len(metrics) or wish < current):
             # What is not known could be the reason to stay as large.
             first = failed[0]
-            self._say("ScalingActive", "False", first.reason, first.message)
+            self._say("ScalingActive", "False", first.reason, f"the HPA was unable to compute the replica count: {first.message}")
             self._parent.tell(self._scaler, "Warning", first.reason, first.message)
-            words = f"invalid metrics ({len(failed)} invalid out of {len(metrics)}), first error is: {first.message}"
+            words = f"invalid metrics ({len(failed)} invalid out of {len(metrics)}), first error is: {first.among}"
             self._parent.tell(self._scaler, "Warning", "FailedComputeMetricsReplicas", words)
             self.status["currentReplicas"] = current
             raise Stop

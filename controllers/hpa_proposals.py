@@ -28,11 +28,11 @@ class Proposal(NamedTuple):
 
 
 class Failed(Exception):
-    """A metric could not be used: the reason and words of the condition."""
+    """A metric could not be used: the reason of the condition and of its event, the words of both, and those among several metrics."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, among: str = "") -> None:
         super().__init__(message)
-        self.reason, self.message = reason, message
+        self.reason, self.message, self.among = reason, message, f"{among}: {message}" if among else message
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,33 @@ class Target:
 
 def _text(milli: int) -> str:
     return quantity.canonical(f"{milli}m")
+
+
+def _among(spec: Obj) -> str:
+    """How the message about all metrics names the one that failed."""
+    match spec["type"]:
+        case "Resource":
+            return f"failed to get {spec['resource']['name']} resource metric value"
+        case "ContainerResource":
+            return f"failed to get {spec['containerResource']['container']} container metric value"
+        case "External":
+            name = spec["external"]["metric"]["name"]
+            return f"failed to get {name} external metric value: failed to get {name} external metric"
+        case kind:
+            return f"failed to get {kind.lower()} metric value"
+
+
+def _selected(metric: Obj) -> str:
+    """The selector of a metric, as messages show it."""
+    selector = metric.get("selector")
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    rules = "".join(
+        f"LabelSelectorRequirement{{Key:{each['key']},Operator:{each['operator']},Values:[{' '.join(each.get('values') or ())}],}},"
+        for each in selector.get("matchExpressions") or ()
+    )
+    return f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{rules}}},}}"
 
 
 class Proposer:
@@ -67,14 +94,12 @@ class Proposer:
             "External": ("FailedGetExternalMetric", self._external),
         }
         if kind not in ways:
-            raise Failed(
-                "InvalidMetricSourceType", f'the HPA was unable to compute the replica count: unknown metric source type "{kind}"'
-            )
+            raise Failed("InvalidMetricSourceType", f'unknown metric source type "{kind}"')
         reason, way = ways[kind]
         try:
             return await way(spec)
         except MetricsError as error:
-            raise Failed(reason, f"the HPA was unable to compute the replica count: {error}") from error
+            raise Failed(reason, str(error), _among(spec)) from error
 
     async def _resource(self, spec: Obj) -> Proposal:
         one = spec.get("containerResource") or spec["resource"]
@@ -126,7 +151,7 @@ class Proposer:
             aim = quantity.milli(one["target"].get("averageValue"))
             wish = replicas.by_average(target.pods, found, target.wanted, aim, "", self._tolerance, self._now)
         except MetricsError as error:
-            raise MetricsError(f"failed to get pods metric value: unable to get metric {metric['name']}: {error}") from error
+            raise MetricsError(f"unable to get metric {metric['name']}: {error}") from error
         status = {"metric": metric, "current": {"averageValue": _text(wish.value)}}
         return Proposal(wish.replicas, f"pods metric {metric['name']}", {"type": "Pods", "pods": status})
 
@@ -137,7 +162,8 @@ class Proposer:
             resource = await self._find(described.get("apiVersion") or "v1", described["kind"])
             usage = await metrics.object_value(self._client, namespace, resource, described["name"], metric)
         except MetricsError as error:
-            raise MetricsError(f"failed to get object metric value: unable to get metric {metric['name']}: {error}") from error
+            which = f"{described['kind']} on {namespace} {described['name']}"
+            raise MetricsError(f"unable to get metric {metric['name']}: {which}/{error}") from error
         wish, current = self._shared(usage, one["target"], "object")
         status = {"metric": metric, "current": current, "describedObject": described}
         return Proposal(wish.replicas, f"{described['kind']} metric {metric['name']}", {"type": "Object", "object": status})
@@ -148,10 +174,13 @@ class Proposer:
         try:
             usage = await metrics.external_value(self._client, self._target.namespace, metric)
         except MetricsError as error:
-            raise MetricsError(f"failed to get external metric {metric['name']}: {error}") from error
+            which = f"{self._target.namespace}/{metric['name']}/{_selected(metric)}"
+            raise MetricsError(f"unable to get external metric {which}: {error}") from error
         wish, current = self._shared(usage, one["target"], "external")
         status = {"metric": metric, "current": current}
-        return Proposal(wish.replicas, f"external metric {metric['name']}", {"type": "External", "external": status})
+        return Proposal(
+            wish.replicas, f"external metric {metric['name']}({_selected(metric)})", {"type": "External", "external": status}
+        )
 
     def _shared(self, usage: int, aim: Obj, kind: str) -> tuple[Wish, dict[str, Any]]:
         """A value that all pods share."""

@@ -219,3 +219,38 @@ async def test_pods_objects_and_the_world_outside() -> None:
     found = await made.propose({"type": "External", "external": {"metric": {"name": "queue"}, "target": {"averageValue": "5"}}})
     assert (found.replicas, found.status["external"]["current"]) == (8, {"averageValue": "20"})
     assert PODS.kind == "Pod"
+
+
+async def test_failures_in_the_words_that_people_search_for() -> None:
+    custom, external = "/apis/custom.metrics.k8s.io/v1beta2", "/apis/external.metrics.k8s.io/v1beta1"
+    pods, queue = "/apis/metrics.k8s.io/v1beta1/namespaces/d/pods", f"{external}/namespaces/d/queue"
+    hits = f"{custom}/namespaces/d/ingresses.networking.k8s.io/front/hits"
+    made, client = proposer({pods: [], queue: [], hits: []}, some(1))
+
+    async def told(spec: Obj) -> tuple[str, str]:
+        with pytest.raises(Failed) as failed:
+            await made.propose(spec)
+        return failed.value.message, failed.value.among
+
+    cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
+    words = "failed to get cpu utilization: unable to get metrics for resource cpu: no metrics returned from resource metrics API"
+    assert await told({"type": "Resource", "resource": cpu}) == (words, f"failed to get cpu resource metric value: {words}")
+    found = await told({"type": "ContainerResource", "containerResource": cpu | {"container": "c"}})
+    assert found[1].startswith("failed to get c container metric value: failed to get cpu utilization: ")
+    selector = {"matchLabels": {"b": "2", "a": "1"}, "matchExpressions": [{"key": "k", "operator": "In", "values": ["x", "y"]}]}
+    shown = (
+        "&LabelSelector{MatchLabels:map[string]string{a: 1,b: 2,},MatchExpressions:[]LabelSelectorRequirement{"
+        "LabelSelectorRequirement{Key:k,Operator:In,Values:[x y],},},}"
+    )
+    one = {"metric": {"name": "queue", "selector": selector}, "target": {"value": "1"}}
+    words = f"unable to get external metric d/queue/{shown}: no metrics returned from external metrics API"
+    among = "failed to get queue external metric value: failed to get queue external metric: "
+    assert await told({"type": "External", "external": one}) == (words, among + words)
+    described = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "name": "front"}
+    of_object = {"metric": {"name": "hits"}, "describedObject": described, "target": {"value": "1k"}}
+    message, among = await told({"type": "Object", "object": of_object})
+    assert message.startswith("unable to get metric hits: Ingress on d front/no metrics returned from custom metrics API")
+    assert among == f"failed to get object metric value: {message}"
+    assert await told({"type": "Odd"}) == ('unknown metric source type "Odd"',) * 2
+    client.answers[queue] = [{"value": "3"}]
+    assert (await made.propose({"type": "External", "external": one})).name == f"external metric queue({shown})"
