@@ -157,6 +157,8 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
     add("--reserved-cpus", default="", help="0-1,4: cpus that no container has to itself; else as many as are reserved")
     add("--system-reserved", type=_pairs, default={}, help="cpu=200m,memory=500Mi,…: not for pods")
     add("--kube-reserved", type=_pairs, default={}, help="the same, for the node's own agents")
+    add("--container-log-max-size", default="10Mi", help="a container's log is rotated when it is larger")
+    add("--container-log-max-files", type=int, default=5, help="of them, with the one that is written to; at least 2")
     add("--enforce-node-allocatable", default="pods", help="pods: all pods together are held to what is not reserved; none")
 
 
@@ -215,12 +217,18 @@ def _resources(args: argparse.Namespace) -> dict[str, Any]:
     )
     if images.problem():
         raise daemon.UsageError(images.problem())
+    if not quantity.is_quantity(args.container_log_max_size) or quantity.units(args.container_log_max_size) <= 0:
+        raise daemon.UsageError(f"--container-log-max-size={args.container_log_max_size} is no size; try 10Mi")
+    if args.container_log_max_files < 2:
+        raise daemon.UsageError(f"--container-log-max-files={args.container_log_max_files}: there must be room for two")
     return {
         "thresholds": thresholds,
         "pressure_transition": _seconds(args.eviction_pressure_transition_period, "--eviction-pressure-transition-period"),
         "eviction_max_grace": args.eviction_max_pod_grace_period,
         "housekeeping": max(0.1, _seconds(args.housekeeping_interval, "--housekeeping-interval")),
         "image_policy": images,
+        "log_max_size": quantity.units(args.container_log_max_size),
+        "log_max_files": args.container_log_max_files,
         "system_reserved": args.system_reserved,
         "kube_reserved": args.kube_reserved,
         "enforce_allocatable": _enforced(args.enforce_node_allocatable),

@@ -42,6 +42,9 @@ class Config:
     #: Seconds between two looks at the node's resources.
     housekeeping: float = 10.0
     image_policy: ImagePolicy = field(default_factory=ImagePolicy)
+    #: Bytes after which a container's log is rotated, and how many files it may have, the one that is written to among them.
+    log_max_size: int = 10 * 1024 * 1024
+    log_max_files: int = 5
     #: What pods may not have: of the system's daemons, and of Kubernetes' own.
     system_reserved: dict[str, str] = field(default_factory=dict)
     kube_reserved: dict[str, str] = field(default_factory=dict)

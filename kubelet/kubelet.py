@@ -145,7 +145,7 @@ async def run(config: Config, client: Client, *, clock: Clock | None = None, rea
             else:
                 manager.set_statics({})
             parts.start("runtime events", pleg.run)
-            parts.start("log rotation", LogRotator(context).run)
+            parts.start("log rotation", LogRotator(context, config.log_max_size, config.log_max_files).run)
             parts.start("device plugins", devices.run)
             parts.start("cpus", context.cpus.run)
             parts.start("eviction", evictor.run)

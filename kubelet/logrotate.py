@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 log = get_logger("kubelet.logs")
 
-MAX_SIZE = 10 * 1024 * 1024
-#: The one that is written to among them.
-MAX_FILES = 5
 CHECK_SECONDS = 10.0
 #: The shortest time between two looks, while a log grows so fast that it would be full before the next one.
 BUSY_SECONDS = 0.2
@@ -37,7 +34,7 @@ _STAMP = re.compile(r"\d{8}-\d{6}-\d{6,}")
 class LogRotator:
     """Looks at the sizes every ten seconds while there are logs, a stat for each container; sooner while one of them grows fast."""
 
-    def __init__(self, context: Context, max_size: int = MAX_SIZE, max_files: int = MAX_FILES) -> None:
+    def __init__(self, context: Context, max_size: int, max_files: int) -> None:
         self._context = context
         self._max_size = max_size
         self._max_files = max_files

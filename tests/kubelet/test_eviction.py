@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kubeling.daemon.main import UsageError
 from kubeling.kubelet import configfile
 from kubeling.kubelet.__main__ import config_of, parse
 from kubeling.kubelet.ranking import (
@@ -168,10 +169,17 @@ def test_configuration_files_are_merged_and_flags_win(tmp_path: Any) -> None:
         head + "maxPods: 5\nevictionHard: {memory.available: 1Gi, pid.available: '7'}\nclusterDNS: [10.0.0.1]\n"
     )
     (tmp_path / "20.conf").write_text(head + "evictionHard: {memory.available: 2Gi}\nsystemReserved: {cpu: 100m}\nnonsense: 1\n")
+    logs = "containerLogMaxSize: 1Mi\ncontainerLogMaxFiles: 3\nallowedUnsafeSysctls: [net.core.*, kernel.msg*]\n"
+    (tmp_path / "25.conf").write_text(head + logs)
     (tmp_path / "other.txt").write_text("not read")
     config = config_of(parse(["--kubeconfig=x", f"--config-dir={tmp_path}", "--max-pods=9"]))
     assert {each.signal: each.below.text for each in config.thresholds} == {"memory.available": "2Gi", "pid.available": "7"}
     assert (config.max_pods, config.cluster_dns, config.system_reserved) == (9, ("10.0.0.1",), {"cpu": "100m"})
+    assert (config.log_max_size, config.log_max_files) == (1024 * 1024, 3)
+    assert config.unsafe_sysctls == ("net.core.*", "kernel.msg*")
+    for flag in ("--container-log-max-files=1", "--container-log-max-size=much", "--container-log-max-size=0"):
+        with pytest.raises(UsageError, match=flag.partition("=")[0]):
+            config_of(parse(["--kubeconfig=x", flag]))
     (tmp_path / "30.conf").write_text("kind: Pod\n")
     with pytest.raises(configfile.ConfigProblem, match=r"30\.conf is not a KubeletConfiguration"):
         configfile.read("", str(tmp_path))
