@@ -70,17 +70,17 @@ async def ask(handler: Mapping[str, Any], target: Target, runtime: Runtime, time
             if handler.get("tcpSocket"):
                 return await _tcp(handler["tcpSocket"], target)
             if handler.get("grpc"):
-                return await _grpc(handler["grpc"], target, timeout)
+                return await _grpc(handler["grpc"], target, timeout, agent)
         return Answer(False, "missing probe handler", error=True)
     except TimeoutError:
-        return Answer(False, _timed_out(handler, target))
+        return Answer(False, _timed_out(handler, target, timeout))
     except PortError as error:
         return Answer(False, str(error), error=True)
     except (OSError, ssl.SSLError, ValueError, EOFError) as error:
         return Answer(False, str(error) or type(error).__name__)
 
 
-def _timed_out(handler: Mapping[str, Any], target: Target) -> str:
+def _timed_out(handler: Mapping[str, Any], target: Target, timeout: float) -> str:
     if handler.get("httpGet"):
         try:
             url = _url(handler["httpGet"], target)
@@ -90,7 +90,7 @@ def _timed_out(handler: Mapping[str, Any], target: Target) -> str:
     if handler.get("tcpSocket"):
         where = handler["tcpSocket"].get("host") or target.ip
         return f"dial tcp {where}:{handler['tcpSocket'].get('port')}: i/o timeout"
-    return "timeout: health rpc did not complete"
+    return f"timeout: health rpc did not complete within {timeout:g}s"
 
 
 async def _exec(command: list[str], target: Target, runtime: Runtime, timeout: float) -> Answer:
@@ -211,26 +211,37 @@ async def _tcp(handler: Mapping[str, Any], target: Target) -> Answer:
     return Answer(True)
 
 
-async def _grpc(handler: Mapping[str, Any], target: Target, timeout: float) -> Answer:
+async def _grpc(handler: Mapping[str, Any], target: Target, timeout: float, agent: str) -> Answer:
     """grpc.health.v1.Health/Check, whose two messages are small enough to write by hand."""
     import grpc.aio
 
     service = (handler.get("service") or "").encode()
     request = b"\n" + _varint(len(service)) + service if service else b""
-    channel = grpc.aio.insecure_channel(
-        f"{_host(target.ip)}:{resolve_port(handler.get('port'), target.container)}", options=[("grpc.enable_http_proxy", 0)]
-    )
+    place = f"{_host(target.ip)}:{resolve_port(handler.get('port'), target.container)}"
+    options = [("grpc.enable_http_proxy", 0), ("grpc.primary_user_agent", agent)]
+    channel = grpc.aio.insecure_channel(place, options=options)
     try:
         check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
         answer: bytes = await check(request, timeout=timeout)
     except grpc.aio.AioRpcError as error:
-        return Answer(False, f"service unhealthy (responded with {error.code().name}: {error.details()})")
+        return Answer(False, _grpc_words(error.code().name, error.details() or "", place, timeout))
     finally:
         await channel.close()
     if answer[:2] == b"\x08\x01":
         return Answer(True)
     words = {b"\x08\x02": "NOT_SERVING", b"\x08\x03": "SERVICE_UNKNOWN"}.get(answer[:2], "UNKNOWN")
     return Answer(False, f'service unhealthy (responded with "{words}")')
+
+
+def _grpc_words(code: str, details: str, place: str, timeout: float) -> str:
+    """What upstream says of a call that failed."""
+    if code == "UNIMPLEMENTED":
+        return f"error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {details}"
+    if code == "UNAVAILABLE":
+        return f'error: failed to connect service at "{place}": {details}'
+    if code == "DEADLINE_EXCEEDED":
+        return f"timeout: health rpc did not complete within {timeout:g}s"
+    return f"error: health rpc probe failed: {RuntimeFailure(code, details)}"
 
 
 def _varint(number: int) -> bytes:

@@ -7,10 +7,13 @@ import time
 from types import SimpleNamespace
 from typing import Any, cast
 
+import grpc
+import grpc.aio
 import pytest
 
 from kubeling.daemon.clock import SystemClock
 from kubeling.kubelet.cri import RuntimeFailure
+from kubeling.kubelet.handlers import Target, ask
 from kubeling.kubelet.probers import PodProbes, Running
 from kubeling.kubelet.stopping import run_hook
 from kubeling.kubelet.waiting import beside
@@ -104,3 +107,37 @@ async def test_what_changes_beside_a_longer_work_is_told() -> None:
 
     assert await beside(work(), event, tell) == "done"
     assert times == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (None, ""),
+        (
+            grpc.StatusCode.UNIMPLEMENTED,
+            "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): no",
+        ),
+        (grpc.StatusCode.NOT_FOUND, "error: health rpc probe failed: rpc error: code = NotFound desc = no"),
+    ],
+)
+async def test_the_words_of_grpc_probes(code: grpc.StatusCode | None, words: str) -> None:
+    agents: list[str] = []
+
+    async def check(request: bytes, context: Any) -> bytes:
+        agents.append(dict(context.invocation_metadata())["user-agent"].split()[0])
+        if code is not None:
+            await context.abort(code, "no")
+        return b"\x08\x01"
+
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    handlers: dict[str, Any] = {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    target, probe = Target({}, "c", "127.0.0.1"), {"grpc": {"port": port}}
+    answer = await ask(probe, target, cast("Any", None), 20, "kube-probe/1.33")
+    await server.stop(None)
+    assert (answer.success, answer.words) == (code is None, words)
+    assert agents == ["kube-probe/1.33"]
+    refused = await ask(probe, target, cast("Any", None), 20, "kube-probe/1.33")
+    assert refused.words.startswith(f'error: failed to connect service at "127.0.0.1:{port}": ')
