@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubeling.api.meta import name_of
+from kubeling.api.pods import is_ready
 from kubeling.api.resources import DEPLOYMENTS, ENDPOINT_SLICES, NODES, PODS
 from kubeling.client.informer import Informer
 from kubeling.client.rest import ApiError, ConnectionFailed
@@ -179,7 +180,11 @@ class Churn:
         await asyncio.to_thread(self._world.cluster.faults.stop_node, spare.name)
 
         async def taken_away() -> bool:
-            return spare.name not in self._ready().values()
+            if spare.name in self._ready().values():
+                return False
+            # What its kubelet said with its last breath is an endpoint a moment later.
+            here = await self._world.client.list(PODS, self._world.namespace, field_selector=f"spec.nodeName={spare.name}")
+            return not any(is_ready(each) for each in here["items"])
 
         await until("its endpoints are taken away", taken_away, _READY_AGAIN_SECONDS)
         done.ended = time.monotonic()
