@@ -31,6 +31,8 @@ class Page:
     body: bytes | str
     status: int = 200
     content_type: str = "text/plain; charset=utf-8"
+    #: Others than the type and length of the content.
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Handler = Callable[[], Awaitable[Page] | Page]
@@ -101,7 +103,7 @@ class StatusServer:
         body = page.body.encode() if isinstance(page.body, str) else page.body
         head = h11.Response(
             status_code=page.status,
-            headers=[("content-type", page.content_type), ("content-length", str(len(body)))],
+            headers=[("content-type", page.content_type), ("content-length", str(len(body))), *page.headers],
         )
         out = connection.send(head) or b""
         if method != "HEAD":

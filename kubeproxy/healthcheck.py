@@ -65,7 +65,9 @@ class HealthChecks:
             "localEndpoints": check.endpoints,
             "serviceProxyHealthy": well,
         }
-        return Page(json.dumps(body) + "\n", 200 if check.endpoints and well else 503, "application/json")
+        # By which a balancer that knows of it gives a node its share, as upstream's proxy says it.
+        weight = (("x-load-balancing-endpoint-weight", str(check.endpoints)), ("x-content-type-options", "nosniff"))
+        return Page(json.dumps(body) + "\n", 200 if check.endpoints and well else 503, "application/json", weight)
 
     async def close(self) -> None:
         for task in self._servers.values():
