@@ -10,9 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from kubeling.cluster.families import IPV4, IPV6, Family, at
 from kubeling.cluster.pytest_plugin import ClusterHandle
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("cluster")]
+
+
+def primary(cluster: ClusterHandle) -> Family:
+    """The family of IP addresses that the cluster's daemons talk to each other by."""
+    address = cluster.cli("get", "service", "kubernetes", "-n", "default", "-o", "jsonpath={.spec.clusterIP}").stdout
+    return next(each for each in (IPV4, IPV6) if each.api_service == address)
 
 
 def test_a_namespace_is_there_for_the_test(kubeling_cluster: ClusterHandle, kubeling_namespace: str) -> None:
@@ -26,13 +33,13 @@ async def test_a_client_speaks_to_the_same_cluster(kubeling_cluster: ClusterHand
 
     async with kubeling_cluster.client() as client:
         dns = await client.get(SERVICES, "kube-dns", "kube-system")
-    assert dns["spec"]["clusterIP"] == "10.96.0.10"
+    assert dns["spec"]["clusterIP"] == primary(kubeling_cluster).dns_service
 
 
 def test_both_kubeconfigs_are_printed(kubeling_cluster: ClusterHandle) -> None:
     assert json.loads(kubeling_cluster.cli("kubeconfig").stdout)["clusters"][0]["cluster"]["server"] == kubeling_cluster.server
     inside = json.loads(kubeling_cluster.cli("kubeconfig", "--internal").stdout)
-    assert inside["clusters"][0]["cluster"]["server"] == "https://172.30.0.11:6443"
+    assert inside["clusters"][0]["cluster"]["server"] == f"https://{at(primary(kubeling_cluster).address(11), 6443)}"
 
 
 def test_the_plugin_costs_nothing_to_those_who_do_not_use_it() -> None:

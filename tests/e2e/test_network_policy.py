@@ -16,16 +16,17 @@ pytestmark = pytest.mark.live
 
 Obj = dict[str, Any]
 IMAGE = "kubeling.local/host"
-#: Says line by line what it is asked, for as long as somebody asks.
+#: Says line by line what it is asked, for as long as somebody asks: over both families, whichever the cluster has.
 SERVER = """
-import socketserver
+import socket, socketserver
 class Handler(socketserver.StreamRequestHandler):
     def handle(self):
         for line in self.rfile:
             self.wfile.write(line)
-class Server(socketserver.ThreadingTCPServer):
-    allow_reuse_address = daemon_threads = True
-Server(('', 8080), Handler).serve_forever()
+with socketserver.ThreadingTCPServer(('', 0), Handler, bind_and_activate=False) as server:
+    server.daemon_threads = True
+    server.socket = socket.create_server(('::', 8080), family=socket.AF_INET6, dualstack_ipv6=True)
+    server.serve_forever()
 """
 ASK = """
 import socket, sys
