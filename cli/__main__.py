@@ -50,7 +50,7 @@ def _run(argv: list[str]) -> int:
         if word not in verbs.NAMES:
             cluster_verbs.register(app)
         if word not in cluster_verbs.NAMES:
-            argv, kinds = verbs.kind_first(argv) if word == "create" else (argv, False)
+            argv, kinds = verbs.kind_first(argv) if word in verbs.WITH_KINDS else (argv, False)
             verbs.register(app, only=word, kinds=kinds)
         return int(app(argv, prog_name="kubeling", standalone_mode=False) or 0)
     except globalflags.UsageError as error:

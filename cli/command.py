@@ -19,11 +19,29 @@ _BARE = {"--dry-run": "client", "--validate": "strict", "--cascade": "background
 _SHORT_WITH_EQUALS = re.compile(r"-[A-Za-z]=")
 
 
+#: Flags of single verbs that are taken and have no meaning here, since what they tune is not there; with a `=` where they have a value.
+_MEANINGLESS = {
+    "describe": ("--chunk-size=",),
+    "drain": ("--chunk-size=",),
+    "attach": ("--pod-running-timeout=",),
+    "exec": ("--pod-running-timeout=",),
+    "logs": ("--pod-running-timeout=",),
+    "proxy": ("--keepalive=",),
+    "diff": ("--concurrency=",),
+    "create": ("--windows-line-endings",),
+    "edit": ("--windows-line-endings",),
+    "api-resources": ("--cached",),
+    "node": ("--use-protocol-buffers",),
+    "pod": ("--use-protocol-buffers",),
+    "apply": ("--openapi-patch",),
+}
+
+
 class KubectlCommand(TyperCommand):
     """A typer command that takes kubectl's spellings of flags."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, self._as_click(args))
+        return super().parse_args(ctx, self._as_click(_meant(args, _MEANINGLESS.get(ctx.info_name or "", ()))))
 
     def _as_click(self, args: list[str]) -> list[str]:
         switches = {
@@ -44,6 +62,21 @@ class KubectlCommand(TyperCommand):
             else:
                 rest.append(word)
         return rest
+
+
+def _meant(args: list[str], meaningless: tuple[str, ...]) -> list[str]:
+    """The words without the flags that mean nothing."""
+    rest: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            return [*rest, word, *words]
+        name, has_value, _ = word.partition("=")
+        if f"{name}=" in meaningless and not has_value:
+            next(words, None)
+        elif name not in meaningless and f"{name}=" not in meaningless:
+            rest.append(word)
+    return rest
 
 
 class DashedCommand(KubectlCommand):

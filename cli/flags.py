@@ -28,7 +28,6 @@ FieldManager = Annotated[str, typer.Option("--field-manager", help="The name und
 Validate = Annotated[
     str, typer.Option("--validate", help="strict (or true), warn, or ignore (or false): what to do about unknown fields.")
 ]
-ManagedFields = Annotated[bool, typer.Option("--show-managed-fields", help="Show who owns which field.")]
 Local = Annotated[bool, typer.Option("--local", help="Do not ask the server: change what the files say, and show it.")]
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait, such as 30s, 5m; 0 does not wait.")]
 

@@ -29,6 +29,8 @@ class Options:
     insecure_skip_tls_verify: str | None = None
     request_timeout: str | None = None
     warnings_as_errors: str | None = None
+    show_managed_fields: str | None = None
+    template: str | None = None
     as_user: str | None = None
     as_uid: str | None = None
     as_group: list[str] = field(default_factory=list)
@@ -40,12 +42,22 @@ options = Options()
 
 _SHORT = {"-n": "--namespace", "-s": "--server", "-v": "--v"}
 #: Those that need no value.
-_SWITCHES = frozenset(("--insecure-skip-tls-verify", "--warnings-as-errors", "--match-server-version", "--disable-compression"))
+_SWITCHES = frozenset(
+    (
+        "--insecure-skip-tls-verify",
+        "--warnings-as-errors",
+        "--match-server-version",
+        "--disable-compression",
+        "--show-managed-fields",
+        "--allow-missing-template-keys",
+    )
+)
 #: Taken, and without a meaning here: what we cache and log is not kubectl's.
 _IGNORED = frozenset(
     (
         "--match-server-version",
         "--disable-compression",
+        "--allow-missing-template-keys",
         "--cache-dir",
         "--kuberc",
         "--v",
@@ -77,7 +89,7 @@ def take(argv: list[str]) -> list[str]:
     while at < len(argv):
         word = argv[at]
         if word == "--":
-            return rest + argv[at:]
+            break
         at += 1
         name, has_value, value = word.partition("=")
         if word[:2] in _SHORT:
@@ -95,7 +107,24 @@ def take(argv: list[str]) -> list[str]:
             value = argv[at]
             at += 1
         _remember(name, value)
-    return rest
+    return _with_template(rest) + argv[at:]
+
+
+def _with_template(words: list[str]) -> list[str]:
+    """`-o go-template --template=…` as `-o go-template=…`, which is also what a template alone means."""
+    if options.template is None:
+        return words
+    for at, word in enumerate(words):
+        form = word.removeprefix("--output=") if word.startswith("--output=") else word[2:].removeprefix("=")
+        if word in ("-o", "--output") and at + 1 < len(words):
+            return [*words[: at + 1], _filled(words[at + 1]), *words[at + 2 :]]
+        if word.startswith(("--output=", "-o")):
+            return [*words[:at], f"--output={_filled(form)}", *words[at + 1 :]]
+    return [*words, f"--output=go-template={options.template}"]
+
+
+def _filled(form: str) -> str:
+    return f"{form}={options.template}" if form.startswith(("go-template", "template", "jsonpath")) and "=" not in form else form
 
 
 def _remember(name: str, value: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kubeling.api.resources import Resource
-from kubeling.cli import dialect, jsonpath
+from kubeling.cli import dialect, globalflags, jsonpath
 from kubeling.cli.gotemplate import TemplateError
 from kubeling.cli.gotemplate import render as render_template
 from kubeling.cli.session import CommandError, Obj
@@ -27,7 +27,7 @@ def is_table(form: str | None) -> bool:
     return form in (None, "", "wide")
 
 
-def printer(form: str, *, show_managed_fields: bool = False, no_headers: bool = False) -> Callable[[Obj], str]:
+def printer(form: str, *, no_headers: bool = False) -> Callable[[Obj], str]:
     """From an object (or a List) to its text in `form`. Raises CommandError for a form that is not known or cannot be read."""
     name, has_argument, argument = form.partition("=")
     if name.endswith("file"):
@@ -39,7 +39,7 @@ def printer(form: str, *, show_managed_fields: bool = False, no_headers: bool = 
     show = _text_printer(name, argument, bool(has_argument), no_headers)
     if show is None:
         raise CommandError(f'unable to match a printer suitable for the output format "{form}", allowed formats are: {FORMS}')
-    return show if show_managed_fields else lambda obj: show(without_managed_fields(obj))
+    return show if globalflags.options.show_managed_fields == "true" else lambda obj: show(without_managed_fields(obj))
 
 
 def _text_printer(name: str, argument: str, has_argument: bool, no_headers: bool) -> Callable[[Obj], str] | None:

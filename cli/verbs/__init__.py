@@ -97,6 +97,8 @@ _GROUPS: dict[str, tuple[str, str, dict[str, str]]] = {
     "plugin": ("See which programs on the PATH are verbs.", "plugin", {"list": "list_plugins"}),
     "auth": ("What one may do.", "auth", {"can-i": "can_i", "whoami": "whoami", "reconcile": "reconcile:reconcile"}),
 }
+#: Second words of verbs that are verbs without one, too.
+_BELOW = {"apply": {"view-last-applied": "last_applied:view", "set-last-applied": "last_applied:put"}}
 _SERVICES = {name: f"create_workloads:{name}" for name in ("clusterip", "nodeport", "loadbalancer", "externalname")}
 _SECRETS = {"generic": "create_data:generic", "tls": "create_data:tls", "docker-registry": "create_data:docker_registry"}
 #: What `create` makes by name: kind → module and function, or those of its second word.
@@ -134,10 +136,14 @@ _SHORT = {
 #: Those whose line may end in `-- COMMAND ARG…`.
 _DASHED = ("run", "exec", "debug")
 NAMES = frozenset(_VERBS) | frozenset(_GROUPS)
+#: Those for which :func:`kind_first` is to be asked.
+WITH_KINDS = frozenset(("create", *_BELOW))
 
 
 def kind_first(argv: list[str]) -> tuple[list[str], bool]:
-    """`create` with the kind before the flags, and whether there is a kind: those are commands of their own."""
+    """`create` with the kind before the flags, and whether there is a kind: those are commands of their own. So are the second words of `apply`."""
+    if argv[0] != "create":
+        return argv, len(argv) > 1 and argv[1] in _BELOW[argv[0]]
     end = argv.index("--") if "--" in argv else len(argv)
     for at in range(1, end):
         kind = _SHORT.get(argv[at], argv[at])
@@ -168,7 +174,10 @@ def command_of(words: list[str]) -> str:
 def register(app: typer.Typer, only: str = "", *, kinds: bool = False) -> None:
     """Add the kubectl verbs to `app`: the one called `only`, or all where it is none of them; of `create` the kinds, if they are meant."""
     if kinds:
-        _register_kinds(app)
+        if only == "create":
+            _register_kinds(app)
+        else:
+            _register_group(app, only, "", "", _BELOW[only])
         return
     for name, (module, function) in _VERBS.items():
         if only not in NAMES or only == name:
@@ -176,11 +185,15 @@ def register(app: typer.Typer, only: str = "", *, kinds: bool = False) -> None:
             app.command(name, cls=command, rich_help_panel=PANEL)(verb(_load(module, function)))
     for name, (text, module, functions) in _GROUPS.items():
         if only not in NAMES or only == name:
-            group = typer.Typer(no_args_is_help=True, help=text)
-            group.callback()(_nothing)
-            for second, function in functions.items():
-                group.command(second, cls=KubectlCommand)(verb(_load(module, function)))
-            app.add_typer(group, name=name, rich_help_panel=PANEL)
+            _register_group(app, name, text, module, functions)
+
+
+def _register_group(app: typer.Typer, name: str, text: str, module: str, functions: dict[str, str]) -> None:
+    group = typer.Typer(no_args_is_help=True, help=text)
+    group.callback()(_nothing)
+    for second, function in functions.items():
+        group.command(second, cls=KubectlCommand)(verb(_load(module, function)))
+    app.add_typer(group, name=name, rich_help_panel=PANEL)
 
 
 def _register_kinds(app: typer.Typer) -> None:

@@ -12,6 +12,7 @@ import typer
 from kubeling.api.errors import ApiError
 from kubeling.api.resources import Resource
 from kubeling.cli import flags
+from kubeling.cli.output import name_with_kind
 from kubeling.cli.report import Reporter
 from kubeling.cli.session import CommandError, Obj, Session, words_of
 from kubeling.cli.targets import Target, chosen, targets_of
@@ -50,8 +51,14 @@ async def delete(
     ignore_not_found: Annotated[bool, typer.Option("--ignore-not-found", help="What is not there is fine.")] = False,
     dry_run: flags.DryRun = "none",
     form: flags.Output = "",
+    raw: Annotated[str, typer.Option("--raw", help="A path of the API, to which a DELETE is sent.")] = "",
+    interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Ask before anything is deleted.")] = False,
 ) -> int:
     """Delete objects by name, by file or by selector."""
+    if raw:
+        async for chunk in session.client.stream("DELETE", raw):
+            sys.stdout.buffer.write(chunk)
+        return 0
     params = flags.write_params(dry_run, "")
     if cascade not in _POLICIES:
         raise CommandError(f'invalid cascade value ({cascade}). Must be "background", "foreground", or "orphan"')
@@ -67,6 +74,8 @@ async def delete(
     objects, errors = await _found(
         session, targets, selector, field_selector, all_of_them, ignore_not_found or bool(selector or all_of_them)
     )
+    if interactive and objects and not _agreed(objects):
+        return 0
     options = _options(_POLICIES[cascade], _grace(grace_period, force, now), params["dryRun"])
     if force:
         print(
@@ -95,6 +104,18 @@ async def delete(
     for refusal in errors:
         print(words_of(refusal, f'error when deleting "{filename[0]}"' if filename else ""), file=sys.stderr)
     return 1 if errors else 0
+
+
+def _agreed(objects: list[tuple[Resource, Obj]]) -> bool:
+    """Ask whether they are to go."""
+    print("You are about to delete the following", len(objects), "resource(s):")
+    for resource, obj in objects:
+        print(name_with_kind(resource, obj["metadata"]["name"]))
+    print("Do you want to continue? (y/n):", end=" ", flush=True)
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    print("deletion is cancelled")
+    return False
 
 
 def _grace(grace_period: int, force: bool, now: bool) -> int | None:

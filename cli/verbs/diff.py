@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from kubeling.api.errors import ApiError
-from kubeling.cli import flags, kustomize, manifests, output
+from kubeling.cli import flags, globalflags, kustomize, manifests, output
 from kubeling.cli.dialect import write_yaml
 from kubeling.cli.session import CommandError, Obj, Session, words_of
 from kubeling.cli.targets import namespace_of_manifest, resource_of_manifest
@@ -33,7 +33,6 @@ async def diff(
         bool, typer.Option("--force-conflicts", help="With --server-side: take over fields that others own.")
     ] = False,
     field_manager: flags.FieldManager = "",
-    show_managed_fields: flags.ManagedFields = False,
 ) -> int:
     """Show what `apply` of the files would change. Exits with 1 where there is a difference, with more where it cannot be told."""
     try:
@@ -45,7 +44,7 @@ async def diff(
                 name, before, after = await _outcome(session, each, {**params, "force": force_conflicts or None}, server_side)
                 before, after = _masked(before, after)
                 for place, obj in ((live, before), (merged, after)):
-                    shown = obj if show_managed_fields else output.without_managed_fields(obj)
+                    shown = obj if globalflags.options.show_managed_fields == "true" else output.without_managed_fields(obj)
                     (Path(place) / name).write_text(write_yaml(shown) if shown else "")
             return _compare(live, merged)
     except ApiError as error:

@@ -35,7 +35,6 @@ class Query:
     show_labels: bool = False
     label_columns: tuple[str, ...] = ()
     no_headers: bool = False
-    managed_fields: bool = False
     ignore_not_found: bool = False
 
     def params(self) -> Params:
@@ -46,7 +45,7 @@ class Query:
         return output.TablePrinter(self.form == "wide", namespaced, self.show_labels, self.label_columns, self.no_headers, prefix)
 
     def object_printer(self) -> Any:
-        return output.printer(self.form, show_managed_fields=self.managed_fields, no_headers=self.no_headers)
+        return output.printer(self.form, no_headers=self.no_headers)
 
 
 async def get(
@@ -56,7 +55,6 @@ async def get(
     recursive: flags.Recursive = False,
     folder: flags.Kustomize = "",
     form: flags.Output = "",
-    template: Annotated[str, typer.Option("--template", help="The template of -o go-template.")] = "",
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Show changes as they happen.")] = False,
     watch_only: Annotated[bool, typer.Option("--watch-only", help="Show only changes.")] = False,
     events: Annotated[bool, typer.Option("--output-watch-events", help="With -w: say what happened to each object.")] = False,
@@ -70,7 +68,6 @@ async def get(
     sort_by: Annotated[str, typer.Option("--sort-by", help="A JSONPath to sort by.")] = "",
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Rows only.")] = False,
     ignore_not_found: Annotated[bool, typer.Option("--ignore-not-found", help="Say nothing of what is not there.")] = False,
-    show_managed_fields: flags.ManagedFields = False,
     chunk_size: Annotated[int, typer.Option("--chunk-size", help="How many objects to ask for at once; 0 is all.")] = 500,
     subresource: Annotated[str, typer.Option("--subresource", help="Such as status or scale.")] = "",
     raw: Annotated[str, typer.Option("--raw", help="A path of the API, shown as it answers.")] = "",
@@ -80,8 +77,6 @@ async def get(
         async for chunk in session.client.stream("GET", raw):
             sys.stdout.buffer.write(chunk)
         return 0
-    if template and form in ("", "go-template", "template"):
-        form = f"go-template={template}"
     if not words and not filename and not folder:
         print(_NO_TYPE, file=sys.stderr)
         raise CommandError(
@@ -99,7 +94,6 @@ async def get(
         show_labels,
         tuple(label for each in label_columns or [] for label in each.split(",")),
         no_headers,
-        show_managed_fields,
         ignore_not_found,
     )
     if not output.is_table(form):

@@ -16,33 +16,46 @@ from kubeling.cli import flags
 from kubeling.cli.dialect import write_yaml
 from kubeling.cli.report import Reporter
 from kubeling.cli.session import CommandError, Obj, Session
-from kubeling.cli.targets import chosen, targets_of
+from kubeling.cli.targets import Chosen
+from kubeling.client.rest import Params
 from kubeling.daemon.clock import SystemClock
 
 REVISION = "deployment.kubernetes.io/revision"
 CAUSE = "kubernetes.io/change-cause"
+_KINDS = ("Deployment", "DaemonSet", "StatefulSet")
 _HASH = "pod-template-hash"
 
 
-async def _one(session: Session, words: list[str] | None) -> tuple[Resource, Obj]:
-    found = await chosen(session, await targets_of(session, words or [], need_names=True))
-    resource, obj = found[0]
-    if resource.kind not in ("Deployment", "DaemonSet", "StatefulSet"):
-        raise CommandError(f"no status viewer has been implemented for {resource.kind}")
-    return resource, obj
+async def _each(session: Session, which: Chosen, doing: str) -> list[tuple[Resource, Obj]]:
+    """The workloads that are meant. `doing` is what cannot be done to other kinds."""
+    found = await which.objects(session)
+    for resource, _ in found:
+        if resource.kind not in _KINDS:
+            raise CommandError(f"no {doing} has been implemented for {resource.kind}")
+    return found
 
 
 async def status(
     session: Session,
     words: flags.Words = None,
-    watch: Annotated[bool, typer.Option("--watch/--no-watch", help="Follow until it is done.")] = True,
+    filename: flags.Filenames = None,
+    recursive: flags.Recursive = False,
+    folder: flags.Kustomize = "",
+    selector: flags.Selector = "",
+    watch: Annotated[bool, typer.Option("-w", "--watch/--no-watch", help="Follow until it is done.")] = True,
     timeout: flags.Timeout = "0s",
     revision: Annotated[int, typer.Option("--revision", help="Fail where this is no longer the revision.")] = 0,
 ) -> int:
     """Follow a rollout until it is done (exit 0) or has failed (exit 1)."""
-    resource, obj = await _one(session, words)
+    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
+    for resource, obj in await _each(session, which, "status viewer"):
+        if await _followed(session, resource, obj, watch, flags.duration(timeout), revision):
+            return 1
+    return 0
+
+
+async def _followed(session: Session, resource: Resource, obj: Obj, watch: bool, limit: float, revision: int) -> int:
     meta = obj["metadata"]
-    limit = flags.duration(timeout)
     last = ""
     async with asyncio.timeout(limit or None):
         while True:
@@ -166,10 +179,20 @@ async def _revisions(session: Session, resource: Resource, obj: Obj) -> dict[int
 async def history(
     session: Session,
     words: flags.Words = None,
+    filename: flags.Filenames = None,
+    recursive: flags.Recursive = False,
+    folder: flags.Kustomize = "",
+    selector: flags.Selector = "",
     revision: Annotated[int, typer.Option("--revision", help="Show this one whole.")] = 0,
 ) -> int:
     """The revisions that there are to go back to."""
-    resource, obj = await _one(session, words)
+    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
+    for resource, obj in await _each(session, which, "history viewer"):
+        await _show_history(session, resource, obj, revision)
+    return 0
+
+
+async def _show_history(session: Session, resource: Resource, obj: Obj, revision: int) -> None:
     revisions = await _revisions(session, resource, obj)
     title = f"{resource.qualified.partition('.')[0].removesuffix('s')}.{resource.group}/{obj['metadata']['name']}"
     if revision:
@@ -177,22 +200,38 @@ async def history(
             raise CommandError(f"unable to find the specified revision {revision}; there are: {', '.join(map(str, revisions))}")
         print(f"{title} with revision #{revision}")
         print(write_yaml({"template": revisions[revision][0]}), end="")
-        return 0
+        return
     print(f"{title} ")
     print("REVISION  CHANGE-CAUSE")
     for number, (_, cause) in revisions.items():
         print(f"{number:<10}{cause}")
     print()
-    return 0
 
 
 async def undo(
     session: Session,
     words: flags.Words = None,
+    filename: flags.Filenames = None,
+    recursive: flags.Recursive = False,
+    folder: flags.Kustomize = "",
+    selector: flags.Selector = "",
     to_revision: Annotated[int, typer.Option("--to-revision", help="0 is the one before.")] = 0,
+    dry_run: flags.DryRun = "none",
+    form: flags.Output = "",
 ) -> int:
     """Go back to an earlier revision."""
-    resource, obj = await _one(session, words)
+    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
+    params = flags.write_params(dry_run, "kubectl-rollout")
+    reporter = Reporter(form, dry_run=dry_run)
+    for resource, obj in await _each(session, which, "rollbacker"):
+        await _undo(session, resource, obj, to_revision, None if dry_run == "client" else params, reporter)
+    return 0
+
+
+async def _undo(
+    session: Session, resource: Resource, obj: Obj, to_revision: int, params: Params | None, reporter: Reporter
+) -> None:
+    """Without `params` nothing is sent."""
     if (obj.get("spec") or {}).get("paused"):
         raise CommandError(
             "you cannot rollback a paused deployment; resume it first with 'kubeling rollout resume' and try again"
@@ -208,18 +247,17 @@ async def undo(
     labels = {key: value for key, value in ((template.get("metadata") or {}).get("labels") or {}).items() if key != _HASH}
     wanted = {**template, "metadata": {**(template.get("metadata") or {}), "labels": labels}}
     if wanted == _comparable(obj["spec"]["template"]):
-        Reporter().done(resource, obj, f"skipped rollback (current template already matches revision {number})")
-        return 0
+        reporter.done(resource, obj, f"skipped rollback (current template already matches revision {number})")
+        return
     patch: list[Any] = [
         {"op": "test", "path": "/metadata/resourceVersion", "value": obj["metadata"]["resourceVersion"]},
         {"op": "replace", "path": "/spec/template", "value": wanted},
     ]
     meta = obj["metadata"]
-    await session.client.patch(
-        resource, meta["name"], patch, meta.get("namespace"), patch_type="json", field_manager="kubectl-rollout"
-    )
-    Reporter().done(resource, obj, "rolled back")
-    return 0
+    if params is not None:
+        namespace = meta.get("namespace")
+        obj = await session.client.patch(resource, meta["name"], patch, namespace, patch_type="json", params=params)
+    reporter.done(resource, obj, "rolled back")
 
 
 def _comparable(template: Obj) -> Obj:
@@ -229,29 +267,60 @@ def _comparable(template: Obj) -> Obj:
     }
 
 
-async def restart(session: Session, words: flags.Words = None, selector: flags.Selector = "") -> int:
+async def restart(
+    session: Session,
+    words: flags.Words = None,
+    filename: flags.Filenames = None,
+    recursive: flags.Recursive = False,
+    folder: flags.Kustomize = "",
+    selector: flags.Selector = "",
+    form: flags.Output = "",
+    field_manager: flags.FieldManager = "kubectl-rollout",
+) -> int:
     """Replace all pods by new ones, as an update would."""
     now = format_time(SystemClock().now())
     body = {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}}
-    return await _patch_each(session, words, selector, body, "restarted")
+    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
+    return await _patch_each(session, which, body, "restarted", Reporter(form), field_manager)
 
 
-async def pause(session: Session, words: flags.Words = None, selector: flags.Selector = "") -> int:
+async def pause(
+    session: Session,
+    words: flags.Words = None,
+    filename: flags.Filenames = None,
+    recursive: flags.Recursive = False,
+    folder: flags.Kustomize = "",
+    selector: flags.Selector = "",
+    form: flags.Output = "",
+    field_manager: flags.FieldManager = "kubectl-rollout",
+) -> int:
     """Stop rolling changes of a Deployment out."""
-    return await _patch_each(session, words, selector, {"spec": {"paused": True}}, "paused")
+    body = {"spec": {"paused": True}}
+    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
+    return await _patch_each(session, which, body, "paused", Reporter(form), field_manager)
 
 
-async def resume(session: Session, words: flags.Words = None, selector: flags.Selector = "") -> int:
+async def resume(
+    session: Session,
+    words: flags.Words = None,
+    filename: flags.Filenames = None,
+    recursive: flags.Recursive = False,
+    folder: flags.Kustomize = "",
+    selector: flags.Selector = "",
+    form: flags.Output = "",
+    field_manager: flags.FieldManager = "kubectl-rollout",
+) -> int:
     """Go on after `pause`."""
-    return await _patch_each(session, words, selector, {"spec": {"paused": None}}, "resumed")
+    body: Obj = {"spec": {"paused": None}}
+    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
+    return await _patch_each(session, which, body, "resumed", Reporter(form), field_manager)
 
 
-async def _patch_each(session: Session, words: list[str] | None, selector: str, body: Obj, done: str) -> int:
+async def _patch_each(session: Session, which: Chosen, body: Obj, done: str, reporter: Reporter, manager: str) -> int:
     doing = {"restarted": "restarting", "paused": "pausing", "resumed": "resuming"}[done]
-    targets = await targets_of(session, words or [])
-    for resource, obj in await chosen(session, targets, selector=selector, all_of_them=True):
+    for resource, obj in await which.objects(session):
         meta = obj["metadata"]
-        kinds = ("Deployment", "DaemonSet", "StatefulSet") if done == "restarted" else ("Deployment",)
+        kinds = _KINDS if done == "restarted" else ("Deployment",)
         if resource.kind not in kinds:
             raise CommandError(f'{resource.qualified} "{meta["name"]}" {doing} is not supported')
         paused = bool((obj.get("spec") or {}).get("paused"))
@@ -261,8 +330,8 @@ async def _patch_each(session: Session, words: list[str] | None, selector: str, 
             )
         if (paused, done) in ((True, "paused"), (False, "resumed")):
             raise CommandError(f'{resource.qualified} "{meta["name"]}" is {"already" if paused else "not"} paused')
-        await session.client.patch(
-            resource, meta["name"], body, meta.get("namespace"), patch_type="strategic", field_manager="kubectl-rollout"
+        made = await session.client.patch(
+            resource, meta["name"], body, meta.get("namespace"), patch_type="strategic", field_manager=manager
         )
-        Reporter().done(resource, obj, done)
+        reporter.done(resource, made, done)
     return 0

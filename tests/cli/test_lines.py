@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from kubeling.cli import globalflags
-from kubeling.cli.command import DashedCommand, KubectlCommand
+from kubeling.cli.command import DashedCommand, KubectlCommand, _meant
 from kubeling.cli.describing.page import Page
 from kubeling.cli.output import TablePrinter, align, custom_columns
 from kubeling.cli.session import CommandError
@@ -33,6 +33,32 @@ def fresh_options(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_global_flags_stand_anywhere(line: str, rest: str, namespace: str | None) -> None:
     assert globalflags.take(line.split()) == rest.split()
     assert globalflags.options.namespace == namespace
+
+
+@pytest.mark.parametrize(
+    ("line", "rest"),
+    [
+        ("get pods --template={{.x}}", "get pods --output=go-template={{.x}}"),
+        ("get pods -o jsonpath --template {.x}", "get pods -o jsonpath={.x}"),
+        ("get pods --output=go-template --template={{.x}}", "get pods --output=go-template={{.x}}"),
+        ("get pods -ogo-template --template={{.x}}", "get pods --output=go-template={{.x}}"),
+        ("get pods -o json --template={{.x}}", "get pods -o json"),
+        ("exec web --template=x -- ls -o y --template=z", "exec web --output=go-template=x -- ls -o y --template=z"),
+        ("apply -f x --allow-missing-template-keys=false --show-managed-fields -o yaml", "apply -f x -o yaml"),
+    ],
+)
+def test_templates_are_a_form_of_output(line: str, rest: str) -> None:
+    assert globalflags.take(line.split()) == rest.split()
+
+
+def test_flags_that_mean_nothing_here_are_taken() -> None:
+    assert _meant(["a", "--chunk-size", "5", "--x", "--cached", "--", "--cached"], ("--chunk-size=", "--cached")) == [
+        "a",
+        "--x",
+        "--",
+        "--cached",
+    ]
+    assert _meant(["--chunk-size=5", "--cached=true"], ("--chunk-size=", "--cached")) == []
 
 
 def test_a_global_flag_without_its_value_is_refused() -> None:

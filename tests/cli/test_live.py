@@ -249,6 +249,11 @@ def test_rollouts(shell: Any, same: Same, files: Path) -> None:
     revision = "{.metadata.annotations.deployment\\.kubernetes\\.io/revision}"
     assert shell.kubeling(["wait", f"--for=jsonpath={revision}=2", "deploy/web"]).code == 0
     same("rollout history deploy/web")
+    same("rollout history deploy -l app=web")
+    same("rollout undo deploy/web --dry-run=server")
+    assert shell.kubeling("rollout pause deploy/web -o name").out == "deployment.apps/web\n"
+    shown = shell.kubeling("rollout resume deploy -l app=web --field-manager=me -o jsonpath --template={.spec.replicas}")
+    assert shown.out == "1"
     assert shell.kubeling("rollout undo deploy/web").out == "deployment.apps/web rolled back\n"
     image = "{.spec.template.spec.containers[0].image}"
     assert shell.kubeling(["get", "deploy", "web", "-o", f"jsonpath={image}"]).out == "nginx:1"

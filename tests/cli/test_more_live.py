@@ -125,6 +125,29 @@ def test_sets_that_are_applied_are_pruned(shell: Any, in_process: Callable[..., 
         assert (ours.code, ours.out, ours.err) == (theirs.code, theirs.out, theirs.err), line
 
 
+def test_what_was_applied_last(shell: Any, same: Same, tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    write(path, config_map("m", a="1"))
+    shell.kubectl(["apply", "-f", str(path)])
+    same("apply view-last-applied cm/m")
+    same("apply view-last-applied cm -l set=x -o json")
+    same(["apply", "set-last-applied", "-f", str(path)])
+    write(path, config_map("m", b="2"))
+    same(["apply", "set-last-applied", "-f", str(path), "--dry-run=server", "-o", "name"])
+    same("apply view-last-applied cm/kube-root-ca.crt")
+    write(path, {**config_map("kube-root-ca.crt"), "data": None})
+    same(["apply", "set-last-applied", "-f", str(path)])
+
+
+def test_deletion_asks_first(shell: Any, same: Same) -> None:
+    shell.kubeling("create cm m")
+    same("delete cm/m --interactive", "n\n")
+    assert shell.kubeling("delete cm/m -i", "y\n").out.endswith('(y/n): configmap "m" deleted\n')
+    shell.kubeling("create cm m")
+    done = shell.kubeling(["delete", "--raw", f"/api/v1/namespaces/{shell.namespace}/configmaps/m"])
+    assert json.loads(done.out)["status"] == "Success"
+
+
 def test_kustomize_builds_what_is_applied(shell: Any, tmp_path: Path) -> None:
     write(tmp_path / "m.yaml", config_map("m", a="1"))
     (tmp_path / "kustomization.yaml").write_text("resources: [m.yaml]\nnamePrefix: my-\n")
