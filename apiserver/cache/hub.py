@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from kubeling.apiserver.storage.errors import StoreError
 from kubeling.apiserver.storage.kv import KV
 from kubeling.apiserver.storage.rpc import Messages, RpcError
 from kubeling.daemon.backoff import Backoff
@@ -101,15 +102,25 @@ class Hub:
             async with asyncio.timeout(seconds):
                 await future
         except TimeoutError:
-            self._suspect()
+            await self._suspect(revision)
             return False
         return True
 
-    def _suspect(self) -> None:
-        """The store is ahead of what the watch has brought: the member behind it may be cut off from the others. Watch at another."""
-        if self._stream is not None and self.connected.is_set():
+    async def _suspect(self, revision: int) -> None:
+        """Has the store come to a revision that the watch has not brought? Then the member behind it may be cut off from the others: watch at another.
+
+        It is asked first: a client may name a version that there is not yet, and somebody may wait for the next change when nothing changes.
+        """
+        stream = self._stream
+        if stream is None or not self.connected.is_set():
+            return
+        try:
+            late = await self._kv.revision() >= revision
+        except (StoreError, RpcError):
+            late = True
+        if late and self._revision < revision and stream is self._stream:
             self._suspected = True
-            self._stream.cancel()
+            stream.cancel()
 
     async def run(self) -> None:
         """Watch for ever."""

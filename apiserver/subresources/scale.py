@@ -12,6 +12,7 @@ from kubeling.api.meta import Object, copy_json
 from kubeling.api.patch.json_patch import apply_json_patch
 from kubeling.api.patch.merge_patch import apply_merge_patch
 from kubeling.api.printers import printer_of
+from kubeling.api.resources import DEPLOYMENTS, REPLICA_SETS, REPLICATION_CONTROLLERS
 from kubeling.api.scale import scale_of, with_scale
 from kubeling.apiserver import convert
 from kubeling.apiserver.context import Context
@@ -25,6 +26,8 @@ from kubeling.apiserver.registry.store import Change, stored_object
 from kubeling.apiserver.request import Request
 
 _VERSION, _KIND = "autoscaling/v1", "Scale"
+#: Whose scale is what is not found, and not the object itself: people look for `deployments/scale.apps "x" not found`.
+_MISSED = {DEPLOYMENTS: "apps", REPLICA_SETS: "apps", REPLICATION_CONTROLLERS: "autoscaling"}
 
 
 async def scale(context: Context, request: Request, served: Served) -> None:
@@ -32,7 +35,13 @@ async def scale(context: Context, request: Request, served: Served) -> None:
     info = request.info
     _ = request.output
     if request.verb == "get":
-        entry = await store_of(served).read(info.namespace, info.name, request.query.get("resourceVersion", ""))
+        try:
+            entry = await store_of(served).read(info.namespace, info.name, request.query.get("resourceVersion", ""))
+        except errors.ApiError as error:
+            group = _MISSED.get(served.resource)
+            if error.code != 404 or group is None:
+                raise
+            raise errors.not_found(group, f"{served.resource.plural}/scale", info.name) from error
         await _respond(request, served, entry.object())
         return
     options = options_of(request)

@@ -77,6 +77,7 @@ def test_scale_changes_the_replicas_alone(ns):
     assert ns.get("deployments", "x", APPS)["spec"]["replicas"] == 5
     refused = patch(ns, "deployments", "x/scale", {"spec": {"replicas": -1}}, group=APPS)
     assert refused.status_code == 422
+    assert ns.http.get(ns.path("deployments", "y/scale", APPS)).json()["message"] == 'deployments/scale.apps "y" not found'
 
 
 def test_a_dry_run_leaves_no_trace(ns):

@@ -1,0 +1,48 @@
+"""When the watch that feeds all caches is given up for one at another member."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubeling.apiserver.cache.hub import Hub
+from kubeling.apiserver.storage.errors import StoreError
+from kubeling.daemon.clock import SystemClock
+
+
+class Store:
+    """A store at a revision; None where it does not answer."""
+
+    def __init__(self, revision: int | None) -> None:
+        self._revision = revision
+
+    async def revision(self) -> int:
+        if self._revision is None:
+            raise StoreError("nobody is there")
+        return self._revision
+
+
+class Stream:
+    cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.mark.parametrize(
+    ("store", "given_up"),
+    [
+        (5, False),  # A client made the version up, or waits for the next change.
+        (99, True),
+        (None, True),
+    ],
+)
+async def test_a_watch_is_given_up_where_the_store_is_ahead_of_it(store: int | None, given_up: bool) -> None:
+    kv: Any = Store(store)
+    hub = Hub(kv, SystemClock())
+    stream: Any = Stream()
+    hub._stream = stream
+    hub.connected.set()
+    assert not await hub.wait_for(99, 0.001)
+    assert stream.cancelled is given_up
