@@ -38,6 +38,8 @@ class BindMount:
     read_only: bool = False
     propagation: str = "None"
     image: str = ""
+    #: What is mounted further down is read-only too.
+    recursive: bool = False
 
 
 def log_directory(root: str, pod: Object) -> str:
@@ -184,6 +186,7 @@ def container_config(
                 container_path=each.container_path,
                 host_path=each.host_path,
                 readonly=each.read_only,
+                recursive_read_only=each.recursive,
                 propagation=_PROPAGATION.get(each.propagation, pb.PROPAGATION_PRIVATE),
                 image=pb.ImageSpec(image=each.image) if each.image else None,
             )

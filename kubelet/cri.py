@@ -78,6 +78,8 @@ class Runtime:
         #: What stands before `://` in container IDs.
         self.name = "unknown"
         self.version = ""
+        #: The handlers whose read-only mounts can be so all the way down, as of the last status.
+        self.recursive: frozenset[str] = frozenset()
 
     async def close(self) -> None:
         await self._channel.close()
@@ -98,6 +100,7 @@ class Runtime:
     async def status(self) -> dict[str, tuple[bool, str, str]]:
         """Condition → (true, reason, message): RuntimeReady and NetworkReady."""
         answer = await self._call(self._runtime.Status, self.pb.StatusRequest(), 10)
+        self.recursive = frozenset(each.name for each in answer.runtime_handlers if each.features.recursive_read_only_mounts)
         return {each.type: (each.status, each.reason, each.message) for each in answer.status.conditions}
 
     async def has_user_namespaces(self, handler: str) -> bool:

@@ -74,6 +74,7 @@ class SandboxRecord:
     created_at: int = 0
     ips: tuple[str, ...] = ()
     host_network: bool = False
+    handler: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ def sandbox_record(status: cri_pb2.PodSandboxStatus) -> SandboxRecord:
         created_at=status.created_at,
         ips=ips,
         host_network=status.linux.namespaces.options.network == 2,
+        handler=status.runtime_handler,
     )
 
 

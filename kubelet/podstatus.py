@@ -49,6 +49,8 @@ class View:
     #: It was ended for exceeding its own limits, which is no disruption.
     own_fault: bool = False
     resize: Resize = field(default_factory=Resize)
+    #: The runtime's handlers whose read-only mounts can be so all the way down.
+    recursive: frozenset[str] = frozenset()
 
 
 def generate_status(pod: Object, view: View) -> Status:
@@ -227,6 +229,12 @@ def _readiness(container: dict[str, Any], status: Status, record: ContainerRecor
         status["ready"] = bool(ended and ended["exitCode"] == 0)
 
 
+def _recursive(mount: dict[str, Any], view: View) -> str:
+    wanted = (mount.get("recursiveReadOnly") or "Disabled") != "Disabled"
+    sandbox = view.runtime.sandbox
+    return "Enabled" if wanted and sandbox is not None and sandbox.handler in view.recursive else "Disabled"
+
+
 def _extras(container: dict[str, Any], status: Status, record: ContainerRecord | None, view: View) -> None:
     mounts = container.get("volumeMounts")
     if mounts:
@@ -234,7 +242,7 @@ def _extras(container: dict[str, Any], status: Status, record: ContainerRecord |
             {
                 "name": each["name"],
                 "mountPath": each["mountPath"],
-                **({"readOnly": True, "recursiveReadOnly": "Disabled"} if each.get("readOnly") else {}),
+                **({"readOnly": True, "recursiveReadOnly": _recursive(each, view)} if each.get("readOnly") else {}),
             }
             for each in mounts
         ]

@@ -215,8 +215,9 @@ class Starter:
         variables = await self._environment(pod, container, place.ips)
         for grant in grants:
             variables = {**grant.envs, **variables}
+        recursive = await self._runtime_handler(pod) in self._context.runtime.recursive
         mounts = [
-            *self._context.volumes.mounts(pod, container, variables, images),
+            *self._context.volumes.mounts(pod, container, variables, images, recursive=recursive),
             *self._files.container_mounts(pod, container, attempt, place.ips),
         ]
         return container_config(

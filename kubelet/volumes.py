@@ -43,6 +43,14 @@ _PLUGINS = {
 _IN_MEMORY = ("secret", "projected", "downwardAPI")
 
 
+def is_recursive(mount: Mapping[str, Any], possible: bool) -> bool:
+    """Whether a mount is to be read-only all the way down. ConfigError where it has to and cannot (KEP-3857)."""
+    mode = mount.get("recursiveReadOnly") or "Disabled"
+    if mode == "Enabled" and not possible:
+        raise ConfigError(f'volume "{mount["name"]}" requested recursive read-only mode, but it is not supported by the runtime')
+    return mode != "Disabled" and possible and bool(mount.get("readOnly"))
+
+
 class VolumeManager:
     """Paths: `<pods dir>/<uid>/volumes/kubernetes.io~<plugin>/<volume>`, as upstream's."""
 
@@ -114,9 +122,16 @@ class VolumeManager:
         return changed
 
     def mounts(
-        self, pod: Object, container: Mapping[str, Any], environment: Mapping[str, str], images: Mapping[str, str]
+        self,
+        pod: Object,
+        container: Mapping[str, Any],
+        environment: Mapping[str, str],
+        images: Mapping[str, str],
+        *,
+        recursive: bool = False,
     ) -> list[BindMount]:
-        """The volume mounts of a container; `images` are the runtime's names of those that are images. ConfigError where one cannot be had."""
+        """The volume mounts of a container; `images` are the runtime's names of those that are images, `recursive` is whether it can make mounts
+        read-only all the way down. ConfigError where one cannot be had."""
         uid = uid_of(pod)
         paths = self._paths.get(uid, {})
         volumes = {each["name"]: each for each in spec_of(pod).get("volumes") or ()}
@@ -143,6 +158,7 @@ class VolumeManager:
                     host,
                     read_only=bool(mount.get("readOnly")) or projection.is_projection(volumes.get(name) or {}),
                     propagation=mount.get("mountPropagation") or "None",
+                    recursive=is_recursive(mount, recursive),
                 )
             )
         return found

@@ -261,6 +261,7 @@ class PodWorker:
             terminal=terminal,
             message_of=lambda record: self._message(pod, record),
             resize=self._resizer.state,
+            recursive=self._context.runtime.recursive,
             verdict=self._ending.verdict if self._ending is not None else None,
             own_fault=self._ending is not None and self._ending.own_fault,
         )

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from kubeling.api.conditions import find_condition
+from kubeling.kubelet.env import ConfigError
 from kubeling.kubelet.podstate import PodRuntime
 from kubeling.kubelet.podstatus import View, generate_status, in_order_of
+from kubeling.kubelet.volumes import is_recursive
 
 from .builders import NOW, Probes, container, pod, record, runtime, sandbox
 
@@ -217,3 +219,24 @@ def test_addresses_of_both_families() -> None:
     assert in_order_of(["172.30.0.21", "fd00::15"], ["fd00:1::2", "10.0.0.1"]) == ["10.0.0.1", "fd00:1::2"]
     assert in_order_of(["fd00::15", "172.30.0.21"], ["10.0.0.1", "fd00:1::2"]) == ["fd00:1::2", "10.0.0.1"]
     assert in_order_of([], ["fd00:1::2", "10.0.0.1"]) == ["fd00:1::2", "10.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "able", "shown"),
+    [("Enabled", True, "Enabled"), ("IfPossible", True, "Enabled"), ("IfPossible", False, "Disabled"), (None, True, "Disabled")],
+)
+def test_whether_a_mount_is_read_only_all_the_way_down(mode: str | None, able: bool, shown: str) -> None:
+    """KEP-3857: what was asked for, as far as the runtime's handler of this pod can do it."""
+    mount = {"name": "v", "mountPath": "/v", "readOnly": True, **({"recursiveReadOnly": mode} if mode else {})}
+    made = pod(container(volumeMounts=[mount, {"name": "w", "mountPath": "/w"}]))
+    mounts = one(status(made, runtime(record()), recursive=frozenset([""] if able else ["other"])))["volumeMounts"]
+    assert mounts == [
+        {"name": "v", "mountPath": "/v", "readOnly": True, "recursiveReadOnly": shown},
+        {"name": "w", "mountPath": "/w"},
+    ]
+    assert is_recursive(mount, able) == (shown == "Enabled")
+
+
+def test_what_has_to_be_read_only_and_cannot_is_not_mounted() -> None:
+    with pytest.raises(ConfigError, match="not supported by the runtime"):
+        is_recursive({"name": "v", "mountPath": "/v", "readOnly": True, "recursiveReadOnly": "Enabled"}, False)
