@@ -1,7 +1,7 @@
 """What many objects have in common is kept once: pods of one template say the same of their containers, tolerations and volumes, and those that became ready in the same second, of their conditions.
 
 Objects in an informer's copy are never changed in place, so parts that are equal can be one. A part is recognised by its JSON, which is cheap to make. It is taken into the pool when it is met
-for the second time: what is of one object alone (addresses, names of its own) stays out. The pool has two generations and forgets what was not met for a whole one, so it is bounded.
+in a second object: what is of one alone (addresses, names of its own) stays out, however often that one changes. The pool has two generations and forgets what was not met for a whole one, so it is bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import orjson
 from kubeling.client.store import Obj
 
 #: Parts of a generation, and hashes of parts that were met once.
-MOST_PARTS, MOST_SEEN, MOST_STRINGS = 4096, 16384, 16384
+MOST_PARTS, MOST_SEEN, MOST_STRINGS = 4096, 8192, 8192
 #: Larger parts are looked into, not kept as a whole. In bytes.
 LARGEST = 8192
 #: Fields whose text is said by many.
@@ -53,12 +53,16 @@ class Sharing:
     def __init__(self) -> None:
         self._parts: dict[bytes, Any] = {}
         self._older: dict[bytes, Any] = {}
-        self._seen: set[int] = set()
+        #: Hash of a part that was met → hash of the uid of the object that it was met in.
+        self._seen: dict[int, int] = {}
+        self._object = 0
         self._strings: dict[str, str] = {}
 
     def __call__(self, obj: Obj) -> Obj:
         """The same object, with parts of others in it where they are equal."""
-        obj["metadata"].pop("managedFields", None)
+        metadata = obj["metadata"]
+        metadata.pop("managedFields", None)
+        self._object = hash(metadata.get("uid"))
         for name in ("metadata", "spec", "status"):
             part = obj.get(name)
             if part:
@@ -93,7 +97,7 @@ class Sharing:
                 for at, each in enumerate(value):
                     if type(each) is dict:
                         value[at] = self._shared(each)
-            if len(key) > LARGEST or not self._was_seen(hash(key)):
+            if len(key) > LARGEST or not self._is_common(hash(key)):
                 return value
             found = value
         if len(self._parts) >= MOST_PARTS:
@@ -101,10 +105,8 @@ class Sharing:
         self._parts[key] = found
         return found
 
-    def _was_seen(self, key: int) -> bool:
-        if key in self._seen:
-            return True
+    def _is_common(self, key: int) -> bool:
+        """Whether another object has said it before."""
         if len(self._seen) >= MOST_SEEN:
             self._seen.clear()
-        self._seen.add(key)
-        return False
+        return self._seen.setdefault(key, self._object) != self._object

@@ -61,4 +61,8 @@ def test_what_is_of_one_object_alone_is_not_held(monkeypatch: Any) -> None:
     assert len(share._parts) + len(share._older) <= 32
     assert len(share._strings) <= 64
     assert not any(b"token-9" in key for key in [*share._parts, *share._older])
+    before = len(share._parts)
+    for _ in range(50):
+        share(decoded(2000))
+    assert len(share._parts) == before, "an object that changes often fills nothing"
     assert share(decoded(1))["metadata"]["labels"] is share(decoded(2))["metadata"]["labels"], "what is met often stays"
