@@ -24,6 +24,7 @@ class _Move:
         self.after, self.before = status_of(new), status_of(old)
         self.true = {kind: is_true(new, kind) for kind in _ENDS}
         self.was = {kind: is_true(old, kind) for kind in _ENDS}
+        self.resumed = is_true(old, "Suspended") and not is_true(new, "Suspended")
 
     def changed(self, *names: str) -> bool:
         """Whether one of these fields or conditions did."""
@@ -185,7 +186,8 @@ def _taken_back(move: _Move, spec: Map) -> Errors:
     end, start = after.get("completionTime"), before.get("startTime")
     if end and before.get("completionTime") and end != before["completionTime"]:
         yield invalid_value("status.completionTime", end, "completionTime cannot be mutated")
-    if start and start != after.get("startTime") and not spec.get("suspend"):
+    # Upstream has let a resumed Job start anew since 1.33.6.
+    if start and start != after.get("startTime") and not spec.get("suspend") and not (move.resumed and after.get("startTime")):
         yield required_value("status.startTime", "startTime cannot be removed for unsuspended job")
     if move.was["SuccessCriteriaMet"] and not move.true["SuccessCriteriaMet"]:
         yield _wrong("cannot disable the SuccessCriteriaMet=True condition")
