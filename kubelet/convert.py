@@ -47,6 +47,13 @@ def log_directory(root: str, pod: Object) -> str:
     return f"{root}/{namespace_of(pod)}_{metadata_of(pod)['name']}_{uid_of(pod)}"
 
 
+def stop_signal(container: Mapping[str, Any]) -> int:
+    """The signal that `lifecycle.stopSignal` names (`SIGRTMIN+3`); 0 leaves it to the image and the runtime."""
+    name = (container.get("lifecycle") or {}).get("stopSignal") or ""
+    known = dict(pb.Signal.items())
+    return known.get("SIGNAL_" + name.replace("+", "PLUS").replace("-", "MINUS"), 0)
+
+
 def pod_labels(pod: Object) -> dict[str, str]:
     """The labels by which the runtime's objects are found again."""
     return {
@@ -180,6 +187,7 @@ def container_config(
         labels={**pod_labels(pod), podstate.CONTAINER_NAME: name},
         annotations=_annotations(pod, container, attempt),
     )
+    config.stop_signal = stop_signal(container)  # type: ignore[assignment]
     for each in mounts:
         config.mounts.append(
             pb.Mount(

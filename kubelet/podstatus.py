@@ -248,6 +248,9 @@ def _extras(container: dict[str, Any], status: Status, record: ContainerRecord |
         ]
     resources = container.get("resources") or {}
     if record is not None:
+        signal = (container.get("lifecycle") or {}).get("stopSignal")
+        if signal:
+            status["stopSignal"] = signal
         if resources.get("requests"):
             status["allocatedResources"] = copy_json(resources["requests"])
         if record.running:

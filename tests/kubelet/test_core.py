@@ -24,12 +24,14 @@ from kubeling.kubelet import (
 )
 from kubeling.kubelet.atomic import File
 from kubeling.kubelet.config import Config
+from kubeling.kubelet.convert import stop_signal
 from kubeling.kubelet.env import ConfigError, Sources, expand, make_environment, service_variables
 from kubeling.kubelet.machine import Machine
 from kubeling.kubelet.probing import ContainerProbes, ProbeState, probe_spec
 from kubeling.kubelet.selfsigned import serving_certificate
 from kubeling.kubelet.statuses import status_patch
 from kubeling.kubelet.thresholds import parse as thresholds
+from kubeling.proto import cri_pb2
 
 from .builders import NOW, container, pod
 
@@ -212,6 +214,15 @@ def test_a_pod_may_be_called_by_its_whole_name() -> None:
     long = pod(hostname="h" * 40, subdomain="sub", setHostnameAsFQDN=True)
     with pytest.raises(dnsconfig.NameTooLong, match=r"is too long \(64 characters is the max, 65 characters requested\)"):
         dnsconfig.kernel_hostname(long, "cluster.local")
+
+
+@pytest.mark.parametrize(
+    ("name", "signal"),
+    [("SIGUSR1", "SIGUSR1"), ("SIGRTMIN+3", "SIGRTMINPLUS3"), ("SIGRTMAX-2", "SIGRTMAXMINUS2"), ("", "RUNTIME_DEFAULT")],
+)
+def test_the_signal_that_stops_a_container(name: str, signal: str) -> None:
+    found = stop_signal({"name": "c", "lifecycle": {"stopSignal": name}} if name else {"name": "c"})
+    assert cri_pb2.Signal.Name(found) == f"SIGNAL_{signal}"
 
 
 # -- images ----------------------------------------------------------------------------------------------------------------------------
