@@ -114,6 +114,7 @@ def _field(name: str, hint: Any) -> Field:
         facts.number,
         required,
         facts.pointer,
+        facts.always,
         facts.default,
         facts.strategy,
         facts.merge_key,

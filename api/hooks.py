@@ -171,6 +171,10 @@ def _replica_status(obj: Object, now: datetime) -> None:
     obj["status"] = {"replicas": 0}
 
 
+def _stateful_set_status(obj: Object, now: datetime) -> None:
+    obj["status"] = {"replicas": 0, "availableReplicas": 0}
+
+
 def _daemon_set_status(obj: Object, now: datetime) -> None:
     names = ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady")
     obj["status"] = dict.fromkeys(names, 0)
@@ -393,7 +397,7 @@ CREATE: dict[Resource, Callable[[Object, datetime], None]] = {
     resources.DEPLOYMENTS: _empty_status,
     resources.REPLICA_SETS: _replica_status,
     resources.REPLICATION_CONTROLLERS: _replica_status,
-    resources.STATEFUL_SETS: _replica_status,
+    resources.STATEFUL_SETS: _stateful_set_status,
     resources.DAEMON_SETS: _create_daemons,
     resources.SERVICES: _load_balancer_status,
     resources.INGRESSES: _load_balancer_status,

@@ -78,6 +78,8 @@ class Field:
     required: bool = False
     #: Zero values count: the field is a pointer in the Go type.
     pointer: bool = False
+    #: Shown when it is zero, though it is neither a pointer nor required: see :mod:`kubeling.api.zeros`.
+    always: bool = False
     #: The default that the type itself declares (as JSON), None for none.
     default: object = None
     patch_strategy: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
 """How a message and its JSON form relate: for each field a reader and a writer, made once.
 
-Reading drops what Go would not show: zero values and empty messages of fields that are no pointers. A required number or boolean stays, since JSON
-clients always send it. Writing leaves out what is absent; empty lists and maps have no form on the wire.
+Reading drops what Go would not show: zero values and empty messages of fields that are no pointers. A number or boolean that is required or always
+shown stays, since JSON clients send it. Writing leaves out what is absent; empty lists and maps have no form on the wire.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _reader(field: Field) -> _Reader:
         return _read_list(name, _codec(schema.element).load)
     codec = _codec(schema)
     load = codec.load
-    keep = field.pointer or (field.required and schema.type in ("integer", "number", "boolean"))
+    keep = field.pointer or ((field.required or field.always) and schema.type in ("integer", "number", "boolean"))
     if load is None:
         return _read_kept(name) if keep else _read_plain(name)
     if schema.type == "object":

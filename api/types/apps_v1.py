@@ -257,7 +257,7 @@ class StatefulSetPersistentVolumeClaimRetentionPolicy(TypedDict, total=False):
 class StatefulSetOrdinals(TypedDict, total=False):
     """How the pods are numbered."""
 
-    start: Annotated[Int32, f(1, "Number of the first pod; 0 by default.")]
+    start: Annotated[Int32, f(1, "Number of the first pod; 0 by default.", always=True)]
 
 
 class StatefulSetSpec(TypedDict, total=False):
@@ -272,7 +272,7 @@ class StatefulSetSpec(TypedDict, total=False):
     volumeClaimTemplates: Annotated[
         list[PersistentVolumeClaim], f(4, "Claims that every pod gets of its own, as <template>-<pod>.", list_type="atomic")
     ]
-    serviceName: Annotated[str, f(5, "Headless Service that gives the pods their DNS names.")]
+    serviceName: Annotated[str, f(5, "Headless Service that gives the pods their DNS names.", always=True)]
     podManagementPolicy: Annotated[str, f(6, "OrderedReady or Parallel; OrderedReady by default.")]
     updateStrategy: Annotated[StatefulSetUpdateStrategy, f(7, "How old pods make way for new ones.")]
     revisionHistoryLimit: Annotated[Int32, f(8, "How many old revisions are kept for going back; 10 by default.", pointer=True)]
@@ -311,7 +311,7 @@ class StatefulSetStatus(TypedDict, total=False):
     conditions: Annotated[
         list[StatefulSetCondition], f(10, "The latest observations, one for each type.", merge_key="type", keys="type")
     ]
-    availableReplicas: Annotated[Int32, f(11, "How many have been ready for minReadySeconds.")]
+    availableReplicas: Annotated[Int32, f(11, "How many have been ready for minReadySeconds.", always=True)]
 
 
 class StatefulSet(KubeObject, total=False):

@@ -39,8 +39,8 @@ class Event(KubeObject, total=False):
     series: Annotated[EventSeries, f(11, "How it goes on; absent where it happened once.", pointer=True)]
     action: Annotated[str, f(12, "What was done or failed about the object.")]
     related: Annotated[ObjectReference, f(13, "Another object that takes part.", pointer=True)]
-    reportingComponent: Annotated[str, f(14, "Controller that reports it, such as kubernetes.io/kubelet.")]
-    reportingInstance: Annotated[str, f(15, "Instance of the controller.")]
+    reportingComponent: Annotated[str, f(14, "Controller that reports it, such as kubernetes.io/kubelet.", always=True)]
+    reportingInstance: Annotated[str, f(15, "Instance of the controller.", always=True)]
 
 
 class EventList(KubeList, total=False):

@@ -134,7 +134,7 @@ class NodeRuntimeHandlerFeatures(TypedDict, total=False):
 class NodeRuntimeHandler(TypedDict, total=False):
     """A handler of the node's container runtime."""
 
-    name: Annotated[str, f(1, "Name of the handler; empty for the default one.")]
+    name: Annotated[str, f(1, "Name of the handler; empty for the default one.", always=True)]
     features: Annotated[NodeRuntimeHandlerFeatures, f(2, "What it can do.", pointer=True)]
 
 

@@ -18,6 +18,7 @@ class Facts:
     number: int
     description: str
     pointer: bool = False
+    always: bool = False
     default: object = None
     strategy: frozenset[str] = frozenset()
     merge_key: str = ""
@@ -33,6 +34,7 @@ def f(
     description: str,
     *,
     pointer: bool = False,
+    always: bool = False,
     default: object = None,
     strategy: str = "",
     merge_key: str = "",
@@ -45,7 +47,8 @@ def f(
     """Declare a field.
 
     `number`: of the field in protobuf; 0 where protobuf does not carry it. `pointer`: a pointer in the Go type, so that zero values count.
-    `default`: what the type itself declares. `strategy`, `merge_key`: for strategic merge patch; `merge` is meant where only a key is given.
+    `always`: not required, and yet shown when it is zero. `default`: what the type itself declares. `strategy`, `merge_key`: for strategic
+    merge patch; `merge` is meant where only a key is given.
     `list_type` and `keys` (names, separated by blanks, of a list of type map), `atomic` (of a map) and `granular` (of a message that is
     declared atomic): for server-side apply. `wire`: the name in the proto files where it differs.
     """
@@ -53,6 +56,7 @@ def f(
         number,
         description,
         pointer,
+        always,
         default,
         frozenset(filter(None, strategy.split(","))) or frozenset({"merge"} if merge_key else ()),
         merge_key,

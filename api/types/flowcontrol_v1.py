@@ -19,9 +19,9 @@ class ExemptPriorityLevelConfiguration(TypedDict, total=False):
 class QueuingConfiguration(TypedDict, total=False):
     """Settings of a level's queues."""
 
-    queues: Annotated[Int32, f(1, "How many queues there are; 64 by default.")]
-    handSize: Annotated[Int32, f(2, "Among how many queues a flow chooses; 8 by default.")]
-    queueLengthLimit: Annotated[Int32, f(3, "Most requests that wait in a queue; 50 by default.")]
+    queues: Annotated[Int32, f(1, "How many queues there are; 64 by default.", always=True)]
+    handSize: Annotated[Int32, f(2, "Among how many queues a flow chooses; 8 by default.", always=True)]
+    queueLengthLimit: Annotated[Int32, f(3, "Most requests that wait in a queue; 50 by default.", always=True)]
 
 
 class LimitResponse(TypedDict, total=False):
@@ -163,7 +163,7 @@ class FlowSchemaSpec(TypedDict, total=False):
 
     priorityLevelConfiguration: Annotated[Required[PriorityLevelConfigurationReference], f(1, "The level.")]
     matchingPrecedence: Annotated[
-        Int32, f(2, "The schema with the lowest number that matches counts, 1 to 10000; 1000 by default.")
+        Int32, f(2, "The schema with the lowest number that matches counts, 1 to 10000; 1000 by default.", always=True)
     ]
     distinguisherMethod: Annotated[
         FlowDistinguisherMethod, f(3, "What makes requests one flow; all are one where it is not given.", pointer=True)

@@ -47,7 +47,7 @@ class DeviceRequest(TypedDict, total=False):
     """A request for devices."""
 
     name: Annotated[Required[str], f(1, "Name of the request.")]
-    deviceClassName: Annotated[str, f(2, "The DeviceClass.")]
+    deviceClassName: Annotated[str, f(2, "The DeviceClass.", always=True)]
     selectors: Annotated[list[DeviceSelector], f(3, "Tests that a device must pass.", list_type="atomic")]
     allocationMode: Annotated[str, f(4, "ExactCount or All; ExactCount by default.")]
     count: Annotated[Int64, f(5, "How many devices; 1 by default.")]

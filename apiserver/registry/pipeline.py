@@ -153,6 +153,8 @@ async def prepare_update(
         metadata["namespace"] = before["namespace"]
     metadata["uid"] = before["uid"]
     rules.default(new)
+    # An earlier version of ours may have stored it, which left other things unsaid.
+    rules.default(old)
     attributes = Attributes(
         "UPDATE",
         resource,

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from kubeling.api import resources, validation
+from kubeling.api.builtin import schema_of
 from kubeling.api.defaults import apply_defaults
 from kubeling.api.errors import FieldError
 from kubeling.api.meta import Object
 from kubeling.api.resources import Resource
 from kubeling.api.strategies import Strategy, strategy_of
+from kubeling.api.zeros import drop_zeros
 
 if TYPE_CHECKING:
     from kubeling.apiserver.registry.pipeline import Companions
@@ -33,7 +35,9 @@ class Rules:
         return self.strategy.selectable_fields(obj)
 
     def default(self, obj: Object) -> None:
-        """Fill in the defaults, in place."""
+        """Bring the object into the form in which it is kept, in place: without zeros that say nothing, and with the defaults."""
+        resource = self.strategy.resource
+        drop_zeros(schema_of(resource.group_version, resource.kind), obj)
         apply_defaults(obj)
 
     def after_admission(self, obj: Object) -> None:
