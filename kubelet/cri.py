@@ -277,6 +277,11 @@ class Runtime:
         answer = await self._call(self._runtime.ExecSync, request, timeout + 10)
         return int(answer.exit_code), bytes(answer.stdout + answer.stderr)
 
+    async def checkpoint_container(self, container_id: str, location: str, timeout: int) -> None:
+        """Have a running container's state written to the file `location`. `timeout` seconds, or as long as any call may take for 0."""
+        request = self.pb.CheckpointContainerRequest(container_id=container_id, location=location, timeout=timeout)
+        await self._call(self._runtime.CheckpointContainer, request, float(timeout) or TIMEOUT)
+
     async def reopen_log(self, container_id: str) -> None:
         await self._call(self._runtime.ReopenContainerLog, self.pb.ReopenContainerLogRequest(container_id=container_id))
 

@@ -19,6 +19,7 @@ from kubeling.api.errors import ApiError
 from kubeling.api.meta import Object, metadata_of, uid_of
 from kubeling.api.pods import container_status
 from kubeling.api.resources import SUBJECT_ACCESS_REVIEWS
+from kubeling.api.times import format_time
 from kubeling.client.rest import ConnectionFailed
 from kubeling.daemon.log import get_logger
 from kubeling.kubelet import httpd, logs, stats
@@ -30,6 +31,7 @@ from kubeling.kubelet.httpd import Request, Response
 from kubeling.kubelet.manager import PodManager
 from kubeling.kubelet.podfiles import PodFiles
 from kubeling.kubelet.podstate import PodRuntime
+from kubeling.kubelet.podview import every_container
 from kubeling.kubelet.resourcemetrics import resource_metrics
 
 log = get_logger("kubelet.server")
@@ -124,6 +126,8 @@ class KubeletServer:
                 return await self._session(request, parts[0], namespace, name, container)
             case ["run", namespace, name, container] | ["run", namespace, name, _, container] if request.method == "POST":
                 return await self._run_command(request, namespace, name, container)
+            case ["checkpoint", namespace, name, container] if request.method == "POST":
+                return await self._checkpoint(request, namespace, name, container)
             case ["portForward", namespace, name] | ["portForward", namespace, name, _]:
                 return await self._port_forward(request, namespace, name)
         raise Refused(404, "404 page not found")
@@ -250,6 +254,31 @@ class KubeletServer:
         finally:
             writer.close()
         return httpd.TAKEN
+
+    async def _checkpoint(self, request: Request, namespace: str, name: str, container: str) -> Response:
+        """KEP-2008: the container's state goes to a file of the node, whose name is the answer. The container goes on."""
+        pod = self._manager.pod(namespace, name)
+        if pod is None:
+            raise Refused(404, "pod does not exist")
+        if not any(each["name"] == container for each in every_container(pod)):
+            raise Refused(404, f"container {container} does not exist")
+        given = [value for key, value in request.query if key == "timeout"] or ["0"]
+        try:
+            timeout = max(0, int(given[-1]))
+        except ValueError:
+            raise Refused(404, "cannot parse value of timeout parameter") from None
+        moment = format_time(self._context.clock.now())
+        folder = self._context.config.root_dir / "checkpoints"
+        location = folder / f"checkpoint-{name}_{namespace}-{container}-{moment}.tar"
+        try:
+            record = (await self._context.runtime.pod(uid_of(pod))).latest(container)
+            if record is None or not record.running:
+                raise RuntimeFailure("NOT_FOUND", f"container {container} not found")
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            await self._context.runtime.checkpoint_container(record.id, str(location), timeout)
+        except (RuntimeFailure, OSError) as error:
+            raise Refused(500, f"checkpointing of {namespace}/{name}/{container} failed ({error})") from error
+        return _json({"items": [str(location)]})
 
     def _pod(self, namespace: str, name: str) -> Object:
         pod = self._manager.pod(namespace, name)

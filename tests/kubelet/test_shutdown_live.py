@@ -59,6 +59,15 @@ async def test_what_the_kubelet_tells_of_its_configuration_and_its_probes(pods: 
     assert await pods.client.request_bytes("POST", path, params={"cmd": "echo two words"}) == b"two words\n"
     with pytest.raises(ApiError, match="exited with 1"):
         await pods.client.request_bytes("POST", path, params={"cmd": "false"})
+    checkpoint = f"/api/v1/nodes/{node}/proxy/checkpoint/{pods.namespace}"
+    for place, why in (
+        ("probed/c", f"checkpointing of {pods.namespace}/probed/c failed .*code = Unimplemented .*native"),
+        ("probed/d", "container d does not exist"),
+        ("other/c", "pod does not exist"),
+        ("probed/c?timeout=soon", "cannot parse value of timeout parameter"),
+    ):
+        with pytest.raises(ApiError, match=why):
+            await pods.client.request_bytes("POST", f"{checkpoint}/{place}")
     await pods.event("probed", "Unhealthy")
     text = (await pods.client.request_bytes("GET", f"/api/v1/nodes/{node}/proxy/metrics/probes")).decode()
     assert wanted in text
