@@ -21,7 +21,6 @@ from kubeling.cli.session import CommandError, Obj, Session, words_of
 from kubeling.cli.targets import namespace_of_manifest, resource_of_manifest
 from kubeling.cli.threeway import patch_type_of, schema_of, three_way
 from kubeling.cli.verbs import prune
-from kubeling.cli.verbs.applyset import open_set
 from kubeling.client.rest import Params
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -78,7 +77,11 @@ async def apply(
         raise CommandError(
             "all resources selected for prune without explicitly passing --all. To prune all resources, pass the --all flag. If you did not mean to prune all resources, specify a label selector"
         )
-    whole = await open_set(session, applyset) if applyset else None
+    whole = None
+    if applyset:
+        from kubeling.cli.verbs.applyset import open_set  # Only who asks for it pays.
+
+        whole = await open_set(session, applyset)
     pruned = await prune.kinds_of(session, prune_allowlist or []) if pruning and whole is None else []
     wanted = kustomize.load(filename, folder, recursive=recursive, selector=selector)
     params = flags.write_params(dry_run, field_manager or ("kubectl" if server_side else CLIENT_SIDE), validate)

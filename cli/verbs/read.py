@@ -36,6 +36,7 @@ class Query:
     label_columns: tuple[str, ...] = ()
     no_headers: bool = False
     ignore_not_found: bool = False
+    show_kind: bool = False
 
     def params(self) -> Params:
         return {"labelSelector": self.selector or None, "fieldSelector": self.field_selector or None}
@@ -67,6 +68,7 @@ async def get(
     ] = None,
     sort_by: Annotated[str, typer.Option("--sort-by", help="A JSONPath to sort by.")] = "",
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Rows only.")] = False,
+    show_kind: Annotated[bool, typer.Option("--show-kind", help="The kind before every name.")] = False,
     ignore_not_found: Annotated[bool, typer.Option("--ignore-not-found", help="Say nothing of what is not there.")] = False,
     chunk_size: Annotated[int, typer.Option("--chunk-size", help="How many objects to ask for at once; 0 is all.")] = 500,
     subresource: Annotated[str, typer.Option("--subresource", help="Such as status or scale.")] = "",
@@ -95,6 +97,7 @@ async def get(
         tuple(label for each in label_columns or [] for label in each.split(",")),
         no_headers,
         ignore_not_found,
+        show_kind,
     )
     if not output.is_table(form):
         query.object_printer()  # A form that cannot be read is refused before anything is asked.
@@ -128,7 +131,7 @@ async def _show_tables(session: Session, targets: list[Target], query: Query) ->
         if printer is None:
             if printers:
                 print()
-            prefix = output.name_with_kind(target.resource, "") if several else ""
+            prefix = output.name_with_kind(target.resource, "") if several or query.show_kind else ""
             printer = printers[target.resource] = query.table_printer(target, prefix)
         printer.print(table)
     if not tables and not errors and not query.ignore_not_found:

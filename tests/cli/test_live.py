@@ -67,7 +67,7 @@ def test_get_shows_what_kubectl_shows(shell: Any, same: Same, files: Path) -> No
     for line in (
         "get deploy",
         "get deploy,svc,cm",
-        "get pods --show-labels",
+        "get pods --show-labels --show-kind",
         "get pods -L app,nope",
         "get svc -o wide",
         "get deploy web -o yaml",
