@@ -12,7 +12,7 @@ from typing import Any
 from kubeling.api import names
 from kubeling.api.cel import wire
 from kubeling.api.cel.rewrite import Edit, call_of, calls, renamed
-from kubeling.api.cel.values import make
+from kubeling.api.cel.values import Function, make
 from kubeling.api.structural.formats import matches
 
 Check = Callable[[str], list[str]]
@@ -71,7 +71,7 @@ def _merge(entries: dict[Any, Any], more: dict[Any, Any]) -> dict[Any, Any]:
     return entries
 
 
-FUNCTIONS: list[tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]] = [
+FUNCTIONS: list[Function] = [
     ("format.named", False, ("string",), "dyn", _named),
     ("validate", True, ("format", "string"), "dyn", _validate),
     *((f"format.{name}", False, (), "format", _constant(name)) for name in FORMATS),

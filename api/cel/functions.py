@@ -13,9 +13,6 @@ from typing import Any
 from kubeling.api.cel import formats, listtypes, network, texts, values
 from kubeling.api.cel.values import MESSAGES, messages
 
-#: Name, whether it is called on its first parameter, types of the parameters, type of the result, and what it does.
-Function = tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]
-
 
 class Library:
     """The loaded library with our functions."""

@@ -7,7 +7,7 @@ The evaluator knows lists alone. So where the type of an operand says that it ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import orjson
 
 from kubeling.api.cel import wire
 from kubeling.api.cel.rewrite import call_of, renamed
+from kubeling.api.cel.values import Function
 
 CANONICAL, MERGED = "@canonical", "@merged"
 Shape = Mapping[str, Any]
@@ -75,7 +76,7 @@ def _merged(left: list[Any], right: list[Any], text: str) -> list[Any]:
     return [*made, *newer.values()]
 
 
-FUNCTIONS: list[tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]] = [
+FUNCTIONS: list[Function] = [
     (CANONICAL, False, ("any", "string"), "dyn", _canonical),
     (MERGED, False, ("list", "list", "string"), "list", _merged),
 ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface
 from typing import Any
 
-from kubeling.api.cel.values import make
+from kubeling.api.cel.values import Function, make
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -86,7 +86,7 @@ def _contains_cidr(value: Any, other: Any) -> bool:
     return bool(inner.version == network.version and inner.network.subnet_of(network))
 
 
-FUNCTIONS: list[tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]] = [
+FUNCTIONS: list[Function] = [
     ("ip", False, ("string",), "ip", _ip),
     ("isIP", False, ("string",), "bool", _holds(_address)),
     ("ip.isCanonical", False, ("string",), "bool", lambda text: str(_address(text)) == text),

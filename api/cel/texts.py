@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+from kubeling.api.cel.values import Function
 from kubeling.api.structural.patterns import compile_pattern
 
 _WHITE = (
@@ -217,7 +218,7 @@ def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
     return made
 
 
-FUNCTIONS: list[tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]] = [
+FUNCTIONS: list[Function] = [
     ("charAt", True, ("string", "int"), "string", _char_at),
     ("indexOf", True, ("string", "string"), "int", _index_of),
     ("indexOf", True, ("string", "string", "int"), "int", _index_of),

@@ -15,6 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubeling.api.quantity import Quantity, parse
 
+#: Name, whether it is called on its first parameter, types of the parameters, type of the result, and what it does.
+Function = tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]
+
 #: Our name of a type to that of its message.
 MESSAGES = {
     "quantity": "Quantity",
@@ -237,7 +240,7 @@ def _resource_check(check: Any, verb: str) -> Any:
     return _decide(Question(verb, check.account, *parts, fields=check.fields, labels=check.labels))
 
 
-FUNCTIONS: list[tuple[str, bool, tuple[str, ...], str, Callable[..., Any]]] = [
+FUNCTIONS: list[Function] = [
     ("quantity", False, ("string",), "quantity", _quantity),
     ("isQuantity", False, ("string",), "bool", _is_quantity),
     ("sign", True, ("quantity",), "int", lambda value: _order(_nanos(value), 0)),
