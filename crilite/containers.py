@@ -71,6 +71,9 @@ class Containers:
             if isinstance(error, OSError):
                 raise CriError(f"cannot create container {config.metadata.name}: {error}") from error
             raise
+        if sandbox.record.handler == "native":
+            # Its start is expected next. Until that has come all the way most of what it takes can be done.
+            core.keeper.tell("prepare", container=record.id)
         core.emit(cri_pb2.CONTAINER_CREATED_EVENT, record.id, sandbox)
         return record.id
 
@@ -171,6 +174,7 @@ class Containers:
         if container is None or container.record.phase == EXITED:
             return
         if container.record.phase == CREATED and not container.lock.locked():
+            await self._discard(container)
             return
         everything = self._core.sandbox(container.record.sandbox_id).record.handler == "process"
         if timeout > 0:
@@ -189,6 +193,11 @@ class Containers:
         except TimeoutError:
             raise CriError(f"container {container.id!r} does not end even by SIGKILL") from None
 
+    async def _discard(self, container: Container) -> None:
+        """End what has been prepared for its start. A keeper that is gone has nothing any more."""
+        with contextlib.suppress(KeeperGone):
+            await self._signal(container.id, int(signal.SIGKILL), everything=False)
+
     async def _signal(self, name: str, number: int, everything: bool) -> None:
         await self._core.keeper.request("kill", container=name, signal=number, everything=everything)
 
@@ -202,6 +211,8 @@ class Containers:
                 return
             if container.record.phase == RUNNING:
                 await self._kill(container, everything=True)
+            elif container.record.phase == CREATED:
+                await self._discard(container)
             sandbox = self._core.sandboxes.get(container.record.sandbox_id)
             await asyncio.to_thread(self._clear, container)
             self._core.forget_container(container)

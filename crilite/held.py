@@ -156,7 +156,8 @@ class Held:
         self.stdin = -1
         self.began = time.time_ns()
         self.oom_file: str = spec["oom_file"]
-        self.log = CriLog(spec["log_path"])
+        self.log = CriLog("")
+        self._log_path: str = spec["log_path"]
         self._tty: bool = spec["tty"]
         self._wants_stdin: bool = spec["stdin"]
         self._outputs: dict[int, str] = {}
@@ -175,6 +176,7 @@ class Held:
             spec = json.load(file)
         held = cls(name, folder, spec)
         held.pid, held.start, held.began = record["pid"], record["start"], record["began"]
+        held.open_log()
         if spec["log_path"] and not spec["tty"]:
             # They may just be going, with a container that is being removed: it is taken over all the same, so that it can be ended.
             with contextlib.suppress(FileNotFoundError):
@@ -183,6 +185,10 @@ class Held:
 
     def is_same_process(self) -> bool:
         return process_start(self.pid) == self.start != ""
+
+    def open_log(self) -> None:
+        """To be called before its program runs."""
+        self.log = CriLog(self._log_path)
 
     # -- pipes ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -245,7 +251,8 @@ class Held:
     # -- life ----------------------------------------------------------------------------------------------------------------------------------
 
     def started(self, said: dict[str, Any]) -> None:
-        """The child is ready: put it on record before it may go on."""
+        """The child is ready and may go on: put it on record before."""
+        self.open_log()
         self.start = process_start(self.pid)
         self.began = time.time_ns()
         record = {"pid": self.pid, "start": self.start, "began": self.began, "user": said.get("uid"), "said": said}
@@ -361,12 +368,16 @@ class Session:
 
 @dataclass(eq=False, slots=True)
 class Launch:
-    """A child between fork and exec; or a helper, which has somebody else start what is wanted and ends then."""
+    """A child between fork and exec; or a helper, which has somebody else start what is wanted and ends then.
+
+    One that has only been prepared for is not `wanted` yet: it waits when it is ready, and nobody is told when it fails.
+    """
 
     pid: int
     sock: socket.socket
     client: Any
     request: int
+    wanted: bool = True
     held: Held | None = None
     session: Session | None = None
     said: dict[str, Any] | None = None

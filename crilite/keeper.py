@@ -50,6 +50,7 @@ class Keeper:
         self.own_pidfd = os.pidfd_open(os.getpid())
         ops: dict[str, Operation] = {
             "hello": self._op_hello,
+            "prepare": self._op_prepare,
             "start": self._op_start,
             "pause": self._op_pause,
             "exec": self._op_exec,
@@ -113,20 +114,40 @@ class Keeper:
         self.selector.register(fileobj, selectors.EVENT_READ, callback)
 
     def _gone(self, client: Client) -> None:
-        """A daemon is gone: nobody is left who could read the output of what it has run by exec, or wait for it."""
+        """A daemon is gone: nobody is left who could read the output of what it has run by exec, or wait for it, or start what it has had prepared."""
         for session in self.sessions.values():
             if session.client is client:
                 session.kill(signal.SIGKILL)
+        for one in list(self.launches.values()):
+            if one.client is client and not one.wanted:
+                self._finish_launch(one)
 
     # -- requests ------------------------------------------------------------------------------------------------------------------------------
 
     def _op_hello(self, client: Client, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        return {"pid": os.getpid(), "held": {name: held.pid for name, held in self.held.items()}}
+        prepared = {one.held.name for one in self.launches.values() if one.held is not None and not one.wanted}
+        return {"pid": os.getpid(), "held": {name: held.pid for name, held in self.held.items() if name not in prepared}}
+
+    def _op_prepare(self, client: Client, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """Do all that comes before the start of a container. Whether that works is not told: then the start does it again, and says what is wrong."""
+        if request["container"] not in self.held:
+            self._launch(client, request, wanted=False)
+        return {}
 
     def _op_start(self, client: Client, request: dict[str, Any], fds: list[int]) -> None:
         name = request["container"]
+        prepared = next((one for one in self.launches.values() if one.held is not None and one.held.name == name), None)
+        if prepared is not None and not prepared.wanted:
+            prepared.client, prepared.request, prepared.wanted = client, request["id"], True
+            if prepared.said is not None and not self._let_go(prepared):
+                self._finish_launch(prepared)
+            return
         if name in self.held:
             raise OSError(errno.EEXIST, f"container {name} is already started")
+        self._launch(client, request, wanted=True)
+
+    def _launch(self, client: Client, request: dict[str, Any], *, wanted: bool) -> None:
+        name = request["container"]
         folder = os.path.join(self.state, "containers", name)
         with open(os.path.join(folder, "spec.json"), "rb") as file:
             spec = json.load(file)
@@ -152,7 +173,7 @@ class Keeper:
         child_end.close()
         held.pid = pid
         self.held[name] = held
-        self._launched(Launch(pid, keeper_end, client, request["id"], held=held, helper=helper))
+        self._launched(Launch(pid, keeper_end, client, request["id"], wanted, held=held, helper=helper))
 
     def _op_pause(self, client: Client, request: dict[str, Any], fds: list[int]) -> None:
         name = request["container"]
@@ -284,24 +305,31 @@ class Keeper:
                         one.session.pid = message["pid"]
                 if one.held is not None:
                     one.held.pid = message.get("pid", one.held.pid)
-                    try:
-                        one.held.started(message)
-                    except OSError as error:
-                        # What cannot be put on record must not run: it waits for a word that does not come.
-                        one.failure = {"error": f"the start cannot be written down: {error}", "kind": "OSError", "code": 128}
-                        if one.helper:
-                            one.held.kill(signal.SIGKILL)
-                        break
-                with contextlib.suppress(OSError):
-                    one.sock.send(b"g")
+                if one.wanted and not self._let_go(one):
+                    break
         self._finish_launch(one)
+
+    def _let_go(self, one: Launch) -> bool:
+        """A child is ready and may become what it is to be, once that is on record; whether it is."""
+        if one.held is not None:
+            try:
+                one.held.started(one.said or {})
+            except OSError as error:
+                # What cannot be put on record must not run: it waits for a word that does not come.
+                one.failure = {"error": f"the start cannot be written down: {error}", "kind": "OSError", "code": 128}
+                if one.helper:
+                    one.held.kill(signal.SIGKILL)
+                return False
+        with contextlib.suppress(OSError):
+            one.sock.send(b"g")
+        return True
 
     def _finish_launch(self, one: Launch) -> None:
         if self.launches.pop(one.pid, None) is None:
             return
         self.selector.unregister(one.sock)
         one.sock.close()
-        if one.failure is None and one.said is None:
+        if one.failure is None and (one.said is None or not one.wanted):
             one.failure = {"error": "the process ended before it could be set up", "kind": "LaunchError", "code": 128}
         if one.failure is not None:
             self._launch_failed(one)
@@ -332,7 +360,8 @@ class Keeper:
             one.held.discard(self.selector)
         if one.session is not None:
             self.sessions.pop(one.session.name, None)
-        self.daemons.send(one.client, {"id": one.request, **(one.failure or {})})
+        if one.wanted:
+            self.daemons.send(one.client, {"id": one.request, **(one.failure or {})})
 
     def _reap(self, wake: int) -> None:
         with contextlib.suppress(BlockingIOError):

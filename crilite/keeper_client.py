@@ -122,6 +122,13 @@ class KeeperClient:
                 raise KeeperGone("the keeper is not running") from None
         return await self._ask(op, fds, **values)
 
+    def tell(self, op: str, **values: Any) -> None:
+        """As :meth:`request`, of which nobody needs the answer, nor to know whether it was heard."""
+        if self._socket is not None:
+            self._next += 1
+            with contextlib.suppress(OSError):
+                self._socket.send(json.dumps({"id": self._next, "op": op, **values}).encode())
+
     async def _ask(self, op: str, fds: Sequence[int] = (), **values: Any) -> tuple[dict[str, Any], list[int]]:
         self._next += 1
         number = self._next

@@ -108,8 +108,11 @@ class Node:
 
     @property
     def keeper_pid(self) -> int:
-        found = [pid for pid in children(self.pid) if b"kubeling.crilite" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return found[0] if found else 0
+        for pid in children(self.pid):
+            with contextlib.suppress(OSError):  # What a keeper that has died was just about to start is on its way out.
+                if b"kubeling.crilite" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
+        return 0
 
     def close(self) -> None:
         with contextlib.suppress(IndexError, ProcessLookupError):
@@ -144,7 +147,7 @@ class Cri:
                 return False
             return True
 
-        await eventually(serving, 20)
+        await eventually(serving, 60)
 
     def pod_config(self, options: cri.NamespaceOption | None = None, **values: Any) -> cri.PodSandboxConfig:
         number = next(_names)

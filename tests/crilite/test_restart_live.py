@@ -136,21 +136,23 @@ async def test_deaths_at_any_moment_leave_nothing(client: Cri, node: Node) -> No
             await asyncio.sleep(0.02)
 
     workers = [asyncio.create_task(come_and_go()) for _ in range(3)]
-    for _ in range(12):
-        await asyncio.sleep(rand.random() * 0.4)
-        victim = rand.choice(["daemon", "keeper", "both", "container"])
-        keeper = node.keeper_pid
-        if victim in ("daemon", "both"):
-            node.kill_daemon()
-        for pid in (
-            [keeper] * bool(keeper) if victim in ("keeper", "both") else children(keeper)[:1] if victim == "container" else []
-        ):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if victim in ("daemon", "both"):
-            await restarted(node, client)
-    stop.set()
-    await asyncio.gather(*workers)
+    try:
+        for _ in range(12):
+            await asyncio.sleep(rand.random() * 0.4)
+            victim = rand.choice(["daemon", "keeper", "both", "container"])
+            keeper = node.keeper_pid
+            if victim in ("daemon", "both"):
+                node.kill_daemon()
+            for pid in (
+                [keeper] * bool(keeper) if victim in ("keeper", "both") else children(keeper)[:1] if victim == "container" else []
+            ):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if victim in ("daemon", "both"):
+                await restarted(node, client)
+    finally:
+        stop.set()
+        await asyncio.gather(*workers)
     for sandbox in (await client.runtime.ListPodSandbox(cri.ListPodSandboxRequest())).items:
         await client.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id))
     client.sandboxes.clear()
