@@ -282,7 +282,9 @@ def _timeless(metadata: Object) -> list[Object]:
 def parse_version(text: str) -> int:
     """A resourceVersion parameter. Raises 400."""
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) >= MAX_VERSION:
-        raise errors.bad_request(f'resourceVersion: Invalid value: "{text[:64]}": strconv.ParseUint: parsing "{text[:64]}": invalid syntax')
+        raise errors.bad_request(
+            f'resourceVersion: Invalid value: "{text[:64]}": strconv.ParseUint: parsing "{text[:64]}": invalid syntax'
+        )
     return int(text)
 
 
