@@ -123,8 +123,10 @@ def test_a_level_of_ones_own_is_used_and_refuses(small: Server) -> None:
 
         try:
             wait_until("it has no level", lambda: dangling() == "True")
-            assert admin.post(f"{GROUP}/prioritylevelconfigurations", json=level).status_code == 201
+            level = admin.post(f"{GROUP}/prioritylevelconfigurations", json=level).json()
             wait_until("it has a level", lambda: dangling() == "False")
+            used, uid = "x-kubernetes-pf-prioritylevel-uid", level["metadata"]["uid"]
+            wait_until("it is used", lambda: bob.get(ns.path("configmaps")).headers.get(used) == uid)
             with held(small, ns, 1):
                 wait_until("the seat is taken", lambda: bob.get(ns.path("configmaps")).status_code == 429)
                 answer = bob.get(ns.path("configmaps"))
