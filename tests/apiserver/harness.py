@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
-import re
-import shutil
 import ssl
 import subprocess
 import sys
@@ -237,24 +234,6 @@ def world(folder: Path, store: str = "etcdlite") -> Iterator[World]:
         yield made
     finally:
         made.close()
-
-
-def kubectls() -> list[str]:
-    """Every kubectl there is: the one on the path, and versions beside its real place."""
-    first = shutil.which("kubectl")
-    if first is None:
-        return []
-    places = {Path(first).resolve().parent, *(Path(each) for each in os.environ.get("KUBECTL_DIRS", "").split(":") if each)}
-    others = sorted(
-        (
-            each
-            for place in places
-            for each in place.glob("kubectl.1.*")
-            if re.fullmatch(r"kubectl\.1\.(2[7-9]|3[0-9])", each.name)
-        ),
-        key=lambda each: int(each.name.rpartition(".")[2]),
-    )
-    return [first, *map(str, others)]
 
 
 @dataclass

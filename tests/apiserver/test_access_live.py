@@ -10,6 +10,7 @@ import pytest
 
 from tests.apiserver import harness
 from tests.apiserver.harness import Authority, Kubectl, pod
+from tests.kubectls import newest
 
 pytestmark = pytest.mark.live
 
@@ -44,8 +45,8 @@ def test_foreign_and_expired_certificates_are_not_believed(server, tmp_path):
         with server.client("tmp") as client:
             answer = client.get("/api/v1/nodes")
             assert (answer.status_code, answer.json()["reason"]) == (401, "Unauthorized")
-        if harness.kubectls():
-            kubectl = Kubectl(harness.kubectls()[0], server.kubeconfig(tmp_path / "config", "tmp"), tmp_path / "cache")
+        if newest():
+            kubectl = Kubectl(newest()[0], server.kubeconfig(tmp_path / "config", "tmp"), tmp_path / "cache")
             done = kubectl.run("get", "nodes")
             assert "You must be logged in to the server" in done.stderr
     with server.client() as admin:

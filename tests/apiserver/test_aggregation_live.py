@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from tests.apiserver.conftest import Namespace, make_namespace
-from tests.apiserver.harness import Authority, Kubectl, Server, World, kubectls, wait_until
+from tests.apiserver.harness import Authority, Kubectl, Server, World, wait_until
+from tests.kubectls import newest
 
 pytestmark = pytest.mark.live
 GROUP = "wardle.example.com"
@@ -242,7 +243,7 @@ def test_discovery_and_openapi_show_the_group(served: Behind) -> None:
 
 
 def test_kubectl_cannot_tell_whose_kind_it_is(served: Behind, server: Server, tmp_path: Path) -> None:
-    kubectl = Kubectl(kubectls()[0], server.kubeconfig(tmp_path / "config"), tmp_path / "cache")
+    kubectl = Kubectl(newest()[0], server.kubeconfig(tmp_path / "config"), tmp_path / "cache")
     assert kubectl("get", "fl", "-n", "default", "-o", "name").split() == [f"flunder.{GROUP}/f"]
     lines = kubectl("get", "apiservices", f"v1.{GROUP}", "v1.apps", "v1.", "--no-headers").splitlines()
     assert [line.split()[:3] for line in lines] == [

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.apiserver.conftest import Namespace
-from tests.apiserver.harness import Kubectl, Server, kubectls, wait_until
+from tests.apiserver.harness import Kubectl, Server, wait_until
+from tests.kubectls import oldest_and_newest
 
 pytestmark = pytest.mark.live
 
-BINARIES = [*kubectls()[:2], *kubectls()[2:][-1:]]
+BINARIES = oldest_and_newest()
 
 MANIFEST = """
 apiVersion: rbac.authorization.k8s.io/v1

@@ -9,8 +9,8 @@ import ssl
 
 import pytest
 
-from tests.apiserver import harness
 from tests.apiserver.harness import Kubectl, config_map, deployment, pod
+from tests.kubectls import newest
 
 pytestmark = pytest.mark.live
 APPS = "apps/v1"
@@ -176,9 +176,9 @@ def test_what_is_not_http(server):
         assert json.loads(answer.read())["kind"] == "Status"
 
 
-@pytest.mark.skipif(not harness.kubectls(), reason="kubectl is not installed")
+@pytest.mark.skipif(not newest(), reason="kubectl is not installed")
 def test_kubectl_says_what_it_would_say_of_upstream(ns, server, tmp_path):
-    kubectl = Kubectl(harness.kubectls()[0], server.kubeconfig(tmp_path / "config"), tmp_path / "cache")
+    kubectl = Kubectl(newest()[0], server.kubeconfig(tmp_path / "config"), tmp_path / "cache")
 
     def error(text: str, *argv: str) -> str:
         done = kubectl.run(*argv, "-n", ns.name, "-f", "-", stdin=text)

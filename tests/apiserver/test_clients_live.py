@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.apiserver import harness
 from tests.apiserver.conftest import make_namespace
 from tests.apiserver.harness import Kubectl, deployment, pod
+from tests.kubectls import oldest_and_newest
 
 pytestmark = pytest.mark.live
-BINARIES = harness.kubectls()
+BINARIES = oldest_and_newest()
 
 
 @pytest.fixture(

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.apiserver import definitions, harness
+from tests.apiserver import definitions
 from tests.apiserver.conftest import make_namespace
 from tests.apiserver.definitions import definition, gone, until
 from tests.apiserver.harness import Kubectl
+from tests.kubectls import oldest_and_newest
 
 pytestmark = pytest.mark.live
-BINARIES = harness.kubectls()
+BINARIES = oldest_and_newest()
 
 
 @pytest.fixture(

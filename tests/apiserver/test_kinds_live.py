@@ -13,7 +13,8 @@ from kubeling.api.printers import columns_of
 from kubeling.api.resources import BUILTIN, Resource
 from tests.api.machinery.test_kinds import TABLE, _put, good
 from tests.apiserver.conftest import Namespace
-from tests.apiserver.harness import Kubectl, Server, kubectls
+from tests.apiserver.harness import Kubectl, Server
+from tests.kubectls import newest
 
 pytestmark = pytest.mark.live
 KINDS = [each for each in BUILTIN if "update" in each.verbs and each.group_version != "autoscaling/v1"]
@@ -62,7 +63,7 @@ def made(server: Server, tmp_path_factory: pytest.TempPathFactory):
             assert answer.status_code == 201, f"{each.qualified}: {answer.text}"
             paths.append(each.path(ns.name if each.namespaced else None, answer.json()["metadata"]["name"]))
         kubectl = Kubectl(
-            kubectls()[0], server.kubeconfig(tmp_path_factory.mktemp("k") / "config"), tmp_path_factory.mktemp("cache")
+            newest()[0], server.kubeconfig(tmp_path_factory.mktemp("k") / "config"), tmp_path_factory.mktemp("cache")
         )
         yield ns, kubectl
         for path in reversed(paths):
@@ -70,7 +71,7 @@ def made(server: Server, tmp_path_factory: pytest.TempPathFactory):
         http.delete(f"/api/v1/namespaces/{ns.name}")
 
 
-@pytest.mark.skipif(not kubectls(), reason="no kubectl")
+@pytest.mark.skipif(not newest(), reason="no kubectl")
 def test_kubectl_shows_every_kind_in_its_columns(made: tuple[Namespace, Kubectl]) -> None:
     ns, kubectl = made
     for namespaced in (True, False):

@@ -13,7 +13,8 @@ from typing import ClassVar
 import pytest
 
 from tests.apiserver.conftest import Namespace
-from tests.apiserver.harness import Kubectl, Server, World, kubectls, pod
+from tests.apiserver.harness import Kubectl, Server, World, pod
+from tests.kubectls import oldest_and_newest
 
 pytestmark = pytest.mark.live
 MERGE = {"content-type": "application/merge-patch+json"}
@@ -92,7 +93,7 @@ def test_use_of_pods_and_nodes(placed: Namespace) -> None:
     assert placed.http.delete(placed.path("pods", "p", group)).status_code == 405
 
 
-@pytest.mark.parametrize("binary", kubectls(), ids=lambda each: Path(each).name)
+@pytest.mark.parametrize("binary", oldest_and_newest(), ids=lambda each: Path(each).name)
 def test_top(placed: Namespace, server: Server, tmp_path: Path, binary: str) -> None:
     kubectl = Kubectl(binary, server.kubeconfig(tmp_path / "config"), tmp_path / "cache")
     line = kubectl("top", "pods", "-n", placed.name, "--no-headers").split()

@@ -13,6 +13,7 @@ from tests.apiserver import harness
 from tests.apiserver.conftest import Namespace
 from tests.apiserver.harness import Kubectl, Obj, World, config_map, deployment, pod
 from tests.apiserver.webhook_server import Webhooks, deny, patch, serving
+from tests.kubectls import oldest_and_newest
 
 pytestmark = pytest.mark.live
 _GROUP = "/apis/admissionregistration.k8s.io/v1"
@@ -233,7 +234,7 @@ def test_kubectl_shows_what_a_webhook_says(ns, hooks, configure, server, tmp_pat
         "ctl", lambda request: deny("pods need an owner", code=403) if request["operation"] == "CREATE" else {"allowed": True}
     )
     configure("Validating", configure.hook("ctl", plural="pods"))
-    for at, binary in enumerate(harness.kubectls()[:2]):
+    for at, binary in enumerate(oldest_and_newest()):
         run = Kubectl(binary, server.kubeconfig(tmp_path / f"config{at}"), tmp_path / "cache")
         done = run.run("run", "x", "--image=i", "-n", ns.name)
         assert done.returncode == 1

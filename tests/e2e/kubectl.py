@@ -1,15 +1,9 @@
-"""Every kubectl that is installed, each as upstream released it, on a namespace of the shared cluster.
-
-The oldest and the newest stand for those between; with KUBELING_ALL_KUBECTLS=1 all of them are run.
-"""
+"""kubectl, as upstream released it, on a namespace of the shared cluster: the newest that is installed, or with KUBELING_ALL_KUBECTLS=1 every one."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -19,35 +13,17 @@ from typing import Any
 import pytest
 
 from kubeling.tests.e2e.support import Bench
+from kubeling.tests.kubectls import newest
 
 IMAGE = "kubeling.local/host"
 Obj = dict[str, Any]
-
-
-def installed() -> list[str]:
-    """kubectl on the path, and versions beside its real place (kubectl.1.29 …) or in the folders of $KUBECTL_DIRS, the oldest first."""
-    first = shutil.which("kubectl")
-    if first is None:
-        return []
-    folders = [Path(os.path.realpath(first)).parent, *map(Path, filter(None, os.environ.get("KUBECTL_DIRS", "").split(":")))]
-    beside = [each for folder in folders for each in folder.glob("kubectl.1.*") if re.fullmatch(r"kubectl\.1\.\d+", each.name)]
-    beside.sort(key=lambda path: int(path.name.rpartition(".")[2]))
-    return [str(path) for path in beside] or [first]
-
-
-def chosen() -> list[str]:
-    """Those that are run."""
-    found = installed()
-    if os.environ.get("KUBELING_ALL_KUBECTLS") or len(found) < 3:
-        return found
-    return [found[0], found[-1]]
 
 
 def every_kubectl() -> Any:
     """Marks a test that is run with each."""
     return pytest.mark.parametrize(
         "binary",
-        chosen() or [pytest.param("", marks=pytest.mark.skip(reason="kubectl is not installed"))],
+        newest() or [pytest.param("", marks=pytest.mark.skip(reason="kubectl is not installed"))],
         ids=lambda path: Path(path).name or "kubectl",
     )
 
