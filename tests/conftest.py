@@ -7,8 +7,12 @@ group run side by side, and those that break the shared cluster's daemons break 
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
+
+#: What xdist puts behind the id of a test of a group.
+_GROUP = re.compile(r"@[\w-]+\]?$")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -26,3 +30,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         identity = getattr(item, "_id", None)
         if identity is not None and "@" in str(marked).rpartition("]")[2] and str(identity) != marked:
             item._id = type(identity).parse(marked)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remember what failed without its group, so that `--last-failed` finds it when it is run by itself."""
+    cache = session.config.cache
+    if cache is None or hasattr(session.config, "workerinput"):
+        return
+    failed = cache.get("cache/lastfailed", {})
+    plain = {_GROUP.sub("", each): True for each in failed}
+    if plain != failed:
+        cache.set("cache/lastfailed", plain)
