@@ -49,6 +49,7 @@ async def test_a_killed_kubelet_comes_back_to_the_same_containers(pods: Pods) ->
         await asyncio.sleep(0.05)
     after = await pods.ready("stays")
     assert identity(after) == identity(before)
+    await pods.reachable("crashes")
     await pods.exec("crashes", "touch", "/tmp/die")
     await pods.until("crashes", lambda pod: restarts(pod) == 1 and is_ready(pod))
     volumes = pods.cluster.root / "nodes" / NODE / "kubelet" / "pods" / gone["metadata"]["uid"]
