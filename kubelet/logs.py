@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from kubeling.api.times import parse_time
+from kubeling.daemon.tasks import run_until
 from kubeling.kubelet.filewatch import FileWatch
 
 _CHUNK = 64 * 1024
@@ -202,7 +203,7 @@ async def read(
                 elif not alive:
                     return
                 if not watch.changed.is_set():
-                    await _either(watch.changed, nudge)
+                    await run_until(nudge, watch.changed.wait())
     finally:
         file.close()
 
@@ -231,12 +232,3 @@ def _replaced(file: IO[bytes], path: Path) -> IO[bytes] | None:
         return open_plain(path)
     except FileNotFoundError:
         return None
-
-
-async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
-    waits = [asyncio.ensure_future(each.wait()) for each in (first, second)]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waits:
-            each.cancel()

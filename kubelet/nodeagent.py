@@ -20,6 +20,7 @@ from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
+from kubeling.daemon.tasks import run_until
 from kubeling.kubelet import nodestatus
 from kubeling.kubelet.config import Config
 from kubeling.kubelet.context import NodeState
@@ -114,16 +115,7 @@ class NodeAgent:
                 log.warning("the node's status was refused", error=str(error))
                 self._registered = self._registered and error.code != 404
                 delay = backoff.next()
-            await self._rest(delay)
-
-    async def _rest(self, delay: float) -> None:
-        sleeper = asyncio.ensure_future(self._clock.sleep(delay))
-        waker = asyncio.ensure_future(self._check.wait())
-        try:
-            await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            waker.cancel()
+            await run_until(self._check, self._clock.sleep(delay))
 
     async def _round(self) -> bool:
         """One look at everything; whether the node is ready."""

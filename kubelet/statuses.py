@@ -20,9 +20,9 @@ from kubeling.client.rest import Client, ConnectionFailed
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
+from kubeling.daemon.tasks import run_until
 from kubeling.kubelet.manifests import is_static
 from kubeling.kubelet.podstatus import OWNED_CONDITIONS, RESIZE_CONDITIONS
-from kubeling.kubelet.waiting import sleep_or
 
 log = get_logger("kubelet.status")
 
@@ -190,7 +190,7 @@ class StatusManager:
         backoff = Backoff(base=0.1, limit=5.0)
         while channel.bound and not channel.gone and (not channel.written or channel.delete):
             if channel.lazy and not channel.hurry.is_set():
-                await sleep_or(self._clock, channel.lazy, channel.hurry)
+                await run_until(channel.hurry, self._clock.sleep(channel.lazy))
             channel.hurry.clear()
             channel.lazy = 0.0
             try:

@@ -6,24 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from kubeling.daemon.clock import Clock
-
 T = TypeVar("T")
 
 
 class Interrupted(Exception):
     """What was waited for is of no use any more."""
-
-
-async def sleep_or(clock: Clock, seconds: float, event: asyncio.Event) -> None:
-    """Until `event` is set, but no longer than `seconds`."""
-    sleeper = asyncio.ensure_future(clock.sleep(seconds))
-    waker = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        sleeper.cancel()
-        waker.cancel()
 
 
 async def unless(stop: asyncio.Event, work: Awaitable[T]) -> T:

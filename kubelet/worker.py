@@ -19,6 +19,7 @@ from kubeling.api.pods import init_containers_of, is_terminal
 from kubeling.api.times import format_duration, parse_time
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
+from kubeling.daemon.tasks import run_until
 from kubeling.kubelet import dnsconfig
 from kubeling.kubelet.actions import PodActions, Start, compute_pod_actions, hold_back
 from kubeling.kubelet.context import Context
@@ -34,7 +35,7 @@ from kubeling.kubelet.resizing import Resizer
 from kubeling.kubelet.starting import Image, Place, Starter, StartProblem, pod_label
 from kubeling.kubelet.stopping import Stopper, grace_of, remove_everything
 from kubeling.kubelet.volumes import VolumeProblem, references_of
-from kubeling.kubelet.waiting import Interrupted, beside, sleep_or, unless
+from kubeling.kubelet.waiting import Interrupted, beside, unless
 
 log = get_logger("kubelet.worker")
 T = TypeVar("T")
@@ -169,7 +170,7 @@ class PodWorker:
         if delay is None:
             await self._awake.wait()
         elif delay > 0 and not self._awake.is_set():
-            await sleep_or(self._context.clock, delay, self._awake)
+            await run_until(self._awake, self._context.clock.sleep(delay))
 
     async def _race(self, work: Awaitable[T]) -> T:
         """Wait for `work`, but not when the pod is to end, or to end sooner."""

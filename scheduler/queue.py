@@ -19,6 +19,7 @@ from typing import Any
 
 from kubeling.api.meta import key_of
 from kubeling.daemon.clock import Clock, SystemClock
+from kubeling.daemon.tasks import run_until
 from kubeling.scheduler.nodeinfo import Obj
 from kubeling.scheduler.types import ClusterChange
 
@@ -241,13 +242,7 @@ class SchedulingQueue:
         if not self._waiting:
             await self._wake.wait()
             return
-        waker = asyncio.ensure_future(self._clock.sleep(max(0.0, self._waiting[0][0] - self._clock.monotonic())))
-        woken = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({waker, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waker.cancel()
-            woken.cancel()
+        await run_until(self._wake, self._clock.sleep(max(0.0, self._waiting[0][0] - self._clock.monotonic())))
 
     def _is_live(self, key: str, version: int) -> bool:
         queued = self._pods.get(key)

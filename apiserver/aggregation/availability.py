@@ -23,6 +23,7 @@ from kubeling.apiserver.registry.store import Change
 from kubeling.apiserver.storage.errors import StoreError
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.log import get_logger
+from kubeling.daemon.tasks import run_until
 
 log = get_logger("aggregation")
 
@@ -78,13 +79,7 @@ class Availability:
             if verdict[0] == "True":
                 backoff.reset()
             seconds = _EVERY if verdict[0] == "True" else backoff.next()
-            waiting = asyncio.ensure_future(self._context.clock.sleep(seconds))
-            kicked = asyncio.ensure_future(kick.wait())
-            try:
-                await asyncio.wait([waiting, kicked], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
-                kicked.cancel()
+            await run_until(kick, self._context.clock.sleep(seconds))
 
     async def _check(self, remote: Remote) -> Verdict:
         """Status, reason and message, in upstream's words."""

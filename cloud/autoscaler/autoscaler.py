@@ -33,7 +33,7 @@ from kubeling.cloud.provider import NodeGroup, NodeGroups, Obj, Outdated, Provid
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
-from kubeling.daemon.tasks import Supervisor
+from kubeling.daemon.tasks import Supervisor, run_until
 
 log = get_logger("cluster-autoscaler")
 
@@ -162,13 +162,10 @@ class Autoscaler:
     async def _rest(self) -> None:
         """Until something changes or a time has come."""
         left = self._times.next - self._clock.monotonic()
-        woken = asyncio.ensure_future(self._wake.wait())
-        alarms = [asyncio.ensure_future(self._clock.sleep(max(0.0, left)))] if left != float("inf") else []
-        try:
-            await asyncio.wait((woken, *alarms), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in (woken, *alarms):
-                each.cancel()
+        if left == float("inf"):
+            await self._wake.wait()
+        else:
+            await run_until(self._wake, self._clock.sleep(max(0.0, left)))
 
     async def look(self) -> None:
         """One step: what is missing first, then pods that wait, then what is too much."""

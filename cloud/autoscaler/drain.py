@@ -29,6 +29,7 @@ from kubeling.cloud.provider import NodeGroups, Obj
 from kubeling.daemon.backoff import Backoff
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
+from kubeling.daemon.tasks import run_until
 
 log = get_logger("cluster-autoscaler")
 
@@ -157,7 +158,7 @@ class Drain:
             news = self._pod_news()
             if not uids & {uid_of(each) for each in await self._live(node)}:
                 return
-            await self._either(news, until - self._clock.monotonic())
+            await run_until(news, self._clock.sleep(until - self._clock.monotonic()))
 
     async def _evict_all(self, pods: Sequence[Obj]) -> None:
         outcomes = await asyncio.gather(*(self._evict(each) for each in pods), return_exceptions=True)
@@ -207,13 +208,4 @@ class Drain:
                 return
             if self._clock.monotonic() > until:
                 raise Aborted("its pods do not end in time")
-            await self._either(news, _LOOK_SECONDS)
-
-    async def _either(self, news: asyncio.Event, seconds: float) -> None:
-        """Until some pod has changed, or so many seconds."""
-        changed, late = asyncio.ensure_future(news.wait()), asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait((changed, late), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
-            late.cancel()
+            await run_until(news, self._clock.sleep(_LOOK_SECONDS))

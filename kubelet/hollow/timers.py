@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from kubeling.daemon.clock import Clock
+from kubeling.daemon.tasks import run_until
 
 K = TypeVar("K")
 
@@ -61,10 +62,4 @@ class Timers(Generic[K]):
             if not self._heap:
                 await self._earlier.wait()
                 continue
-            sleeper = asyncio.ensure_future(self._clock.sleep(self._heap[0][0] - now))
-            waker = asyncio.ensure_future(self._earlier.wait())
-            try:
-                await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                sleeper.cancel()
-                waker.cancel()
+            await run_until(self._earlier, self._clock.sleep(self._heap[0][0] - now))
