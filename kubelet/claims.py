@@ -80,6 +80,7 @@ class Claims:
         self._clock = clock
         self._mounting = mounting
         self._attached = asyncio.Event()
+        self._publishing: set[asyncio.Task[Path]] = set()
         #: Called when the node has a volume more or less.
         self.use_changed: Callable[[], None] = lambda: None
         self.event: Callable[[Object, str, str], None] = lambda pod, reason, message: None
@@ -257,13 +258,21 @@ class Claims:
         driver = await self._driver_object(volume.driver)
         if not self._csi.is_published(uid, volume):
             # What a driver has begun it shall end, even if the pod is deleted meanwhile.
-            path = await asyncio.shield(asyncio.ensure_future(self._csi.publish(uid, volume, group)))
+            task = asyncio.ensure_future(self._csi.publish(uid, volume, group))
+            self._publishing.add(task)
+            task.add_done_callback(self._published)
+            path = await asyncio.shield(task)
             self.use_changed()
             if group is not None and wants_group(driver, volume) and not self._csi.takes_group(volume.driver):
                 await self._give(pod, path, group, read_only=volume.read_only)
         republish = bool(spec_of(driver).get("requiresRepublish"))
         again = self._clock.now() + _LOOK_AGAIN if republish or not volume.ephemeral else None
         return Held(self._csi.target(uid, volume), volume, again=again, republish=republish)
+
+    def _published(self, task: asyncio.Task[Path]) -> None:
+        self._publishing.discard(task)
+        if not task.cancelled():
+            task.exception()  # Who waits for it is told; a pod that was deleted meanwhile has it taken back anyhow.
 
     async def _give(self, pod: Object, path: Path, group: int, *, read_only: bool) -> None:
         """The files become the fsGroup's, unless it is enough that the folder is and the pod says so."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kubeling.linux.unixpath import ShortPath
+from kubeling.linux.unixpath import UnixChannel
 
 if TYPE_CHECKING:
     from kubeling.proto import csi_pb2
@@ -85,18 +85,12 @@ class CSIClient:
         self.endpoint = endpoint
         self._pb = csi_pb2
         self._error = grpc.aio.AioRpcError
-        self._short = ShortPath(endpoint.removeprefix("unix://").removeprefix("unix:"))
-        options = [
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2000),
-        ]
-        self._channel = grpc.aio.insecure_channel(f"unix:{self._short.path}", options=options)
-        self._node: Any = csi_pb2_grpc.NodeStub(self._channel)  # type: ignore[no-untyped-call]
+        options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 2000)]
+        self._channel = UnixChannel(endpoint.removeprefix("unix://").removeprefix("unix:"), options)
+        self._node: Any = csi_pb2_grpc.NodeStub(self._channel.channel)  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         await self._channel.close()
-        self._short.close()
 
     async def _call(self, method: Any, request: Any, timeout: float = TIMEOUT) -> Any:
         try:

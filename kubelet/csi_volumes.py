@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -197,17 +197,12 @@ class CSIVolumes:
 
     def _others(self, uid: str, record: _Record) -> bool:
         """Whether another pod of the node has the same volume."""
-        for folder in self._pods_dir.glob(f"*/volumes/{PLUGIN}/*"):
-            other = _read(folder)
-            same = other is not None and (other.driver, other.handle) == (record.driver, record.handle)
-            if same and folder.parent.parent.parent.name != uid:
-                return True
-        return False
+        same = (record.driver, record.handle)
+        return any((each.driver, each.handle) == same for pod, each in self._all() if pod != uid)
 
     def in_use(self) -> list[tuple[str, str]]:
         """(driver, handle) of all attached volumes that pods of this node have, or had and have not given back."""
-        records = (_read(folder) for folder in self._pods_dir.glob(f"*/volumes/{PLUGIN}/*"))
-        return sorted({(each.driver, each.handle) for each in records if each is not None and each.attachable})
+        return sorted({(each.driver, each.handle) for _, each in self._all() if each.attachable})
 
     # -- records ---------------------------------------------------------------------------------------------------------------------
 
@@ -238,15 +233,22 @@ class CSIVolumes:
             os.fsync(out.fileno())
         fresh.rename(folder / DATA)
 
+    def _all(self) -> Iterator[tuple[str, _Record]]:
+        """(uid, record) of every pod of the node."""
+        return ((pod.name, each) for pod in _listed(self._pods_dir) for each in self._records(pod.name))
+
     def _records(self, uid: str) -> list[_Record]:
         """What a pod has of CSI. A folder without a readable record was made by a kubelet that died before it called a driver."""
-        found = []
-        parent = self._pods_dir / uid / "volumes" / PLUGIN
-        for folder in parent.iterdir() if parent.is_dir() else ():
-            record = _read(folder)
-            if record is not None:
-                found.append(record)
-        return found
+        records = (_read(folder) for folder in _listed(self._pods_dir / uid / "volumes" / PLUGIN))
+        return [each for each in records if each is not None]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in the folder, nothing where it has gone: those of pods that end go at any moment."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _read(folder: Path) -> _Record | None:

@@ -19,7 +19,7 @@ from kubeling.api.names import qualified_name
 from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
 from kubeling.kubelet.devices import DeviceAccounts, DeviceProblem, Grant, Offer, shortage
-from kubeling.linux.unixpath import ShortPath
+from kubeling.linux.unixpath import ShortPath, UnixChannel
 
 log = get_logger("kubelet.devices")
 
@@ -28,15 +28,13 @@ SOCKET = "kubelet.sock"
 HEALTHY = "Healthy"
 STOP_GRACE_SECONDS = 300.0
 _CALL_SECONDS = 30.0
-_OPTIONS = [("grpc.enable_http_proxy", 0)]
 
 
 @dataclass(slots=True)
 class _Plugin:
     resource: str
-    channel: Any
+    channel: UnixChannel
     stub: Any
-    short: ShortPath
     pre_start: bool = False
     preferred: bool = False
     task: asyncio.Task[None] | None = None
@@ -83,7 +81,6 @@ class DevicePlugins:
         await asyncio.gather(*tasks, return_exceptions=True)
         for plugin in self._plugins.values():
             await plugin.channel.close()
-            plugin.short.close()
         self._plugins.clear()
 
     # -- plugins come and go -----------------------------------------------------------------------------------------------------------
@@ -100,8 +97,6 @@ class DevicePlugins:
 
     async def connect(self, resource: str, endpoint: str, versions: Sequence[str]) -> None:
         """Follow the plugin at `endpoint`. ValueError where it cannot be taken."""
-        import grpc.aio
-
         from kubeling.proto import deviceplugin_pb2_grpc as pb_grpc
 
         if VERSION not in versions:
@@ -114,10 +109,9 @@ class DevicePlugins:
         before = self._plugins.pop(resource, None)
         if before is not None:
             await self._drop(before)
-        short = ShortPath(self._folder / endpoint)
-        channel = grpc.aio.insecure_channel(f"unix:{short.path}", options=_OPTIONS)
-        stub: Any = pb_grpc.DevicePluginStub(channel)  # type: ignore[no-untyped-call]
-        plugin = self._plugins[resource] = _Plugin(resource, channel, stub, short)
+        channel = UnixChannel(self._folder / endpoint)
+        stub: Any = pb_grpc.DevicePluginStub(channel.channel)  # type: ignore[no-untyped-call]
+        plugin = self._plugins[resource] = _Plugin(resource, channel, stub)
         plugin.task = asyncio.get_running_loop().create_task(self._follow(plugin), name=f"device plugin {resource}")
 
     async def _drop(self, plugin: _Plugin) -> None:
@@ -125,7 +119,6 @@ class DevicePlugins:
             plugin.task.cancel()
             await asyncio.gather(plugin.task, return_exceptions=True)
         await plugin.channel.close()
-        plugin.short.close()
 
     async def _follow(self, plugin: _Plugin) -> None:
         """Until its stream ends."""
@@ -152,7 +145,6 @@ class DevicePlugins:
             del self._plugins[plugin.resource]
             self._away(plugin.resource)
             await plugin.channel.close()
-            plugin.short.close()
 
     def _away(self, resource: str) -> None:
         self.accounts.withdraw(resource, forget=False)

@@ -19,7 +19,7 @@ from kubeling.daemon.clock import Clock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.tasks import Supervisor
 from kubeling.kubelet.filewatch import FolderWatch
-from kubeling.linux.unixpath import ShortPath
+from kubeling.linux.unixpath import UnixChannel
 
 log = get_logger("kubelet.plugins")
 
@@ -107,31 +107,28 @@ class PluginWatcher:
             await self._clock.sleep(backoff.next())
 
     async def _register(self, path: Path) -> None:
-        import grpc.aio
-
         from kubeling.proto import pluginregistration_pb2 as pb
         from kubeling.proto import pluginregistration_pb2_grpc as pb_grpc
 
-        with ShortPath(path) as short:
-            async with grpc.aio.insecure_channel(f"unix:{short.path}", options=[("grpc.enable_http_proxy", 0)]) as channel:
-                stub: Any = pb_grpc.RegistrationStub(channel)  # type: ignore[no-untyped-call]
-                info = await stub.GetInfo(pb.InfoRequest(), timeout=_TIMEOUT)
-                endpoint = info.endpoint or str(path)
-                handler = self._handlers.get(info.type)
-                try:
-                    if handler is None:
-                        raise PluginRefused(f"no handler registered for plugin type: {info.type} at socket {path}")
-                    await handler.register(info.name, endpoint, list(info.supported_versions))
-                except Exception as error:
-                    await stub.NotifyRegistrationStatus(
-                        pb.RegistrationStatus(plugin_registered=False, error=str(error)), timeout=_TIMEOUT
-                    )
-                    raise
-                known = self._known.get(path)
-                if known is not None:
-                    known.handler, known.name, known.endpoint = handler, info.name, endpoint
-                await stub.NotifyRegistrationStatus(pb.RegistrationStatus(plugin_registered=True), timeout=_TIMEOUT)
-                log.info("a plugin has registered", type=info.type, name=info.name, endpoint=endpoint)
+        async with UnixChannel(path) as channel:
+            stub: Any = pb_grpc.RegistrationStub(channel)  # type: ignore[no-untyped-call]
+            info = await stub.GetInfo(pb.InfoRequest(), timeout=_TIMEOUT)
+            endpoint = info.endpoint or str(path)
+            handler = self._handlers.get(info.type)
+            try:
+                if handler is None:
+                    raise PluginRefused(f"no handler registered for plugin type: {info.type} at socket {path}")
+                await handler.register(info.name, endpoint, list(info.supported_versions))
+            except Exception as error:
+                await stub.NotifyRegistrationStatus(
+                    pb.RegistrationStatus(plugin_registered=False, error=str(error)), timeout=_TIMEOUT
+                )
+                raise
+            known = self._known.get(path)
+            if known is not None:
+                known.handler, known.name, known.endpoint = handler, info.name, endpoint
+            await stub.NotifyRegistrationStatus(pb.RegistrationStatus(plugin_registered=True), timeout=_TIMEOUT)
+            log.info("a plugin has registered", type=info.type, name=info.name, endpoint=endpoint)
 
 
 def _sockets(folder: Path) -> dict[Path, tuple[int, int]]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import grpc.aio
 
 LONGEST = 107
 
@@ -31,3 +35,26 @@ class ShortPath:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class UnixChannel:
+    """A gRPC channel to a socket, however long its path. Make it inside a running event loop. A context manager that gives the channel."""
+
+    def __init__(self, path: str | Path, options: Sequence[tuple[str, Any]] = ()) -> None:
+        import grpc.aio
+
+        self._short = ShortPath(path)
+        # A descriptor's number is soon another folder's. Channels that share connections by their address would go on with the connection, or
+        # wait out the failures, of a socket that was reached by the same number before.
+        own = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+        self.channel: grpc.aio.Channel = grpc.aio.insecure_channel(f"unix:{self._short.path}", options=[*own, *options])
+
+    async def close(self) -> None:
+        await self.channel.close()
+        self._short.close()
+
+    async def __aenter__(self) -> grpc.aio.Channel:
+        return self.channel
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()

@@ -23,7 +23,7 @@ import services
 from attacher import Attacher
 from provisioner import Provisioner
 from resizer import Resizer
-from sidecar import Context
+from sidecar import Context, start
 
 from kubeling.api.meta import labels_of, spec_of
 from kubeling.api.resources import NODES
@@ -39,7 +39,7 @@ from kubeling.daemon import main as daemon_main
 from kubeling.daemon.clock import Clock, SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.tasks import Supervisor
-from kubeling.linux.unixpath import ShortPath
+from kubeling.linux.unixpath import UnixChannel
 from kubeling.proto import csi_pb2_grpc as pb_grpc
 
 DRIVER = "cloud.csi.kubeling.dev"
@@ -70,8 +70,7 @@ async def run(args: object) -> None:
             stack.push_async_callback(registration.stop, 1.0)
         if "controller" not in roles:
             await asyncio.Event().wait()
-        short = stack.enter_context(ShortPath(socket))
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"unix:{short.path}"))
+        channel = await stack.enter_async_context(UnixChannel(socket))
 
         async def lead() -> None:
             await sidecars(client, name, channel, clock)
@@ -115,12 +114,8 @@ async def sidecars(client: Client, driver: str, channel: grpc.aio.Channel, clock
     events = EventRecorder(client, driver, clock=clock)
     informers = InformerFactory(client, clock=clock)
     context = Context(driver, "", "", client, informers, events, clock, channel)
-    made = {"provisioner": Provisioner(context), "attacher": Attacher(context), "resizer": Resizer(context)}
     async with Supervisor(clock) as parts:
-        informers.start(parts)
-        parts.start("events", events.run)
-        for each, sidecar in made.items():
-            parts.start(each, sidecar.run)
+        start(parts, context, {"provisioner": Provisioner, "attacher": Attacher, "resizer": Resizer})
         await asyncio.Event().wait()
 
 

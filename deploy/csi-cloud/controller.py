@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import grpc
 from provisioner import REGION, ZONE
-from services import DEFAULT_SIZE, Failed, check, paged, required
+from services import Failed, check, paged, required, size_of, validated
 
 from kubeling.cloud.patience import Patience
 from kubeling.cloud.provider import Conflicting, Exhausted, Missing, Outdated, ProviderError, Volume, Volumes
@@ -73,10 +73,7 @@ class Controller(pb_grpc.ControllerServicer):
         check(request.volume_capabilities)
         if request.HasField("volume_content_source"):
             raise Failed(grpc.StatusCode.INVALID_ARGUMENT, "volumes of this cloud are made empty")
-        asked = request.capacity_range
-        size = asked.required_bytes or min(DEFAULT_SIZE, asked.limit_bytes or DEFAULT_SIZE)
-        if asked.limit_bytes and size > asked.limit_bytes:
-            raise Failed(grpc.StatusCode.OUT_OF_RANGE, "required_bytes is above limit_bytes")
+        size = size_of(request.capacity_range)
         block = any(each.HasField("block") for each in request.volume_capabilities)
         demands = request.accessibility_requirements
         places = [dict(each.segments) for each in demands.preferred or demands.requisite] or [{}]
@@ -121,16 +118,7 @@ class Controller(pb_grpc.ControllerServicer):
     async def ValidateVolumeCapabilities(self, request: Any, context: Any) -> Any:  # noqa: N802
         required(volume_id=request.volume_id, volume_capabilities=request.volume_capabilities)
         found = await self._ask(self._volumes.find(request.volume_id))
-        try:
-            check(request.volume_capabilities)
-        except Failed as error:
-            return pb.ValidateVolumeCapabilitiesResponse(message=str(error))
-        if any(each.HasField("block") != found.block for each in request.volume_capabilities):
-            return pb.ValidateVolumeCapabilitiesResponse(message="the volume is of another mode")
-        confirmed = pb.ValidateVolumeCapabilitiesResponse.Confirmed(
-            volume_context=request.volume_context, volume_capabilities=request.volume_capabilities, parameters=request.parameters
-        )
-        return pb.ValidateVolumeCapabilitiesResponse(confirmed=confirmed)
+        return validated(request, block=found.block)
 
     async def ListVolumes(self, request: Any, context: Any) -> Any:  # noqa: N802
         found = sorted(await self._ask(self._volumes.list()), key=lambda each: each.id)

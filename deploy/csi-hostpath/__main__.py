@@ -13,13 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import grpc
 import registrar
 import services
 from attacher import Attacher
 from provisioner import Provisioner
 from resizer import Resizer
-from sidecar import Context
+from sidecar import Context, start
 from snapshotter import Snapshotter
 from store import Store
 
@@ -31,7 +30,7 @@ from kubeling.daemon import main as daemon_main
 from kubeling.daemon.clock import SystemClock
 from kubeling.daemon.log import get_logger
 from kubeling.daemon.tasks import Supervisor
-from kubeling.linux.unixpath import ShortPath
+from kubeling.linux.unixpath import UnixChannel
 from kubeling.proto import csi_pb2_grpc as pb_grpc
 
 DRIVER = "hostpath.csi.kubeling.dev"
@@ -65,20 +64,15 @@ async def run(args: object) -> None:
         if "registrar" in roles:
             registration = await registrar.register(kubelet / "plugins_registry", name, str(socket))
             stack.push_async_callback(registration.stop, 1.0)
-        wanted = [each for each in SIDECARS if each in roles]
+        wanted = {each: kind for each, kind in SIDECARS.items() if each in roles}
         if wanted:
-            short = stack.enter_context(ShortPath(socket))
-            channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"unix:{short.path}"))
+            channel = await stack.enter_async_context(UnixChannel(socket))
             client = await stack.enter_async_context(Client(kubeconfig.load(options["kubeconfig"]), user_agent=name, clock=clock))
             events = EventRecorder(client, f"{name}_{node}", clock=clock)
             informers = InformerFactory(client, clock=clock)
             context = Context(name, node, key, client, informers, events, clock, channel)
             parts = await stack.enter_async_context(Supervisor(clock))
-            made = {each: SIDECARS[each](context) for each in wanted}
-            informers.start(parts)
-            parts.start("events", events.run)
-            for each, sidecar in made.items():
-                parts.start(each, sidecar.run)
+            start(parts, context, wanted)
         await asyncio.Event().wait()
 
 

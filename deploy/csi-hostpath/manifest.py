@@ -61,7 +61,7 @@ def show(description: str | None, render: Callable[[Path], list[dict[str, Any]]]
     """Print what `render` makes for the folder of a cluster."""
     home = Path(os.environ.get("KUBELING_HOME") or Path.home() / ".kubeling")
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--cluster", default=os.environ.get("KUBELING_NAME", "kubeling"), help="the cluster's name")
+    parser.add_argument("--cluster", default=os.environ.get("KUBELING_NAME", "default"), help="the cluster's name")
     args = parser.parse_args()
     yaml.safe_dump_all(render(home.resolve() / args.cluster), sys.stdout, sort_keys=False)
     return 0

@@ -128,10 +128,7 @@ class Controller(pb_grpc.ControllerServicer):
         demands = request.accessibility_requirements.requisite
         if demands and not any(dict(each.segments).items() <= self._topology.items() for each in demands):
             raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "volumes can only be made on this node")
-        asked = request.capacity_range
-        size = asked.required_bytes or min(DEFAULT_SIZE, asked.limit_bytes or DEFAULT_SIZE)
-        if asked.limit_bytes and size > asked.limit_bytes:
-            raise Failed(grpc.StatusCode.OUT_OF_RANGE, "required_bytes is above limit_bytes")
+        size = size_of(request.capacity_range)
         block = any(each.HasField("block") for each in request.volume_capabilities)
         async with self._one:
             origin, source = self._origin(request, block, size)
@@ -184,17 +181,7 @@ class Controller(pb_grpc.ControllerServicer):
 
     async def ValidateVolumeCapabilities(self, request: Any, context: Any) -> Any:  # noqa: N802
         required(volume_id=request.volume_id, volume_capabilities=request.volume_capabilities)
-        record = self._store.volume(request.volume_id)
-        try:
-            check(request.volume_capabilities)
-        except Failed as error:
-            return pb.ValidateVolumeCapabilitiesResponse(message=str(error))
-        if any(each.HasField("block") != record.block for each in request.volume_capabilities):
-            return pb.ValidateVolumeCapabilitiesResponse(message="the volume is of another mode")
-        confirmed = pb.ValidateVolumeCapabilitiesResponse.Confirmed(
-            volume_context=request.volume_context, volume_capabilities=request.volume_capabilities, parameters=request.parameters
-        )
-        return pb.ValidateVolumeCapabilitiesResponse(confirmed=confirmed)
+        return validated(request, block=self._store.volume(request.volume_id).block)
 
     async def ListVolumes(self, request: Any, context: Any) -> Any:  # noqa: N802
         page, token = paged(self._store.volumes(), request)
@@ -343,6 +330,28 @@ def check(capabilities: Sequence[Any]) -> None:
             raise Failed(grpc.StatusCode.INVALID_ARGUMENT, "a volume capability needs an access type and a mode")
         if each.access_mode.mode in several:
             raise Failed(grpc.StatusCode.INVALID_ARGUMENT, "a volume of this driver is for one node at a time")
+
+
+def size_of(asked: Any) -> int:
+    """How many bytes a new volume is to have by that CapacityRange."""
+    size: int = asked.required_bytes or min(DEFAULT_SIZE, asked.limit_bytes or DEFAULT_SIZE)
+    if asked.limit_bytes and size > asked.limit_bytes:
+        raise Failed(grpc.StatusCode.OUT_OF_RANGE, "required_bytes is above limit_bytes")
+    return size
+
+
+def validated(request: Any, *, block: bool) -> Any:
+    """The answer to ValidateVolumeCapabilities for a volume of that mode."""
+    try:
+        check(request.volume_capabilities)
+    except Failed as error:
+        return pb.ValidateVolumeCapabilitiesResponse(message=str(error))
+    if any(each.HasField("block") != block for each in request.volume_capabilities):
+        return pb.ValidateVolumeCapabilitiesResponse(message="the volume is of another mode")
+    confirmed = pb.ValidateVolumeCapabilitiesResponse.Confirmed(
+        volume_context=request.volume_context, volume_capabilities=request.volume_capabilities, parameters=request.parameters
+    )
+    return pb.ValidateVolumeCapabilitiesResponse(confirmed=confirmed)
 
 
 def paged(found: list[Any], request: Any) -> tuple[list[Any], str]:

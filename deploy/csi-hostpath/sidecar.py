@@ -8,6 +8,7 @@ they are central, and see to all that is the driver's. What a driver refuses is 
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from kubeling.client.informer import InformerFactory
 from kubeling.client.rest import Client
 from kubeling.cloud.patience import Patience
 from kubeling.daemon.clock import Clock
+from kubeling.daemon.tasks import Supervisor
 from kubeling.proto import csi_pb2 as pb
 from kubeling.proto import csi_pb2_grpc as pb_grpc
 
@@ -88,6 +90,15 @@ class Context:
             return {}
         found = await self.client.get(SECRETS, name, namespace)
         return {key: base64.b64decode(value).decode() for key, value in (found.get("data") or {}).items()}
+
+
+def start(parts: Supervisor, context: Context, kinds: Mapping[str, Callable[[Context], Any]]) -> None:
+    """Make these sidecars and have them run."""
+    made = {name: kind(context) for name, kind in kinds.items()}
+    context.informers.start(parts)
+    parts.start("events", context.events.run)
+    for name, sidecar in made.items():
+        parts.start(name, sidecar.run)
 
 
 def owner_node(content: Obj) -> str:

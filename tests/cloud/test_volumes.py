@@ -29,7 +29,7 @@ from kubeling.cloud.provider import Conflicting, Exhausted, Missing, ProviderErr
 from kubeling.cloud.providers.volumes import LocalVolumes, attached
 from kubeling.daemon.clock import SystemClock
 from kubeling.daemon.tasks import Supervisor
-from kubeling.linux.unixpath import ShortPath
+from kubeling.linux.unixpath import UnixChannel
 from kubeling.proto import csi_pb2 as pb
 from kubeling.proto import csi_pb2_grpc as pb_grpc
 
@@ -166,9 +166,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     served = controller.Controller(disks)
     socket = tmp_path / "csi.sock"
     server = await registrar.listen(socket, services.Answers(), (pb_grpc.add_ControllerServicer_to_server, served))
-    with ShortPath(socket) as short:
-        async with grpc.aio.insecure_channel(f"unix:{short.path}") as channel:
-            yield Rig(disks, channel, served)
+    async with UnixChannel(socket) as channel:
+        yield Rig(disks, channel, served)
     await server.stop(None)
 
 

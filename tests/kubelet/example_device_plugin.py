@@ -17,7 +17,7 @@ from typing import Any
 import grpc.aio
 
 from kubeling.kubelet.filewatch import FolderWatch
-from kubeling.linux.unixpath import ShortPath
+from kubeling.linux.unixpath import ShortPath, UnixChannel
 from kubeling.proto import deviceplugin_pb2 as pb
 from kubeling.proto import deviceplugin_pb2_grpc as pb_grpc
 
@@ -90,10 +90,10 @@ async def main(folder: Path, resource: str, ids: list[str]) -> None:
         own.unlink(missing_ok=True)
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         pb_grpc.add_DevicePluginServicer_to_server(plugin, server)  # type: ignore[no-untyped-call]
-        with ShortPath(own) as short, ShortPath(kubelet) as registry:
+        with ShortPath(own) as short:
             server.add_insecure_port(f"unix:{short.path}")
             await server.start()
-            async with grpc.aio.insecure_channel(f"unix:{registry.path}") as channel:
+            async with UnixChannel(kubelet) as channel:
                 stub: Any = pb_grpc.RegistrationStub(channel)  # type: ignore[no-untyped-call]
                 request = pb.RegisterRequest(version="v1beta1", endpoint=own.name, resource_name=resource)
                 try:

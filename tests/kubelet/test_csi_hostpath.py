@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from kubeling.linux.unixpath import ShortPath
+from kubeling.linux.unixpath import UnixChannel
 from kubeling.proto import csi_pb2 as pb
 from kubeling.proto import csi_pb2_grpc as pb_grpc
 
@@ -52,11 +52,10 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     socket = kubelet / "plugins" / NAME / "csi.sock"
     socket.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with ShortPath(socket) as short:
-            async with grpc.aio.insecure_channel(f"unix:{short.path}") as channel:
-                made = Rig(channel, data, tmp_path)
-                await made.identity.Probe(pb.ProbeRequest(), wait_for_ready=True, timeout=60)
-                yield made
+        async with UnixChannel(socket) as channel:
+            made = Rig(channel, data, tmp_path)
+            await made.identity.Probe(pb.ProbeRequest(), wait_for_ready=True, timeout=60)
+            yield made
     finally:
         process.terminate()
         process.wait(20)
