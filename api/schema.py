@@ -92,3 +92,13 @@ class Field:
     def schema(self) -> Schema:
         """The node behind the field."""
         return self.target()
+
+
+def below(schema: Schema | None, name: str) -> tuple[Field | None, Schema | None]:
+    """The field of that name, and the node behind it: of a map there is no field, of what has no such member neither."""
+    if schema is None:
+        return None, None
+    if schema.type == "map":
+        return None, schema.element
+    found = schema.fields.get(name)
+    return found, found.schema if found else None

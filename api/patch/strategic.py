@@ -18,7 +18,7 @@ from kubeling.api.errors import bad_request
 from kubeling.api.meta import copy_json
 from kubeling.api.patch.json_patch import too_deep, unprocessable
 from kubeling.api.patch.printed import printed
-from kubeling.api.schema import Field, Schema
+from kubeling.api.schema import Field, Schema, below
 
 _PATCH = "$patch"
 _RETAIN = "$retainKeys"
@@ -75,7 +75,7 @@ def _retained(original: Map, patch: Map) -> Map:
 
 
 def _merge_field(merged: Map, patch: Map, name: str, schema: Schema | None) -> None:
-    field, target = _lookup(schema, name)
+    field, target = below(schema, name)
     order = patch.get(_ORDER + name)
     removed = patch.get(_DELETE_FROM + name)
     for each in (order, removed):
@@ -93,15 +93,6 @@ def _merge_field(merged: Map, patch: Map, name: str, schema: Schema | None) -> N
         key = field.patch_merge_key if field else ""
         _check_order(patch.get(name), order, key)
         merged[name] = _ordered(merged[name], order, server if isinstance(server, list) else [], key)
-
-
-def _lookup(schema: Schema | None, name: str) -> tuple[Field | None, Schema | None]:
-    if schema is None:
-        return None, None
-    if schema.type == "map":
-        return None, schema.element
-    field = schema.fields.get(name)
-    return field, field.schema if field else None
 
 
 def _merge_value(original: Any, patch: Any, field: Field | None, target: Schema | None) -> Any:

@@ -60,19 +60,20 @@ def of_texts(field_selector: str, label_selector: str) -> Selected:
     """From a request's query, or from what an expression says."""
     if not field_selector and not label_selector:
         return EVERYTHING
-    return Selected(_fields(field_selector), _labels(label_selector))
+    return Selected(_understood(_field_terms, field_selector), _understood(_label_terms, label_selector))
 
 
-def _fields(text: str) -> tuple[FieldRequirement, ...]:
+def _field_terms(text: str) -> tuple[FieldRequirement, ...]:
+    return fields.parse(text).requirements
+
+
+def _label_terms(text: str) -> tuple[Requirement, ...]:
+    return labels.parse(text).requirements
+
+
+def _understood(parse: Callable[[str], tuple[T, ...]], text: str) -> tuple[T, ...]:
     try:
-        return fields.parse(text).requirements
-    except ValueError:
-        return ()
-
-
-def _labels(text: str) -> tuple[Requirement, ...]:
-    try:
-        return labels.parse(text).requirements
+        return parse(text)
     except ValueError:
         return ()
 
@@ -89,8 +90,8 @@ def of_review(asked: Mapping[str, Any]) -> Review:
     if not asked.get("fieldSelector") and not asked.get("labelSelector"):
         return Review(EVERYTHING, [])
     problems: list[str] = []
-    found_fields = _read(asked, "fieldSelector", lambda text: fields.parse(text).requirements, _field, problems)
-    found_labels = _read(asked, "labelSelector", lambda text: labels.parse(text).requirements, _label, problems)
+    found_fields = _read(asked, "fieldSelector", _field_terms, _field, problems)
+    found_labels = _read(asked, "labelSelector", _label_terms, _label, problems)
     return Review(Selected(found_fields, found_labels), problems)
 
 

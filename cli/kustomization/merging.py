@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kubeling.api.meta import copy_json
-from kubeling.api.schema import Field, Schema
+from kubeling.api.schema import Field, Schema, below
 from kubeling.cli.kustomization.problems import KustomizationError
 
 Map = dict[str, Any]
@@ -28,22 +28,13 @@ def merge(original: Map, patch: Map, schema: Schema | None) -> Map | None:
         if value is None:
             merged.pop(name, None)
             continue
-        field, target = _below(schema, name)
+        field, target = below(schema, name)
         found = _value(merged.get(name), value, field, target)
         if found is None:
             merged.pop(name, None)
         else:
             merged[name] = found
     return merged
-
-
-def _below(schema: Schema | None, name: str) -> tuple[Field | None, Schema | None]:
-    if schema is None:
-        return None, None
-    if schema.type == "map":
-        return None, schema.element
-    field = schema.fields.get(name)
-    return field, field.schema if field else None
 
 
 def _value(original: Any, patch: Any, field: Field | None, target: Schema | None) -> Any:

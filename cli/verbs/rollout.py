@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,10 @@ REVISION = "deployment.kubernetes.io/revision"
 CAUSE = "kubernetes.io/change-cause"
 _KINDS = ("Deployment", "DaemonSet", "StatefulSet")
 _HASH = "pod-template-hash"
+
+
+def _chosen(words: list[str] | None, filename: list[str] | None, folder: str, recursive: bool, selector: str) -> Chosen:
+    return Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
 
 
 async def _each(session: Session, which: Chosen, doing: str) -> list[tuple[Resource, Obj]]:
@@ -47,7 +52,7 @@ async def status(
     revision: Annotated[int, typer.Option("--revision", help="Fail where this is no longer the revision.")] = 0,
 ) -> int:
     """Follow a rollout until it is done (exit 0) or has failed (exit 1)."""
-    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
+    which = _chosen(words, filename, folder, recursive, selector)
     for resource, obj in await _each(session, which, "status viewer"):
         if await _followed(session, resource, obj, watch, flags.duration(timeout), revision):
             return 1
@@ -186,7 +191,7 @@ async def history(
     revision: Annotated[int, typer.Option("--revision", help="Show this one whole.")] = 0,
 ) -> int:
     """The revisions that there are to go back to."""
-    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
+    which = _chosen(words, filename, folder, recursive, selector)
     for resource, obj in await _each(session, which, "history viewer"):
         await _show_history(session, resource, obj, revision)
     return 0
@@ -220,7 +225,7 @@ async def undo(
     form: flags.Output = "",
 ) -> int:
     """Go back to an earlier revision."""
-    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
+    which = _chosen(words, filename, folder, recursive, selector)
     params = flags.write_params(dry_run, "kubectl-rollout")
     reporter = Reporter(form, dry_run=dry_run)
     for resource, obj in await _each(session, which, "rollbacker"):
@@ -267,6 +272,32 @@ def _comparable(template: Obj) -> Obj:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One of the verbs that write the same to each workload. `refusal` says what is wrong with one that is paused, or is not."""
+
+    done: str
+    doing: str
+    kinds: tuple[str, ...]
+    spec: Obj
+    refused_when: bool
+    refusal: str
+
+    async def each(self, session: Session, which: Chosen, reporter: Reporter, manager: str) -> int:
+        for resource, obj in await which.objects(session):
+            meta = obj["metadata"]
+            whose = f'{resource.qualified} "{meta["name"]}"'
+            if resource.kind not in self.kinds:
+                raise CommandError(f"{whose} {self.doing} is not supported")
+            if bool((obj.get("spec") or {}).get("paused")) is self.refused_when:
+                raise CommandError(f"{whose} {self.refusal}")
+            made = await session.client.patch(
+                resource, meta["name"], {"spec": self.spec}, meta.get("namespace"), patch_type="strategic", field_manager=manager
+            )
+            reporter.done(resource, made, self.done)
+        return 0
+
+
 async def restart(
     session: Session,
     words: flags.Words = None,
@@ -279,9 +310,11 @@ async def restart(
 ) -> int:
     """Replace all pods by new ones, as an update would."""
     now = format_time(SystemClock().now())
-    body = {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}}
-    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
-    return await _patch_each(session, which, body, "restarted", Reporter(form), field_manager)
+    template = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}
+    refusal = "can't restart paused deployment (run rollout resume first)"
+    change = _Change("restarted", "restarting", _KINDS, {"template": template}, True, refusal)
+    which = _chosen(words, filename, folder, recursive, selector)
+    return await change.each(session, which, Reporter(form), field_manager)
 
 
 async def pause(
@@ -295,9 +328,9 @@ async def pause(
     field_manager: flags.FieldManager = "kubectl-rollout",
 ) -> int:
     """Stop rolling changes of a Deployment out."""
-    body = {"spec": {"paused": True}}
-    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
-    return await _patch_each(session, which, body, "paused", Reporter(form), field_manager)
+    change = _Change("paused", "pausing", ("Deployment",), {"paused": True}, True, "is already paused")
+    which = _chosen(words, filename, folder, recursive, selector)
+    return await change.each(session, which, Reporter(form), field_manager)
 
 
 async def resume(
@@ -311,27 +344,6 @@ async def resume(
     field_manager: flags.FieldManager = "kubectl-rollout",
 ) -> int:
     """Go on after `pause`."""
-    body: Obj = {"spec": {"paused": None}}
-    which = Chosen(words or [], filename or [], folder, recursive, selector, all_of_them=True)
-    return await _patch_each(session, which, body, "resumed", Reporter(form), field_manager)
-
-
-async def _patch_each(session: Session, which: Chosen, body: Obj, done: str, reporter: Reporter, manager: str) -> int:
-    doing = {"restarted": "restarting", "paused": "pausing", "resumed": "resuming"}[done]
-    for resource, obj in await which.objects(session):
-        meta = obj["metadata"]
-        kinds = _KINDS if done == "restarted" else ("Deployment",)
-        if resource.kind not in kinds:
-            raise CommandError(f'{resource.qualified} "{meta["name"]}" {doing} is not supported')
-        paused = bool((obj.get("spec") or {}).get("paused"))
-        if paused and done == "restarted":
-            raise CommandError(
-                f'{resource.qualified} "{meta["name"]}" can\'t restart paused deployment (run rollout resume first)'
-            )
-        if (paused, done) in ((True, "paused"), (False, "resumed")):
-            raise CommandError(f'{resource.qualified} "{meta["name"]}" is {"already" if paused else "not"} paused')
-        made = await session.client.patch(
-            resource, meta["name"], body, meta.get("namespace"), patch_type="strategic", field_manager=manager
-        )
-        reporter.done(resource, made, done)
-    return 0
+    change = _Change("resumed", "resuming", ("Deployment",), {"paused": None}, False, "is not paused")
+    which = _chosen(words, filename, folder, recursive, selector)
+    return await change.each(session, which, Reporter(form), field_manager)
