@@ -45,8 +45,8 @@ class Cgroups(Protocol):
 
     def update(self, path: str, resources: Resources, pids: int = 0) -> None: ...
 
-    def procs(self, path: str) -> list[str]:
-        """The files that a process writes ``0`` to in order to join."""
+    def joins(self, path: str) -> list[str]:
+        """The files that a process of one thread writes ``0`` to, from that thread, in order to join."""
 
     def oom_file(self, path: str) -> str: ...
 
@@ -116,6 +116,7 @@ class V1:
     def __init__(self, mounts: dict[str, str]) -> None:
         # A machine with both has each controller in one of the two.
         unified = mounts.get("unified", "")
+        self._whole = unified
         self._unified = unified if cgroup_views.has_controller(unified, "hugetlb") else ""
         self._hugetlb = mounts.get("hugetlb", self._unified)
         self._views = cgroup_views.describe(mounts)
@@ -196,8 +197,13 @@ class V1:
             _write(f"{folder}/{name}", value)
         return value
 
-    def procs(self, path: str) -> list[str]:
-        return [f"{folder}/cgroup.procs" for folder in self._folders(path) if os.path.isdir(folder)]
+    def joins(self, path: str) -> list[str]:
+        # A thread that moves itself need not wait for anybody, a whole process waits for all processors (5 ms and more). But on the unified
+        # hierarchy a thread cannot leave its process.
+        names = dict.fromkeys(self._folders(path), "tasks")
+        if self._whole:
+            names[self._whole + path] = "cgroup.procs"
+        return [f"{folder}/{name}" for folder, name in names.items() if os.path.isdir(folder)]
 
     def oom_file(self, path: str) -> str:
         return f"{self._mounts['memory']}{path}/memory.oom_control" if "memory" in self._mounts else ""
@@ -278,7 +284,7 @@ class V2:
             if "/" not in name and os.path.exists(file):
                 _write(file, value)
 
-    def procs(self, path: str) -> list[str]:
+    def joins(self, path: str) -> list[str]:
         return [f"{self._mount}{path}/cgroup.procs"]
 
     def oom_file(self, path: str) -> str:
@@ -333,7 +339,7 @@ class Nothing:
     def update(self, path: str, resources: Resources, pids: int = 0) -> None:
         return None
 
-    def procs(self, path: str) -> list[str]:
+    def joins(self, path: str) -> list[str]:
         return []
 
     def oom_file(self, path: str) -> str:

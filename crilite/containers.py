@@ -95,7 +95,7 @@ class Containers:
             if mapped:
                 userns.give_away(made["rootfs"]["path"], sandbox.options)
         core.cgroups.create(record.cgroup, container.config.linux.resources, core.config.pids_limit)
-        made["cgroup_procs"] = core.cgroups.procs(record.cgroup)
+        made["cgroup_procs"] = core.cgroups.joins(record.cgroup)
         made["cgroup_views"] = core.cgroups.views() if made["cgroup_procs"] else []
         made["oom_file"] = core.cgroups.oom_file(record.cgroup)
         if sandbox.record.handler == "process":

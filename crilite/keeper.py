@@ -25,13 +25,13 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kubeling.crilite import launch, launch_oci
 from kubeling.crilite.held import Held, Launch, Session, exit_code, short_path, wait_pidfd_exit
 from kubeling.crilite.switchboard import Client, Operation, Switchboard
-from kubeling.linux import syscalls
+from kubeling.linux import cloning, syscalls
 
 _MAX_STRAYS = 10_000
 
@@ -158,18 +158,23 @@ class Keeper:
         child_end, keeper_end = self._status_pair()
         target = spec["namespaces"]["pid"]
         helper = bool(spec.get("oci"))
+        joins = spec["cgroup_procs"]
+
+        def become(left: list[str]) -> None:
+            launch.container(spec, child_end, left, scratch=scratch, fifos=paths)
+
         if helper:
-            pid = self._fork(-1, lambda: launch_oci.container(spec, child_end, folder=folder, fifos=paths), keeper_end)
+            pid = self._fork(-1, lambda _: launch_oci.container(spec, child_end, folder=folder, fifos=paths), keeper_end)
         elif target == "new" and spec["rootfs"]["kind"] != "none":
-            pid = self._fork(0, lambda: launch.container(spec, child_end, scratch=scratch, fifos=paths), keeper_end)
+            pid = self._fork(0, become, keeper_end, joins)
         elif isinstance(target, int):
             pidfd = os.pidfd_open(target)
             try:
-                pid = self._fork(pidfd, lambda: launch.container(spec, child_end, scratch=scratch, fifos=paths), keeper_end)
+                pid = self._fork(pidfd, become, keeper_end, joins)
             finally:
                 os.close(pidfd)
         else:
-            pid = self._fork(-1, lambda: launch.container(spec, child_end, scratch=scratch, fifos=paths), keeper_end)
+            pid = self._fork(-1, become, keeper_end, joins)
         child_end.close()
         held.pid = pid
         self.held[name] = held
@@ -181,7 +186,7 @@ class Keeper:
         os.makedirs(folder, exist_ok=True)
         held = Held(name, folder, {"log_path": "", "tty": False, "stdin": False, "oom_file": ""})
         child_end, keeper_end = self._status_pair()
-        held.pid = self._fork(0, lambda: launch.pause(child_end, request["cgroup_procs"]), keeper_end)
+        held.pid = self._fork(0, lambda left: launch.pause(child_end, left), keeper_end, request["cgroup_procs"])
         child_end.close()
         self.held[name] = held
         self._launched(Launch(held.pid, keeper_end, client, request["id"], held=held))
@@ -195,7 +200,7 @@ class Keeper:
         if helper:
             name, wanted = request["session"], fds[1:]
             pid = self._fork(
-                -1, lambda: launch_oci.execute_in(spec, child_end, folder=held.folder, name=name, stdio=wanted), keeper_end
+                -1, lambda _: launch_oci.execute_in(spec, child_end, folder=held.folder, name=name, stdio=wanted), keeper_end
             )
             child_end.close()
             session = Session(name, pid, client)
@@ -206,7 +211,11 @@ class Keeper:
             if spec["rootfs"]["kind"] != "none":
                 pidfd = os.pidfd_open(held.pid)
             stdio, first = fds[1:], held.pid
-            pid = self._fork(pidfd, lambda: launch.execute_in(spec, child_end, pid=first, pidfd=pidfd, stdio=stdio), keeper_end)
+
+            def become(left: list[str]) -> None:
+                launch.execute_in(spec, child_end, left, pid=first, pidfd=pidfd, stdio=stdio)
+
+            pid = self._fork(pidfd, become, keeper_end, spec["cgroup_procs"])
         finally:
             if pidfd >= 0:
                 os.close(pidfd)
@@ -245,7 +254,7 @@ class Keeper:
     def _op_probe_overlay(self, client: Client, request: dict[str, Any], fds: list[int]) -> None:
         child_end, keeper_end = self._status_pair()
         folder, userxattr = request["folder"], request["userxattr"]
-        pid = self._fork(-1, lambda: launch.probe_overlay(child_end, folder, userxattr=userxattr), keeper_end)
+        pid = self._fork(-1, lambda _: launch.probe_overlay(child_end, folder, userxattr=userxattr), keeper_end)
         child_end.close()
         self._launched(Launch(pid, keeper_end, client, request["id"]))
 
@@ -255,15 +264,16 @@ class Keeper:
     def _status_pair() -> tuple[socket.socket, socket.socket]:
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
-    def _fork(self, where: int, body: Callable[[], Any], keeper_end: socket.socket) -> int:
-        """Fork a child that runs `body`: into a new pid namespace (`where` 0), into that of a pidfd (> 0), or into our own (-1)."""
+    def _fork(self, where: int, body: Callable[[list[str]], Any], keeper_end: socket.socket, joins: Sequence[str] = ()) -> int:
+        """Fork a child that runs `body`: into a new pid namespace (`where` 0), into that of a pidfd (> 0), or into our own (-1). The body is told which
+        of the cgroups it still has to join."""
         if where == 0:
             syscalls.unshare(syscalls.CLONE_NEWPID)
         elif where > 0:
             syscalls.setns(where, syscalls.CLONE_NEWPID)
-        pid = -1
+        pid, left = -1, list(joins)
         try:
-            pid = os.fork()
+            pid, left = _born_in(left)
         finally:
             # Only the children's namespace was chosen, and the choice can be taken back.
             if where >= 0 and pid != 0:
@@ -271,7 +281,7 @@ class Keeper:
         if pid == 0:
             try:
                 keeper_end.close()
-                body()
+                body(left)
             finally:
                 os._exit(128)
         return pid
@@ -449,3 +459,19 @@ class Keeper:
             self._ended(held, 255 if code is None else code)
 
         self._watch(pidfd, gone)
+
+
+def _born_in(joins: list[str]) -> tuple[int, list[str]]:
+    """Fork; what os.fork returns, and which of the cgroups the child still has to join."""
+    for path in joins:
+        # One at most: of version 2 there is one hierarchy.
+        if path.endswith("/cgroup.procs"):
+            with contextlib.suppress(
+                OSError
+            ):  # Where it cannot be, the child joins by itself, and says what is wrong if that cannot be either.
+                folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    return cloning.fork_into(folder), [each for each in joins if each != path]
+                finally:
+                    os.close(folder)
+    return os.fork(), joins

@@ -20,8 +20,6 @@ import signal
 import socket
 import sys
 import termios
-import threading
-import time
 from typing import Any, NoReturn
 
 from kubeling.crilite import pausing, rootfs, users
@@ -38,18 +36,20 @@ class LaunchError(Exception):
         self.code = code
 
 
-def container(spec: dict[str, Any], status: socket.socket, *, scratch: str, fifos: tuple[str, str, str]) -> NoReturn:
-    """Become the first process of the container that `spec` describes. `fifos`: paths for stdin (empty for none), stdout, stderr."""
+def container(
+    spec: dict[str, Any], status: socket.socket, joins: list[str], *, scratch: str, fifos: tuple[str, str, str]
+) -> NoReturn:
+    """Become the first process of the container that `spec` describes. `joins`: see :meth:`cgroups.Cgroups.joins`, those that it is not born in.
+    `fifos`: paths for stdin (empty for none), stdout, stderr."""
     with failures_to(status):
         fresh_start({status.fileno()})
         if spec["rootfs"]["kind"] != "none":
             _hide_from_neighbours()
         stdio = [] if spec["tty"] else open_fifos(fifos)
-        joining = _Joining(spec["cgroup_procs"])
+        _join_cgroups(joins)
         _adjust_oom(spec.get("oom_score_adj"))
         if spec["rootfs"]["kind"] != "none":
-            _namespaces(spec, scratch, joining)
-        joining.wait()
+            _namespaces(spec, scratch)
         me = _become(spec, spec["user"])
         environment = _environment(spec, me)
         _change_directory(spec["cwd"], create=spec["rootfs"]["kind"] != "none", me=me)
@@ -64,11 +64,13 @@ def container(spec: dict[str, Any], status: socket.socket, *, scratch: str, fifo
         _execute(spec, program, environment, stdio)
 
 
-def execute_in(spec: dict[str, Any], status: socket.socket, *, pid: int, pidfd: int, stdio: list[int]) -> NoReturn:
+def execute_in(
+    spec: dict[str, Any], status: socket.socket, joins: list[str], *, pid: int, pidfd: int, stdio: list[int]
+) -> NoReturn:
     """Run ``spec["args"]`` beside the container's first process, which `pid` and `pidfd` stand for (-1: it has no namespaces of its own)."""
     with failures_to(status):
         fresh_start({status.fileno(), pidfd, *stdio})
-        _join_cgroups(spec["cgroup_procs"])
+        _join_cgroups(joins)
         if pidfd >= 0:
             _hide_from_neighbours()
             syscalls.setns(pidfd, _foreign_namespaces(pid))
@@ -90,11 +92,11 @@ def execute_in(spec: dict[str, Any], status: socket.socket, *, pid: int, pidfd: 
         _execute(spec, program, environment, stdio)
 
 
-def pause(status: socket.socket, cgroup_procs: list[str]) -> NoReturn:
+def pause(status: socket.socket, joins: list[str]) -> NoReturn:
     """Become the init of a pid namespace that containers share, see :mod:`kubeling.crilite.pausing`."""
     with failures_to(status):
         fresh_start({status.fileno()})
-        _join_cgroups(cgroup_procs)
+        _join_cgroups(joins)
         null = os.open("/dev/null", os.O_RDWR)
         for fd in range(3):
             os.dup2(null, fd)
@@ -149,6 +151,10 @@ def fresh_start(keep: set[int]) -> None:
     for number in range(1, signal.NSIG):
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
+    # The C library's own, which it lets nobody set.
+    for number in (32, 33):
+        with contextlib.suppress(OSError):
+            syscalls.default_signal(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     os.umask(0o022)
 
@@ -167,33 +173,10 @@ def open_fifos(fifos: tuple[str, str, str]) -> list[int]:
     return [first, *(os.open(path, os.O_RDWR | os.O_CLOEXEC) for path in (stdout, stderr))]
 
 
-def _join_cgroups(procs: list[str]) -> None:
-    for path in procs:
+def _join_cgroups(joins: list[str]) -> None:
+    for path in joins:
         with open(path, "w") as file:
             file.write("0")
-
-
-class _Joining:
-    """Join cgroups while other things are done: the kernel takes a few milliseconds for each hierarchy, most of it spent waiting."""
-
-    def __init__(self, procs: list[str]) -> None:
-        # Opened now, since they cannot be seen from inside the container.
-        self._files = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in procs]
-        self._failure: OSError | None = None
-        self._thread = threading.Thread(target=self._join)
-        self._thread.start()
-
-    def _join(self) -> None:
-        try:
-            for fd in self._files:
-                os.write(fd, b"0")
-        except OSError as error:
-            self._failure = error
-
-    def wait(self) -> None:
-        self._thread.join()
-        if self._failure is not None:
-            raise LaunchError(f"cannot join the container's cgroup: {self._failure}")
 
 
 def _adjust_oom(wanted: int | None) -> None:
@@ -213,7 +196,7 @@ def _adjust_oom(wanted: int | None) -> None:
                 continue
 
 
-def _namespaces(spec: dict[str, Any], scratch: str, joining: _Joining) -> None:
+def _namespaces(spec: dict[str, Any], scratch: str) -> None:
     where = spec["namespaces"]
     users = os.open(where["user"], os.O_RDONLY | os.O_CLOEXEC) if where["user"] else -1
     sources = rootfs.clone_sources(spec, users)
@@ -226,7 +209,6 @@ def _namespaces(spec: dict[str, Any], scratch: str, joining: _Joining) -> None:
         everything = capabilities.bounding()
         capabilities.apply(everything, 0, 0)
     rootfs.enter(spec, scratch, users)
-    joining.wait()
     if spec["cgroup_procs"]:
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     rootfs.furnish(spec, sources)
@@ -236,15 +218,7 @@ def _namespaces(spec: dict[str, Any], scratch: str, joining: _Joining) -> None:
 
 def _enter_user_namespace(users: int) -> None:
     """Be root of the pod's user namespace, in a mount namespace that belongs to it."""
-    for attempt in range(200):
-        try:
-            syscalls.setns(users, syscalls.CLONE_NEWUSER)
-            break
-        except OSError as error:
-            # Only for a process with one thread: the one that joined the cgroups has ended, but may not quite be gone.
-            if error.errno != errno.EINVAL or attempt == 199:
-                raise
-            time.sleep(0.001)
+    syscalls.setns(users, syscalls.CLONE_NEWUSER)
     _be_root_there()
     syscalls.unshare(syscalls.CLONE_NEWNS)
 
@@ -387,10 +361,6 @@ def _execute(spec: dict[str, Any], program: str, environment: dict[str, str], st
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]
     for target, fd in enumerate(high):
         os.dup2(fd, target)
-    # Only now: the C library needs them to change the user while a thread of ours is still on its way out, and would wait for ever without.
-    for number in (32, 33):
-        with contextlib.suppress(OSError):
-            syscalls.default_signal(number)
     if spec["seccomp"]:
         syscalls.seccomp_filter(bytes.fromhex(spec["seccomp"]))
     try:

@@ -145,7 +145,7 @@ class Sandboxes:
             # Not in the pod's own cgroup: on version 2 one with processes cannot give controllers to those below it.
             own = _pause_cgroup(record)
             core.cgroups.create(own, None)
-            answer, _ = await core.keeper.request("pause", container=sandbox.id, cgroup_procs=core.cgroups.procs(own))
+            answer, _ = await core.keeper.request("pause", container=sandbox.id, cgroup_procs=core.cgroups.joins(own))
             record.pause_pid = answer["pid"]
 
     def _make_cgroup_and_files(self, sandbox: Sandbox) -> None:

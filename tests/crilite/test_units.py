@@ -356,7 +356,7 @@ class TestCgroups:
             "cpuset.cpus": "0",
             "memory.high": "1000",
         }
-        assert backend.procs("/a/b") == [f"{tmp_path}/a/b/cgroup.procs"]
+        assert backend.joins("/a/b") == [f"{tmp_path}/a/b/cgroup.procs"]
         (tmp_path / "a/b/memory.current").write_text("5000\n")
         (tmp_path / "a/b/memory.stat").write_text("anon 3000\ninactive_file 1500\npgfault 4\n")
         (tmp_path / "a/b/cpu.stat").write_text("usage_usec 12\n")
@@ -373,7 +373,7 @@ class TestCgroups:
         assert (tmp_path / "cpu/a/cpu.shares").read_text() == "1024"
         assert (tmp_path / "cpu/a/cpu.cfs_quota_us").read_text() == "50000"
         assert (tmp_path / "pids/a/pids.max").read_text() == "7"
-        assert len(backend.procs("/a")) == 5
+        assert len(backend.joins("/a")) == 5
 
     @pytest.mark.parametrize(
         ("table", "name"),
