@@ -173,7 +173,7 @@ def _prepare_process() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run until told to stop; the exit status."""
-    args = _parser().parse_args(argv)
+    args = daemon.parse(_parser(), argv)
     # Until it is imported: looking for garbage meanwhile finds none and takes a fifth of the time.
     gc.disable()
     from kubeling.apiserver.run import run

@@ -72,6 +72,12 @@ def up(
             help="Flags of crilite (image policy, mirrors, CNI …) and the kubelets' configuration: see docs/cluster.md."
         ),
     ] = None,
+    extra_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COMPONENT.FLAG=VALUE", help="More flags for a daemon, such as scheduler.config=FILE: see docs/cluster.md."
+        ),
+    ] = None,
     hollow_nodes: Annotated[
         int, typer.Option(help="So many nodes besides whose pods run nothing and say that they do: all in one process.")
     ] = 0,
@@ -102,6 +108,7 @@ def up(
             ip_families=launch.ip_families(ip_families),
         )
         spec = launch.with_node_config(launch.with_groups(spec, autoscale), node_config)
+        spec = launch.with_extra(spec, extra_config or [])
         quick.bring_up(spec, wait=wait, merge=merge, owner=owner, timeout=timeout, hollow_config=hollow_config)
 
 

@@ -28,7 +28,6 @@ def flags() -> argparse.ArgumentParser:
     add("--configure-cloud-routes", type=daemon.boolean, default=True, metavar="BOOL")
     add("--bind-address", default="127.0.0.1", help="address of the health and metrics page")
     add("--secure-port", type=int, default=10258, metavar="PORT", help="its port; 0 for none")
-    add("--check-flags", action="store_true", help="only say whether the flags make sense")
     settings.add_flags(made)
     return made
 
@@ -65,11 +64,8 @@ def configure(args: argparse.Namespace) -> manager.Config:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, return the exit status."""
-    args = flags().parse_args(argv)
+    args = daemon.parse(flags(), argv, settings.from_flags)
     try:
-        if args.check_flags:
-            settings.from_flags(args)
-            return 0
         config = configure(args)
     except daemon.UsageError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -17,12 +17,12 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kubeling.cluster import cgroups, child, families, removal, state, userns
+from kubeling.cluster import cgroups, child, extra, families, removal, state, userns
 from kubeling.cluster.control import Control
 from kubeling.cluster.state import ClusterError, State
 from kubeling.cluster.topology import LOOPBACK_SLOTS, MAX_HOLLOW, MAX_WORKERS, ClusterSpec, Topology, missing_ports, nodes_for
@@ -61,8 +61,10 @@ def up(
         try:
             reservation, slot = _reserve(root, found)
             _prepare(root, found, fresh=fresh)
-            if fresh and hollow_config is not None:
-                shutil.copyfile(hollow_config, found.topology(root).layout.hollow_config)
+            if fresh:
+                if hollow_config is not None:
+                    shutil.copyfile(hollow_config, found.topology(root).layout.hollow_config)
+                extra.copy(spec.extra, found.topology(root).layout)
             control = _start(root, found, reservation, slot, owner, timeout + 10)
         except BaseException:
             if fresh:
@@ -123,26 +125,20 @@ def with_groups(spec: ClusterSpec, text: str) -> ClusterSpec:
     except groups.GroupError as error:
         raise ClusterError(f"--autoscale: {error}") from error
     if flags:
-        _check_flags(flags)
+        problem = extra.ask("cloud", [f"--{name}={value}" for name, value in flags.items()], environment())
+        if problem:
+            raise ClusterError(f"--autoscale: the flags under `autoscaler`: {problem}")
     return replace(spec, groups=found, autoscaler=flags)
 
 
-def _check_flags(flags: Mapping[str, str]) -> None:
-    """A daemon that refuses its flags would not run at all: ask it before there is a cluster."""
-    import subprocess
-
-    argv = [
-        sys.executable,
-        "-P",
-        "-m",
-        "kubeling.cloud",
-        "--check-flags",
-        *(f"--{name}={value}" for name, value in flags.items()),
-    ]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment())
-    if done.returncode != 0:
-        said = done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}"
-        raise ClusterError(f"--autoscale: the flags under `autoscaler`: {said.partition('error: ')[2] or said}")
+def with_extra(spec: ClusterSpec, words: Sequence[str]) -> ClusterSpec:
+    """The spec with what `--extra-config` says. Raises ClusterError."""
+    try:
+        found = extra.parse(words)
+        extra.check(found, environment())
+    except extra.ExtraConfigError as error:
+        raise ClusterError(f"--extra-config: {error}") from error
+    return replace(spec, extra=found)
 
 
 def _check_spec(spec: ClusterSpec) -> None:

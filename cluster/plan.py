@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kubeling.cluster import groups, nodeconfig
+from kubeling.cluster import extra, groups, nodeconfig
 from kubeling.cluster.families import at
 from kubeling.cluster.topology import DOMAIN, Daemon, Node, Probe, Topology
 
@@ -19,6 +19,14 @@ _LATER = ("apiserver", "controllers")
 
 def daemons(topology: Topology, node: Node) -> list[Daemon]:
     """All that runs for `node`, in the order in which it is started."""
+    found = _of_node(topology, node)
+    words = topology.spec.extra
+    return (
+        [replace(each, args=(*each.args, *extra.flags(words, each.name, topology.layout))) for each in found] if words else found
+    )
+
+
+def _of_node(topology: Topology, node: Node) -> list[Daemon]:
     if node.role == "worker":
         return _worker(topology, node)
     found = _control_plane(topology, node)

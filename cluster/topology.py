@@ -77,6 +77,8 @@ class ClusterSpec:
     #: How many hollow nodes there are besides, and whether there is a file that says of what kind.
     hollow_nodes: int = 0
     hollow_configured: bool = False
+    #: What `--extra-config` says, see :mod:`kubeling.cluster.extra`.
+    extra: tuple[str, ...] = ()
     #: The primary one first; both need nodes that have namespaces of their own.
     ip_families: tuple[str, ...] = (families.IPV4.name,)
 
@@ -215,6 +217,11 @@ class Layout:
         """What hollow nodes are to be like."""
         return self.root / "hollow.yaml"
 
+    @property
+    def extra(self) -> Path:
+        """The files of `--extra-config`."""
+        return self.root / "extra"
+
     def kubeconfig(self, component: str) -> Path:
         return self.root / "kubeconfig" / f"{component}.conf"
 
@@ -328,6 +335,6 @@ def spec_to_json(spec: ClusterSpec) -> dict[str, Any]:
 def spec_from_json(raw: Mapping[str, Any]) -> ClusterSpec:
     known = {key: raw[key] for key in ClusterSpec.__dataclass_fields__ if key in raw}
     found = {"groups": tuple(groups.from_json(each) for each in raw.get("groups", ()))}
-    for key in {"ip_families", "runtime_flags"} & known.keys():
+    for key in {"ip_families", "runtime_flags", "extra"} & known.keys():
         found[key] = tuple(known[key])
     return ClusterSpec(**{**known, **found})

@@ -130,7 +130,7 @@ def configure(args: argparse.Namespace) -> manager.Config:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, return the exit status."""
-    args = flags().parse_args(argv)
+    args = daemon.parse(flags(), argv)
     try:
         config = configure(args)
     except daemon.UsageError as error:

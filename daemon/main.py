@@ -8,7 +8,7 @@ import contextlib
 import importlib.util
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kubeling.daemon import log
@@ -25,6 +25,25 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     made.add_argument("--v", type=int, default=0, metavar="LEVEL", help="log verbosity; 4 and above shows debug lines")
     made.add_argument("--logging-format", choices=("text", "json"), default="text")
     return made
+
+
+def parse(
+    made: argparse.ArgumentParser, argv: Sequence[str] | None, check: Callable[[argparse.Namespace], object] = lambda _: None
+) -> argparse.Namespace:
+    """Read a line of flags. Where `--check-flags` is among them, none is missed, `check` is asked too (UsageError for what makes no sense), and the process
+    ends: who puts a line together for a daemon learns what is wrong with it before the daemon is needed."""
+    made.add_argument("--check-flags", action="store_true", help="only say whether the flags make sense")
+    words = sys.argv[1:] if argv is None else list(argv)
+    if "--check-flags" not in words:
+        return made.parse_args(words)
+    for each in made._actions:
+        each.required = False
+    found = made.parse_args(words)
+    try:
+        check(found)
+    except UsageError as error:
+        made.error(str(error))
+    raise SystemExit(0)
 
 
 def boolean(text: str) -> bool:

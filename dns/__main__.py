@@ -33,7 +33,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="127.0.0.1:9153",
         help="address:port of /healthz, /readyz and /metrics; empty serves nothing",
     )
-    return flags.parse_args(argv)
+    return daemon.parse(flags, argv)
 
 
 async def run(args: argparse.Namespace) -> None:

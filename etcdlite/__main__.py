@@ -27,7 +27,7 @@ def _settle(_: object) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse flags and serve until stopped; the exit status."""
-    args = make_parser().parse_args(argv)
+    args = daemon.parse(make_parser(), argv)
     try:
         config = from_args(args)
     except daemon.UsageError as error:

@@ -36,7 +36,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--healthz-bind-address", default="127.0.0.1:10256", help="address:port of /healthz and /metrics; empty serves nothing"
     )
     flags.add_argument("--cleanup", action="store_true", help="take all rules of this proxy away and exit")
-    return flags.parse_args(argv)
+    return daemon.parse(flags, argv)
 
 
 async def run(args: argparse.Namespace) -> None:

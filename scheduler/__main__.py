@@ -40,7 +40,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_argument(
         "--scheduler-name", default="default-scheduler", help="the schedulerName of the only profile, where there is no --config"
     )
-    return flags.parse_args(argv)
+    return daemon.parse(flags, argv)
 
 
 async def run(args: argparse.Namespace) -> None:
