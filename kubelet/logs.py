@@ -83,9 +83,8 @@ def _true(text: str | None) -> bool:
     return (text or "").lower() in ("true", "1")
 
 
-def tail_offset(file: IO[bytes], lines: int) -> int:
-    """Where the last `lines` lines begin."""
-    size = file.seek(0, os.SEEK_END)
+def tail_offset(file: IO[bytes], lines: int, size: int) -> int:
+    """Where the last `lines` lines of the first `size` bytes begin: it may be longer by now."""
     if lines == 0:
         return size
     at, found, first = size, 0, True
@@ -180,7 +179,7 @@ async def read(
     end = os.fstat(file.fileno()).st_size
     try:
         if wanted.tail is not None:
-            file.seek(tail_offset(file, wanted.tail))
+            file.seek(tail_offset(file, wanted.tail, end))
         if not wanted.follow:
             async for chunk in _rest(file, formatter, [b""], end):
                 yield chunk

@@ -79,6 +79,15 @@ async def test_a_log_that_grows_while_it_is_read_has_an_end(tmp_path: Path) -> N
     assert found == b"line 4\nline 5\n"
 
 
+def test_the_last_lines_are_those_of_what_was_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "0.log", *LINES)
+    size = len(b"".join(LINES[:3]))
+    with open(path, "rb") as file:
+        for tail in range(4):
+            file.seek(logs.tail_offset(file, tail, size))
+            assert file.read(size - file.tell()) == b"".join(LINES[3 - tail : 3])
+
+
 async def test_since_seconds(tmp_path: Path) -> None:
     path = write(tmp_path / "0.log", *LINES)
     found = logs.options({"sinceSeconds": "5"}, NOW + timedelta(seconds=8))
