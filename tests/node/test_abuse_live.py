@@ -41,7 +41,14 @@ async def bystander(pods: Pods) -> AsyncIterator[Obj]:
     assert (get_condition(node, "Ready") or {})["status"] == "True"
     await pods.run("fresh", shell(FOREVER), nodeName=NODE)
     await pods.ready("fresh", 30)
-    assert daemons_of(pods) == daemons, "a daemon has died"
+    assert daemons_of(pods) == daemons, last_words(pods)
+
+
+def last_words(pods: Pods) -> str:
+    """Of the node's daemons, and what their supervisor has seen."""
+    logs = pods.cluster.root / "logs"
+    tails = ((logs / f"{each}.log").read_text()[-4000:] for each in (f"{NODE}-kubelet", f"{NODE}-crilite", "supervisor"))
+    return "a daemon has died: " + "\n---\n".join(tails)
 
 
 def daemons_of(pods: Pods) -> dict[int, str]:
