@@ -23,7 +23,7 @@ COMPONENTS = {
     "scheduler": "scheduler",
 }
 #: By their end flags are known whose value is a file.
-_FILES = ("-file", "-config", "config", "cafile", "certfile", "keyfile")
+_FILES = ("file", "config")
 _NO_FILES = frozenset({"runtime-config"})
 
 

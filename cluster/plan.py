@@ -21,9 +21,7 @@ def daemons(topology: Topology, node: Node) -> list[Daemon]:
     """All that runs for `node`, in the order in which it is started."""
     found = _of_node(topology, node)
     words = topology.spec.extra
-    return (
-        [replace(each, args=(*each.args, *extra.flags(words, each.name, topology.layout))) for each in found] if words else found
-    )
+    return [replace(each, args=(*each.args, *extra.flags(words, each.name, topology.layout))) for each in found]
 
 
 def _of_node(topology: Topology, node: Node) -> list[Daemon]:

@@ -462,16 +462,14 @@ class Keeper:
 
 
 def _born_in(joins: list[str]) -> tuple[int, list[str]]:
-    """Fork; what os.fork returns, and which of the cgroups the child still has to join."""
-    for path in joins:
-        # One at most: of version 2 there is one hierarchy.
-        if path.endswith("/cgroup.procs"):
-            with contextlib.suppress(
-                OSError
-            ):  # Where it cannot be, the child joins by itself, and says what is wrong if that cannot be either.
-                folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    return cloning.fork_into(folder), [each for each in joins if each != path]
-                finally:
-                    os.close(folder)
+    """Fork; what os.fork returns, and which of the cgroups the child still has to join: that of version 2, where it cannot be born in it, and those of
+    version 1."""
+    whole = next((path for path in joins if path.endswith("/cgroup.procs")), "")
+    if whole:
+        with contextlib.suppress(OSError):
+            folder = os.open(os.path.dirname(whole), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                return cloning.fork_into(folder), [path for path in joins if path != whole]
+            finally:
+                os.close(folder)
     return os.fork(), joins

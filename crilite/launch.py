@@ -175,8 +175,11 @@ def open_fifos(fifos: tuple[str, str, str]) -> list[int]:
 
 def _join_cgroups(joins: list[str]) -> None:
     for path in joins:
-        with open(path, "w") as file:
-            file.write("0")
+        try:
+            with open(path, "w") as file:
+                file.write("0")
+        except OSError as error:
+            raise LaunchError(f"cannot join the container's cgroup: {error}") from error
 
 
 def _adjust_oom(wanted: int | None) -> None:
