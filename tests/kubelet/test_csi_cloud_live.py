@@ -15,7 +15,7 @@ from .test_csi_live import MOUNT, claim, gone, until, using, volume_of
 
 HERE = Path(__file__).resolve().parents[2] / "deploy" / "csi-cloud"
 DRIVER = "cloud.csi.kubeling.dev"
-pytestmark = pytest.mark.xdist_group("csi")
+pytestmark = pytest.mark.xdist_group("cluster")
 
 
 async def test_a_volume_moves_with_its_pod_grows_and_is_taken_back(pods: Pods) -> None:
