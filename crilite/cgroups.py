@@ -115,10 +115,9 @@ class V1:
 
     def __init__(self, mounts: dict[str, str]) -> None:
         # A machine with both has each controller in one of the two.
-        unified = mounts.get("unified", "")
-        self._whole = unified
-        self._unified = unified if cgroup_views.has_controller(unified, "hugetlb") else ""
-        self._hugetlb = mounts.get("hugetlb", self._unified)
+        self._unified = mounts.get("unified", "")
+        self._unified_hugetlb = cgroup_views.has_controller(self._unified, "hugetlb")
+        self._hugetlb = mounts.get("hugetlb", self._unified if self._unified_hugetlb else "")
         self._views = cgroup_views.describe(mounts)
         wanted = ("memory", "cpu", "cpuacct", "pids")
         self._mounts = {name: mounts[name] for name in wanted if name in mounts}
@@ -128,7 +127,7 @@ class V1:
         self._others = sorted(set(mounts.values()) - set(self._mounts.values()) - {self._cpuset})
 
     def _folders(self, path: str) -> list[str]:
-        mounts = [*self._mounts.values(), self._cpuset, *self._others, self._unified]
+        mounts = [*self._mounts.values(), self._cpuset, *self._others]
         return list(dict.fromkeys(mount + path for mount in mounts if mount))
 
     def views(self) -> list[dict[str, str]]:
@@ -144,7 +143,7 @@ class V1:
             # What was not delegated to us cannot be changed by what we start either.
             with contextlib.suppress(OSError):
                 os.makedirs(mount + path, exist_ok=True)
-        if self._unified:
+        if self._unified_hugetlb:
             with contextlib.suppress(OSError):
                 cgroup_views.enable(self._unified, path, "hugetlb")
         if self._cpuset:
@@ -201,8 +200,8 @@ class V1:
         # A thread that moves itself need not wait for anybody, a whole process waits for all processors (5 ms and more). But on the unified
         # hierarchy a thread cannot leave its process.
         names = dict.fromkeys(self._folders(path), "tasks")
-        if self._whole:
-            names[self._whole + path] = "cgroup.procs"
+        if self._unified:
+            names[self._unified + path] = "cgroup.procs"
         return [f"{folder}/{name}" for folder, name in names.items() if os.path.isdir(folder)]
 
     def oom_file(self, path: str) -> str:

@@ -30,11 +30,14 @@ from kubeling.api.resources import (
 )
 from kubeling.client.rest import Client
 from kubeling.daemon.clock import Clock
+from kubeling.daemon.log import get_logger
 from kubeling.kubelet import hostmounts
 from kubeling.kubelet.csi_client import Access
 from kubeling.kubelet.csi_volumes import CSIVolume, CSIVolumes, attachment_name, inline_handle
 from kubeling.kubelet.hostpaths import VolumeProblem, host_path, local_path
 from kubeling.kubelet.tokens import TokenSource
+
+log = get_logger("kubelet.claims")
 
 #: How long a pod waits for its volume to be attached before it says so.
 _ATTACH_SECONDS = 120.0
@@ -80,7 +83,7 @@ class Claims:
         self._clock = clock
         self._mounting = mounting
         self._attached = asyncio.Event()
-        self._publishing: set[asyncio.Task[Path]] = set()
+        self._left_alone: set[asyncio.Task[Path]] = set()
         #: Called when the node has a volume more or less.
         self.use_changed: Callable[[], None] = lambda: None
         self.event: Callable[[Object, str, str], None] = lambda pod, reason, message: None
@@ -259,9 +262,12 @@ class Claims:
         if not self._csi.is_published(uid, volume):
             # What a driver has begun it shall end, even if the pod is deleted meanwhile.
             task = asyncio.ensure_future(self._csi.publish(uid, volume, group))
-            self._publishing.add(task)
-            task.add_done_callback(self._published)
-            path = await asyncio.shield(task)
+            try:
+                path = await asyncio.shield(task)
+            except asyncio.CancelledError:
+                self._left_alone.add(task)
+                task.add_done_callback(self._ended_alone)
+                raise
             self.use_changed()
             if group is not None and wants_group(driver, volume) and not self._csi.takes_group(volume.driver):
                 await self._give(pod, path, group, read_only=volume.read_only)
@@ -269,10 +275,11 @@ class Claims:
         again = self._clock.now() + _LOOK_AGAIN if republish or not volume.ephemeral else None
         return Held(self._csi.target(uid, volume), volume, again=again, republish=republish)
 
-    def _published(self, task: asyncio.Task[Path]) -> None:
-        self._publishing.discard(task)
-        if not task.cancelled():
-            task.exception()  # Who waits for it is told; a pod that was deleted meanwhile has it taken back anyhow.
+    def _ended_alone(self, task: asyncio.Task[Path]) -> None:
+        """Nobody waits for it any more. What it has left is taken back at the end of the pod."""
+        self._left_alone.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("a volume could not be published, and its pod does not wait for it any more", error=str(error))
 
     async def _give(self, pod: Object, path: Path, group: int, *, read_only: bool) -> None:
         """The files become the fsGroup's, unless it is enough that the folder is and the pod says so."""
