@@ -60,6 +60,13 @@ def up(
     ip_families: Annotated[
         str, typer.Option(metavar="IPv4|IPv6|IPv4,IPv6", help="Of pods, Services and nodes; the first is the primary one.")
     ] = "IPv4",
+    uplink: Annotated[
+        str,
+        typer.Option(
+            metavar="user|link=NAME",
+            help="A way out for nodes and pods: by slirp4netns, or by an interface of the host's: see docs/cluster.md.",
+        ),
+    ] = "",
     autoscale: Annotated[
         str,
         typer.Option(
@@ -108,7 +115,7 @@ def up(
             ip_families=launch.ip_families(ip_families),
         )
         spec = launch.with_node_config(launch.with_groups(spec, autoscale), node_config)
-        spec = launch.with_extra(spec, extra_config or [])
+        spec = launch.with_uplink(launch.with_extra(spec, extra_config or []), uplink)
         quick.bring_up(spec, wait=wait, merge=merge, owner=owner, timeout=timeout, hollow_config=hollow_config)
 
 

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kubeling.cluster import cgroups, child, extra, families, removal, state, userns
+from kubeling.cluster import cgroups, child, extra, families, removal, state, uplink, userns
 from kubeling.cluster.control import Control
 from kubeling.cluster.state import ClusterError, State
 from kubeling.cluster.topology import LOOPBACK_SLOTS, MAX_HOLLOW, MAX_WORKERS, ClusterSpec, Topology, missing_ports, nodes_for
@@ -97,6 +97,19 @@ def ip_families(text: str) -> tuple[str, ...]:
         return families.parse(text)
     except ValueError as error:
         raise ClusterError(f"--ip-families={error}") from error
+
+
+def with_uplink(spec: ClusterSpec, text: str) -> ClusterSpec:
+    """The spec with what `--uplink` says, complete. Raises ClusterError."""
+    if not text:
+        return spec
+    if spec.network != "netns":
+        raise ClusterError("--uplink needs --network=netns: with --network=host nodes have the host's network anyway")
+    try:
+        found = uplink.complete(uplink.parse(text), root=os.geteuid() == 0)
+    except ValueError as error:
+        raise ClusterError(f"--uplink: {error}") from error
+    return replace(spec, uplink=str(found))
 
 
 def with_node_config(spec: ClusterSpec, path: Path | None) -> ClusterSpec:
@@ -270,6 +283,9 @@ def _prepare(root: Path, found: State, *, fresh: bool) -> None:
         Path(found.run).mkdir(mode=0o700, exist_ok=True)
         if Path(found.run).stat().st_uid != os.getuid():
             raise ClusterError(f"{found.run} belongs to somebody else: remove it")
+    if found.spec.uplink:
+        text = uplink.resolv_conf(uplink.parse(found.spec.uplink), found.spec.families)
+        found.topology(root).layout.resolv_conf.write_text(text)
     found.ports.update(free_ports(missing_ports(found.spec, found.nodes, found.ports)))
     found.processes, found.supervisor = [], None
     state.save(root, found)

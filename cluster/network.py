@@ -1,12 +1,13 @@
 """The data centre: one network namespace with a bridge in it, the switch, into which every node's network card is plugged.
 
 Nobody but the supervisor holds the switch (by a descriptor, nothing is mounted), so it goes when the supervisor goes, and with it every cable. The host's
-own interfaces, routes and rules are never touched. Cables can be pulled, and packets between two nodes dropped, on the switch's side: the node notices
-nothing but silence.
+own interfaces, routes and rules are never touched, but for one interface that is given as uplink. Cables can be pulled, and packets between two nodes
+dropped, on the switch's side: the node notices nothing but silence.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -14,9 +15,11 @@ import subprocess
 import threading
 from collections.abc import Iterable, Sequence
 
+from kubeling.cluster import uplink
 from kubeling.cluster.families import IPV6, Family
 from kubeling.cluster.state import host_pid
 from kubeling.cluster.topology import MTU, Node
+from kubeling.cluster.uplink import Uplink
 from kubeling.linux import netlink, netns, syscalls
 
 BRIDGE = "br0"
@@ -29,6 +32,7 @@ class Switch:
     def __init__(self, families: Sequence[Family]) -> None:
         self.fd = _new_namespace()
         self._cut: set[tuple[str, str]] = set()
+        self._borrowed = ""
         netns.ip_batch(
             [
                 "link set lo up",
@@ -68,6 +72,21 @@ class Switch:
 
         netns.inside(self.path, work)
 
+    def lead_out(self, way: Uplink) -> None:
+        """Be the cluster's router to what is behind `way`. An interface of the host's is plugged in; that of ``user`` comes when its process does."""
+        netns.inside(self.path, _route)
+        self._nft(uplink.rules())
+        if not way.link:
+            return
+        netns.ip_batch([f"link set {way.link} netns {self.path}"])
+        self._borrowed = way.link
+        lines = [f"link set {way.link} down", f"link set {way.link} name {uplink.LINK}"]
+        lines += [f"addr replace {each} dev {uplink.LINK}{' nodad' if ':' in each else ''}" for each in way.addresses]
+        lines += [f"link set {uplink.LINK} up"]
+        # A gateway may be outside of the interface's own network, as many providers of machines have it.
+        lines += [f"route replace default via {each} dev {uplink.LINK} onlink" for each in way.gateways]
+        netns.ip_batch(lines, netns=self.path)
+
     def isolate(self, node: Node, *, isolated: bool) -> None:
         """Cut `node` off from everybody, or let it back."""
         netns.ip_batch([f"link set {node.link} {'down' if isolated else 'up'}"], netns=self.path)
@@ -91,14 +110,41 @@ class Switch:
         script = f"table {_TABLE}\ndelete table {_TABLE}\n"
         if rules:
             script += f"table {_TABLE} {{\n  chain forward {{\n    type filter hook forward priority 0;\n{rules}\n  }}\n}}\n"
+        self._nft(script)
+
+    def _nft(self, script: str) -> None:
         command = ["nsenter", f"--net={self.path}", "nft", "-f", "-"]
         done = subprocess.run(command, input=script, text=True, capture_output=True, check=False)
         if done.returncode != 0:
             raise netns.CommandError(done.returncode, f"nft: {done.stderr.strip()}")
 
     def close(self) -> None:
-        """Let go of the namespace: without nodes in it, the kernel takes it down."""
+        """Let go of the namespace: without nodes in it, the kernel takes it down. An interface of the host's is given back, without addresses."""
+        if self._borrowed:
+            back = [f"link set {uplink.LINK} down", f"link set {uplink.LINK} name {self._borrowed}"]
+            back += [f"link set {self._borrowed} netns /proc/{host_pid()}/ns/net"]
+            with contextlib.suppress(netns.CommandError):  # It was taken away: there is nothing to give back.
+                netns.ip_batch(back, netns=self.path)
         os.close(self.fd)
+
+
+#: What makes a router. slirp4netns announces its network and itself to whoever asks, so a router asks too, at once, and does not wait whether somebody else
+#: has its address.
+_ROUTER = {
+    "ipv4/ip_forward": "1",
+    "ipv6/conf/all/forwarding": "1",
+    "ipv6/conf/default/accept_ra": "2",
+    "ipv6/conf/default/accept_dad": "0",
+    "ipv6/conf/default/router_solicitation_delay": "0",
+    "ipv6/conf/default/router_solicitation_interval": "1",
+}
+
+
+def _route() -> None:
+    """Make this network namespace a router."""
+    for setting, value in _ROUTER.items():
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/sys/net/{setting}", "w") as file:
+            file.write(value)
 
 
 def _at_once(family: Family) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kubeling.cluster import extra, groups, nodeconfig
+from kubeling.cluster import extra, families, groups, nodeconfig, uplink
 from kubeling.cluster.families import at
 from kubeling.cluster.topology import DOMAIN, Daemon, Node, Probe, Topology
 
@@ -53,6 +53,8 @@ def _control_plane(topology: Topology, node: Node) -> list[Daemon]:
         found.append(_kubeproxy(topology, node))
     if first and topology.spec.hollow_nodes:
         found.append(_hollow(topology, node))
+    if first and topology.spec.uplink and not uplink.parse(topology.spec.uplink).link:
+        found.append(_slirp(topology, node))
     if first:
         found.append(_cloud(topology, node))
     return found
@@ -182,12 +184,27 @@ def _dns(topology: Topology, node: Node) -> Daemon:
             f"--domain={DOMAIN}",
             f"--endpoint-name={node.name}",
             f"--healthz-bind-address={topology.at(node, 'dns-health')}",
-            "--forward=none" if topology.spec.isolated else "--forward=/etc/resolv.conf",
+            f"--forward={_forward(topology)}",
             *_common(topology),
         ),
         Probe(topology.address(node), topology.port(node, "dns-health")),
         needs=_LATER,
     )
+
+
+def _forward(topology: Topology) -> str:
+    """Whom the cluster's DNS asks: in host mode those whom the host asks, else whoever is behind the uplink."""
+    if not topology.spec.isolated:
+        return "/etc/resolv.conf"
+    return str(topology.layout.resolv_conf) if topology.spec.uplink else "none"
+
+
+def _slirp(topology: Topology, node: Node) -> Daemon:
+    """The cluster's way out by the host's sockets."""
+    flags = ["--switch-fd={switch}"]
+    flags += ["--host-loopback"] if uplink.parse(topology.spec.uplink).host_loopback else []
+    flags += ["--ipv6"] if families.IPV6 in topology.spec.families else []
+    return Daemon("uplink", node.name, tuple(flags), on_host=True, entry="kubeling.cluster.slirp")
 
 
 def _cloud(topology: Topology, node: Node) -> Daemon:
@@ -254,11 +271,20 @@ def _kubeproxy(topology: Topology, node: Node) -> Daemon:
             f"--cluster-cidr={spec.cluster_cidr}",
             f"--healthz-bind-address={at(address, port)}",
             f"--pod-routes={'true' if spec.isolated else 'false'}",
+            *_masquerade(topology),
             *_common(topology),
         ),
         Probe(address, port),
         needs=_LATER,
     )
+
+
+def _masquerade(topology: Topology) -> tuple[str, ...]:
+    """With an uplink, pods have their node's address outside of the cluster's own networks."""
+    if not topology.spec.uplink:
+        return ()
+    inside = [cidr for each in topology.spec.families for cidr in (each.cluster_cidr, f"{each.address(0)}/{each.bits}")]
+    return (f"--non-masquerade-cidr={','.join(inside)}",)
 
 
 def _worker(topology: Topology, node: Node) -> list[Daemon]:

@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kubeling.cluster import cgroups, channel, child, plan, state
+from kubeling.cluster import cgroups, channel, child, plan, state, uplink
 from kubeling.cluster import zygote as zygotes
 from kubeling.cluster.controlserver import ControlServer
 from kubeling.cluster.machines import Machines
@@ -36,6 +36,7 @@ from kubeling.cluster.state import ClusterError
 from kubeling.cluster.steps import STEP_TEXTS, STEPS, Steps
 from kubeling.cluster.topology import Daemon, Node, Topology
 from kubeling.cluster.units import ForkClient, ForkFailed, Running, describe, open_log
+from kubeling.cluster.uplink import Uplink
 from kubeling.daemon import log as logs
 from kubeling.daemon.backoff import Backoff
 from kubeling.linux import syscalls
@@ -195,6 +196,8 @@ class Supervisor:
         spec, began = self.state.spec, time.monotonic()
         if spec.isolated:
             self.switch = await asyncio.to_thread(Switch, spec.families)
+        if self.switch is not None and spec.uplink:
+            await self._lead_out(self.switch, uplink.parse(spec.uplink))
         for node in self.state.nodes:
             self.nodes[node.name] = NodeRuntime(node, self.surroundings())
         wanted = [node for node in self.nodes.values() if node.node.name not in self.state.stopped_nodes]
@@ -227,6 +230,14 @@ class Supervisor:
         else:
             await self._bootstrap(began)
         await self.steps.finish()
+
+    async def _lead_out(self, switch: Switch, way: Uplink) -> None:
+        began = time.monotonic()
+        try:
+            await asyncio.to_thread(switch.lead_out, way)
+        except OSError as error:
+            raise ClusterError(f"--uplink={way}: {error.strerror or error}") from error
+        await self.steps.add(f"uplink by {way.link or uplink.PROGRAM}", began)
 
     async def _bootstrap(self, began: float) -> None:
         """Run the bootstrap job, again if it dies, until it has done all."""

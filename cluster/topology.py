@@ -81,6 +81,8 @@ class ClusterSpec:
     extra: tuple[str, ...] = ()
     #: The primary one first; both need nodes that have namespaces of their own.
     ip_families: tuple[str, ...] = (families.IPV4.name,)
+    #: What `--uplink` says, see :mod:`kubeling.cluster.uplink`; empty: there is no way out.
+    uplink: str = ""
 
     @property
     def isolated(self) -> bool:
@@ -216,6 +218,11 @@ class Layout:
     def hollow_config(self) -> Path:
         """What hollow nodes are to be like."""
         return self.root / "hollow.yaml"
+
+    @property
+    def resolv_conf(self) -> Path:
+        """Whom the cluster's DNS asks for names that are not its own; only where there is an uplink."""
+        return self.root / "resolv.conf"
 
     @property
     def extra(self) -> Path:

@@ -28,6 +28,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="",
         help="the pods' ranges, one of each family, with a comma between them; what comes from elsewhere is masqueraded",
     )
+    flags.add_argument(
+        "--non-masquerade-cidr",
+        default="",
+        metavar="CIDR[,CIDR]",
+        help="what pods send elsewhere than to these ranges has the node's address as its source; empty: nothing has (nftables only)",
+    )
     flags.add_argument("--pod-routes", type=daemon.boolean, default=False, help="keep the routes to the other nodes' pods")
     flags.add_argument(
         "--network-policy", type=daemon.boolean, default=True, help="enforce NetworkPolicies for this node's pods (nftables only)"
@@ -66,7 +72,12 @@ async def run(args: argparse.Namespace) -> None:
     backend: Backend
     watch = NftWatch()
     if mode == "nftables":
-        nft = NftBackend(cluster_cidrs=filter(None, args.cluster_cidr.split(",")), node_ips=[*own, "127.0.0.1"], watch=watch)
+        nft = NftBackend(
+            cluster_cidrs=filter(None, args.cluster_cidr.split(",")),
+            node_ips=[*own, "127.0.0.1"],
+            inside=filter(None, args.non_masquerade_cidr.split(",")),
+            watch=watch,
+        )
         if args.cleanup:
             await nft.cleanup()
             await Table(ruleset.TABLE).apply(ruleset.removal())

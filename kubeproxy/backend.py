@@ -31,14 +31,21 @@ class Backend(Protocol):
 class NftBackend:
     """Packet rules. After the first, a sync touches only what changed; after a failure the table is made anew, with what it remembers of clients."""
 
-    def __init__(self, *, cluster_cidrs: Iterable[str], node_ips: Iterable[str], watch: NftWatch | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        cluster_cidrs: Iterable[str],
+        node_ips: Iterable[str],
+        inside: Iterable[str] = (),
+        watch: NftWatch | None = None,
+    ) -> None:
         self._nft = nft.Table(rules.TABLE, watch)
         #: Called when somebody else has changed our rules; a sync mends them.
         self.on_tampered: Callable[[], None] = lambda: None
         if watch is not None:
             watch.listen(self._nft.name, self._distrust)
         self._cluster_cidrs = tuple(cluster_cidrs)
-        self._node_ips = tuple(node_ips)
+        self._node_ips, self._inside = tuple(node_ips), tuple(inside)
         #: None while it is not known what is in the kernel.
         self._table: rules.Table | None = None
         self._tampered = False
@@ -58,7 +65,7 @@ class NftBackend:
                 table = None
         anew = table is None
         if table is None:
-            table = rules.Table(self._cluster_cidrs, self._node_ips)
+            table = rules.Table(self._cluster_cidrs, self._node_ips, self._inside)
             table.change(ports)
             remembered = await self._nft.members(rules.SEEN) if any(each.affinity_seconds for each in ports.values()) else {}
             await self._nft.apply(table.full(remembered))

@@ -40,8 +40,9 @@ class Ruleset:
 class Table:
     """All ports' rules. Two ports may claim the same address (two Services with one external IP): the first by name has it until it lets go."""
 
-    def __init__(self, cluster_cidrs: Iterable[str], node_ips: Iterable[str]) -> None:
-        self._cidrs, self._node_ips = tuple(cluster_cidrs), sorted(set(node_ips))
+    def __init__(self, cluster_cidrs: Iterable[str], node_ips: Iterable[str], inside: Iterable[str] = ()) -> None:
+        """`inside`: the networks in which pods keep their addresses; without any they do everywhere."""
+        self._cidrs, self._node_ips, self._inside = tuple(cluster_cidrs), sorted(set(node_ips)), tuple(inside)
         self._pieces: dict[str, Ruleset] = {}
         self._claims: dict[Element, dict[str, str]] = {}
 
@@ -100,7 +101,7 @@ class Table:
             rules.affinity_sets.update(piece.affinity_sets)
         for element in self._claims:
             self._note(rules, element)
-        script = f"{removal()}{_skeleton(self._node_ips)}{changes(Ruleset(), rules)}"
+        script = f"{removal()}{_skeleton(self._node_ips, _outward(self._cidrs, self._inside))}{changes(Ruleset(), rules)}"
         for name, (_, seconds) in rules.affinity_sets.items():
             clients = ((remembered or {}).get(name) or {}).items()
             seen = (f"{client} expires {min(max(left, 1), seconds)}s" for client, left in clients)
@@ -221,7 +222,17 @@ def _target(endpoint: Endpoint) -> str:
     return f"[{endpoint.ip}]:{endpoint.port}" if ":" in endpoint.ip else f"{endpoint.ip}:{endpoint.port}"
 
 
-def _skeleton(node_ips: Iterable[str]) -> str:
+def _outward(cidrs: Iterable[str], inside: Iterable[str]) -> list[str]:
+    """Rules by which what pods send to elsewhere has the node's address; none where `inside` is empty."""
+    found = []
+    for family, (header, _) in _FAMILIES.items():
+        pods, near = (", ".join(each for each in ranges if family_of(each) == family) for ranges in (cidrs, inside))
+        if pods and near:
+            found.append(f"    {header} saddr {{ {pods} }} {header} daddr != {{ {near} }} masquerade")
+    return found
+
+
+def _skeleton(node_ips: Iterable[str], outward: Iterable[str] = ()) -> str:
     """The table with nothing in it."""
     lines = [f"table {TABLE} {{"]
     dispatch, check, hairpin = [], [], []
@@ -254,6 +265,7 @@ def _skeleton(node_ips: Iterable[str]) -> str:
         "    type nat hook postrouting priority srcnat; policy accept;",
         f"    meta mark & {MARK} == {MARK} masquerade",
         *hairpin,
+        *outward,
         "  }",
         *(
             f"  chain filter-{hook} {{ type filter hook {hook} priority filter; policy accept; jump check; }}"

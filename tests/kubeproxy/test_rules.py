@@ -97,6 +97,13 @@ def test_who_comes_first_by_name_has_an_address_that_two_claim() -> None:
     assert f"10.9.9.9 . tcp . 80 : goto ext-{short_hash(second.key)}4" in script
 
 
+def test_pods_have_their_nodes_address_outside_of_the_networks_that_are_named() -> None:
+    assert "daddr !=" not in rules.Table(["10.0.0.0/16"], []).full()
+    script = rules.Table(["10.0.0.0/16", "fd00::/64"], [], ["10.0.0.0/16", "10.2.0.0/24"]).full()
+    assert "ip saddr { 10.0.0.0/16 } ip daddr != { 10.0.0.0/16, 10.2.0.0/24 } masquerade" in script
+    assert "ip6 daddr !=" not in script, "of IPv6 nothing was said"
+
+
 def test_hints_keep_traffic_near_where_they_can_be_followed() -> None:
     def end(ip: str, zone: str | None, node: str | None = None) -> dict[str, object]:
         hints: dict[str, object] = {"forZones": [{"name": zone}]} if zone else {}
@@ -153,7 +160,9 @@ def test_the_kernel_takes_the_rules_and_every_change() -> None:
         ],
         [],
     ]
-    table = rules.Table(["10.0.0.0/16", "fd00::/64"], ["10.2.0.1", "127.0.0.1", "::1"])
+    table = rules.Table(
+        ["10.0.0.0/16", "fd00::/64"], ["10.2.0.1", "127.0.0.1", "::1"], ["10.0.0.0/16", "10.2.0.0/24", "fd00::/64"]
+    )
     scripts = [table.full()]
     known: dict[str, ServicePort] = {}
     for ports in states:
