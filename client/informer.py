@@ -1,7 +1,8 @@
 """A local copy of a collection that follows the server: a watch that begins with what is there (KEP-3157), resumes where it broke off, and begins anew where
 that is no longer possible. A server that refuses to begin a watch so is asked for a list first.
 
-The copy may be behind the server, never ahead of it, and it always catches up. Handlers are plain functions called in the order of the events, on
+The copy may be behind the server, never ahead of it, and it always catches up. It never goes back in time: it begins with what is newest in the store, not with
+what some server's cache has, so that also a daemon that was restarted knows no less than it did before; later it asks for nothing older than what it has seen. Handlers are plain functions called in the order of the events, on
 the event loop; they enqueue, they do not work. A handler that joins late is first shown what is there already, as additions.
 """
 
@@ -128,8 +129,7 @@ class Informer:
             await self._clock.sleep(backoff.next())
 
     async def _list(self) -> None:
-        # Never older than what was seen before: after a fail-over the next server's cache might lag behind the last one's.
-        listed = await self._client.list(self.resource, resource_version=self.resource_version or "0", **self._selection)
+        listed = await self._client.list(self.resource, resource_version=self.resource_version or None, **self._selection)
         identity = {"apiVersion": self.resource.group_version, "kind": self.resource.kind}
         shaped = (self._shape({**identity, **item}) for item in listed.get("items") or [])
         self._replace({key_of(obj): obj for obj in shaped}, listed["metadata"]["resourceVersion"])
@@ -149,7 +149,7 @@ class Informer:
         fresh: dict[str, Obj] | None = {} if self._afresh else None
         stream = self._client.watch(
             self.resource,
-            resource_version=self.resource_version or "0",
+            resource_version=self.resource_version or None,
             timeout_seconds=int(WATCH_SECONDS * (1 + self._rand())),
             params=_FROM_THE_START if self._afresh else None,
             **self._selection,

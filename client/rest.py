@@ -42,6 +42,8 @@ _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _READ_ATTEMPTS = 5
 _BUSY_ATTEMPTS = 8
 _MAX_RETRY_AFTER = 30.0
+#: With these an apiserver says that something behind it is not well, such as the store from which it is cut off: the next request goes to another one.
+_UNWELL = frozenset({500, 502, 503, 504})
 #: Requests under way at once; more wait their turn. A burst would otherwise open a connection each, and a TLS handshake costs more than most requests.
 _PARALLEL = 16
 
@@ -272,12 +274,14 @@ class Client:
             sent["content-type"] = content_type
         busy = 0
         while True:
-            response = await self._exchange(method, path, _query(params), content, sent)
+            server, response = await self._exchange(method, path, _query(params), content, sent)
             if self._on_warning is not None:
                 for value in response.values("warning"):
                     self._on_warning(_warning_text(value))
             if response.status_code < 400:
                 return response.content
+            if response.status_code in _UNWELL:
+                self._fail_over(server)
             delay = _retry_after(response)
             if delay is None or busy >= _BUSY_ATTEMPTS:
                 raise _refusal(response.status_code, response.content, method, path)
@@ -311,6 +315,8 @@ class Client:
             self._fail_over(server)
             raise ConnectionFailed(f"{method} {path}: {_words(error)}") from error
         try:
+            if response.status_code in _UNWELL:
+                self._fail_over(server)
             if response.status_code >= 400:
                 raise _refusal(response.status_code, await response.aread(), method, path)
             async for chunk in response.aiter_raw():
@@ -323,8 +329,8 @@ class Client:
 
     async def _exchange(
         self, method: str, path: str, params: dict[str, str], content: bytes | None, headers: Mapping[str, str]
-    ) -> Answer:
-        """Send to the current apiserver, or the next, as far as that cannot do a write twice."""
+    ) -> tuple[int, Answer]:
+        """Send to the current apiserver, or the next, as far as that cannot do a write twice. Returns which one it was, and its answer."""
         backoff = Backoff(base=0.05, limit=1.0)
         reads_left = _READ_ATTEMPTS if method == "GET" else 1
         unreachable = 0
@@ -332,7 +338,7 @@ class Client:
             server = self._current
             try:
                 async with self._slots:
-                    return await self._wire.request(self.config.servers[server], method, path, params, headers, content)
+                    return server, await self._wire.request(self.config.servers[server], method, path, params, headers, content)
             except NotSent as error:
                 # Nothing was sent: any request may go to another apiserver, each gets two chances.
                 unreachable += 1

@@ -76,7 +76,7 @@ async def test_it_is_synced_when_all_was_said():
     assert informer.synced.is_set()
     assert told == [("add", "a"), ("add", "b"), ("update", "a")]
     assert informer.resource_version == "9"
-    assert script.asked == [("0", True)]
+    assert script.asked == [(None, True)]
 
 
 async def test_half_of_what_is_there_is_shown_to_nobody():
@@ -86,7 +86,7 @@ async def test_half_of_what_is_there_is_shown_to_nobody():
     )
     informer, told = await follow(script)
     assert told == [("add", "c")]
-    assert script.asked == [("0", True), ("0", True)]
+    assert script.asked == [(None, True), (None, True)]
     assert len(list(informer.store)) == 1
 
 
@@ -94,7 +94,7 @@ async def test_it_goes_on_where_it_was_and_begins_anew_where_that_is_gone():
     first = [("ADDED", thing("a", 3)), ("ADDED", thing("b", 4)), bookmark(4, end=True), bookmark(8), ConnectionFailed("gone")]
     script = Script(first, [expired("too old")], [("ADDED", thing("b", 9)), ("ADDED", thing("c", 11)), bookmark(12, end=True)])
     informer, told = await follow(script)
-    assert script.asked == [("0", True), ("8", False), ("0", True)]
+    assert script.asked == [(None, True), ("8", False), (None, True)]
     assert told == [("add", "a"), ("add", "b"), ("delete", "a"), ("update", "b"), ("add", "c")]
     assert informer.resource_version == "12"
 
@@ -104,7 +104,7 @@ async def test_a_server_that_refuses_is_asked_for_a_list():
     listed = {"metadata": {"resourceVersion": "5"}, "items": [thing("a", 3)]}
     script = Script([refusal], [("ADDED", thing("b", 6))], listed=listed)
     informer, told = await follow(script)
-    assert script.asked == [("0", True), ("5", False)]
+    assert script.asked == [(None, True), ("5", False)]
     assert script.lists == 1
     assert told == [("add", "a"), ("add", "b")]
     assert informer.synced.is_set()

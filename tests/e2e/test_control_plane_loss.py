@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +24,7 @@ from kubeling.cluster.pytest_plugin import ClusterHandle
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 WRITES_RESUME_SECONDS = 5.0
+_TEXT: dict[str, Any] = {"capture_output": True, "text": True}
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +149,56 @@ async def test_afterwards_the_cluster_works_without_a_hand(trio: ClusterHandle) 
     await asyncio.to_thread(trio.cli, "wait", "--for=condition=Ready", "pod/after", "--timeout=60s")
     states = {(entry["daemon"], entry["node"]): entry["state"] for entry in (await asyncio.to_thread(trio.status))["daemons"]}
     assert set(states.values()) == {"running"}, states
+
+
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")
+def test_a_proxy_that_starts_anew_knows_no_less_than_before(trio: ClusterHandle) -> None:
+    """Its first apiserver is cut off from the store, and has an old copy of everything."""
+    nodes = {each["name"]: each for each in trio.status()["nodes"]}
+    others = ["control-plane-2", "control-plane-3"]
+    server = f"https://{nodes[others[0]]['address']}:6443"
+    inside = ["nsenter", f"--net=/proc/{nodes['worker-1']['pid']}/ns/net", "--"]
+    reach = [f"--server={server}", f"--kubeconfig={trio.root / 'kubeconfig' / 'internal.conf'}"]
+
+    def rules() -> str:
+        return subprocess.run([*inside, "nft", "list", "table", "inet", "kubeling-proxy"], **_TEXT, check=True).stdout
+
+    def lead_to(address: str) -> None:
+        body = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": "moves-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "moves"}},
+            "addressType": "IPv4",
+            "ports": [{"port": 80}],
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        }
+        command = [*inside, sys.executable, "-P", "-m", "kubeling.cli", *reach, "apply", "-f", "-"]
+        subprocess.run(command, input=json.dumps(body), **_TEXT, check=True, timeout=60)
+
+    def wait(what: str, check: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not check():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.1)
+
+    body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "moves"}, "spec": {"ports": [{"port": 80}]}}
+    trio.cli("create", "-f", "-", input=json.dumps(body))
+    lead_to("10.99.0.1")
+    wait("the proxy serves it", lambda: "10.99.0.1" in rules())
+    try:
+        trio.faults.partition(["control-plane-1"], others)
+        wait("the others agree on a leader", lambda: store_leader_of(trio, others))
+        lead_to("10.99.0.2")
+        trio.faults.kill("worker-1", "kubeproxy")
+        wait("the new proxy serves what is true now", lambda: "10.99.0.2" in rules())
+        assert "10.99.0.1" not in rules()
+    finally:
+        trio.faults.heal()
+
+
+def store_leader_of(handle: ClusterHandle, nodes: list[str]) -> bool:
+    """Whether the leader of the store is one of these."""
+    return any(
+        each.get("leader") for each in handle.status()["daemons"] if each["daemon"] == "etcdlite" and each["node"] in nodes
+    )
