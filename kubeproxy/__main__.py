@@ -58,6 +58,7 @@ async def run(args: argparse.Namespace) -> None:
     from kubeling.kubeproxy.policy import ruleset
     from kubeling.kubeproxy.policy.keeper import PolicyKeeper
     from kubeling.kubeproxy.proxy import Proxy
+    from kubeling.kubeproxy.reuse import ReuseWatch
     from kubeling.kubeproxy.routes import RouteKeeper
     from kubeling.kubeproxy.userspace import UserspaceBackend
 
@@ -70,12 +71,15 @@ async def run(args: argparse.Namespace) -> None:
         )
     own = [each.strip() for each in args.node_ip.split(",") if each.strip()]
     backend: Backend
-    watch = NftWatch()
+    watch, reuse = NftWatch(), ReuseWatch()
+    noticed = False
     if mode == "nftables":
+        noticed = not args.cleanup and reuse.open()
         nft = NftBackend(
             cluster_cidrs=filter(None, args.cluster_cidr.split(",")),
             node_ips=[*own, "127.0.0.1"],
             inside=filter(None, args.non_masquerade_cidr.split(",")),
+            reuse=noticed,
             watch=watch,
         )
         if args.cleanup:
@@ -104,6 +108,8 @@ async def run(args: argparse.Namespace) -> None:
         if isinstance(backend, NftBackend):
             backend.on_tampered = proxy.resync
             parts.start("rule watch", watch.run)
+            if noticed:
+                parts.start("reused ports", reuse.run)
             if args.network_policy:
                 policies = PolicyKeeper(client, informers, node=args.hostname_override, watch=watch)
                 parts.start("network policies", policies.run)

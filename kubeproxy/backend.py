@@ -37,6 +37,7 @@ class NftBackend:
         cluster_cidrs: Iterable[str],
         node_ips: Iterable[str],
         inside: Iterable[str] = (),
+        reuse: bool = False,
         watch: NftWatch | None = None,
     ) -> None:
         self._nft = nft.Table(rules.TABLE, watch)
@@ -45,7 +46,7 @@ class NftBackend:
         if watch is not None:
             watch.listen(self._nft.name, self._distrust)
         self._cluster_cidrs = tuple(cluster_cidrs)
-        self._node_ips, self._inside = tuple(node_ips), tuple(inside)
+        self._node_ips, self._inside, self._reuse = tuple(node_ips), tuple(inside), reuse
         #: None while it is not known what is in the kernel.
         self._table: rules.Table | None = None
         self._tampered = False
@@ -65,7 +66,7 @@ class NftBackend:
                 table = None
         anew = table is None
         if table is None:
-            table = rules.Table(self._cluster_cidrs, self._node_ips, self._inside)
+            table = rules.Table(self._cluster_cidrs, self._node_ips, self._inside, reuse=self._reuse)
             table.change(ports)
             remembered = await self._nft.members(rules.SEEN) if any(each.affinity_seconds for each in ports.values()) else {}
             await self._nft.apply(table.full(remembered))

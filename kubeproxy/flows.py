@@ -95,6 +95,25 @@ def forget(ports: Expected) -> int:
         return sum(_delete(kernel, each) for each in stale)
 
 
+def forget_connection(source: Address, destination: Address) -> bool:
+    """Forget the TCP connection that a client began with these addresses; whether there was one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in source[0] else socket.AF_INET
+    column = 1 if family == socket.AF_INET6 else 0
+    ips = [
+        (kinds[column], socket.inet_pton(family, each[0])) for kinds, each in ((_SOURCES, source), (_DESTINATIONS, destination))
+    ]
+    ports = [(_SOURCE_PORT, source[1]), (_DESTINATION_PORT, destination[1])]
+    proto = attribute(_NUMBER, bytes([_PROTOCOLS["TCP"]])) + b"".join(
+        attribute(kind, number.to_bytes(2, "big")) for kind, number in ports
+    )
+    there = attribute(_IP | _NESTED, b"".join(attribute(*each) for each in ips)) + attribute(_PROTO | _NESTED, proto)
+    flow = Flow(_PROTOCOLS["TCP"], destination, destination, handle=attribute(_ORIGINAL | _NESTED, there), family=family)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as kernel:
+        kernel.settimeout(_PATIENCE)
+        kernel.bind((0, 0))
+        return bool(_delete(kernel, flow))
+
+
 def _flows(kernel: socket.socket, *, every: bool) -> Iterator[Flow]:
     wish = b"" if every else attribute(_STATUS, struct.pack("!I", 0)) + attribute(_STATUS_MASK, struct.pack("!I", _ANSWERED))
     kernel.send(message(_GET, _REQUEST | _DUMP, socket.AF_UNSPEC, wish))

@@ -23,8 +23,8 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += (length + 3) & ~3
 
 
-def message(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
-    body = struct.pack("=BBH", family, 0, 0) + attributes
+def message(kind: int, flags: int, family: int, attributes: bytes, *, resource: int = 0) -> bytes:
+    body = struct.pack("=BB", family, 0) + struct.pack("!H", resource) + attributes
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kubeling.kubeproxy.model import Endpoint, ServicePort
+from kubeling.kubeproxy.reuse import GROUP
 from kubeling.kubeproxy.text import chain_additions, chain_removals, element_lines, family_of, map_changes, short_hash
 
 TABLE = "inet kubeling-proxy"
@@ -40,8 +41,11 @@ class Ruleset:
 class Table:
     """All ports' rules. Two ports may claim the same address (two Services with one external IP): the first by name has it until it lets go."""
 
-    def __init__(self, cluster_cidrs: Iterable[str], node_ips: Iterable[str], inside: Iterable[str] = ()) -> None:
-        """`inside`: the networks in which pods keep their addresses; without any they do everywhere."""
+    def __init__(
+        self, cluster_cidrs: Iterable[str], node_ips: Iterable[str], inside: Iterable[str] = (), *, reuse: bool = False
+    ) -> None:
+        """`inside`: the networks in which pods keep their addresses; without any they do everywhere. `reuse`: see :mod:`reuse`."""
+        self._reuse = reuse
         self._cidrs, self._node_ips, self._inside = tuple(cluster_cidrs), sorted(set(node_ips)), tuple(inside)
         self._pieces: dict[str, Ruleset] = {}
         self._claims: dict[Element, dict[str, str]] = {}
@@ -101,7 +105,7 @@ class Table:
             rules.affinity_sets.update(piece.affinity_sets)
         for element in self._claims:
             self._note(rules, element)
-        script = f"{removal()}{_skeleton(self._node_ips, _outward(self._cidrs, self._inside))}{changes(Ruleset(), rules)}"
+        script = f"{removal()}{_skeleton(self._node_ips, _outward(self._cidrs, self._inside), reuse=self._reuse)}{changes(Ruleset(), rules)}"
         for name, (_, seconds) in rules.affinity_sets.items():
             clients = ((remembered or {}).get(name) or {}).items()
             seen = (f"{client} expires {min(max(left, 1), seconds)}s" for client, left in clients)
@@ -192,6 +196,7 @@ class _Port:
     def _draw(self, endpoints: list[Endpoint]) -> tuple[str, ...]:
         """Rules that lead to one of the endpoints: the one this client had before, else any."""
         for each in endpoints:
+            self._elements("live", [each.ip], "")
             if each.local:
                 self._elements("hairpin", [f"{each.ip} . {each.ip}"], "")
         if self._port.affinity_seconds:
@@ -232,7 +237,23 @@ def _outward(cidrs: Iterable[str], inside: Iterable[str]) -> list[str]:
     return found
 
 
-def _skeleton(node_ips: Iterable[str], outward: Iterable[str] = ()) -> str:
+#: Where a packet that begins a connection belongs to one that leads to no endpoint that there is.
+_REUSE = (
+    "  chain reused {",
+    "    ct reply ip saddr @live4 return",
+    "    ct reply ip6 saddr @live6 return",
+    f"    log group {GROUP}",
+    "    drop",
+    "  }",
+    *(
+        f"  chain reused-{hook} {{ type filter hook {hook} priority mangle; policy accept; "
+        "tcp flags & (fin | syn | rst | ack) == syn ct direction original ct status assured ct status dnat jump reused; }"
+        for hook in ("prerouting", "output")
+    ),
+)
+
+
+def _skeleton(node_ips: Iterable[str], outward: Iterable[str] = (), *, reuse: bool = False) -> str:
     """The table with nothing in it."""
     lines = [f"table {TABLE} {{"]
     dispatch, check, hairpin = [], [], []
@@ -247,6 +268,7 @@ def _skeleton(node_ips: Iterable[str], outward: Iterable[str] = ()) -> str:
             f"  map refused{family} {{ type {place} : verdict; }}",
             f"  map refused-nodeports{family} {{ type inet_proto . inet_service : verdict; }}",
             f"  set hairpin{family} {{ type {kind} . {kind}; }}",
+            f"  set live{family} {{ type {kind}; }}",
         ]
         where, node = f"{header} daddr . meta l4proto . th dport", f"{header} daddr @node-ips{family} meta l4proto . th dport"
         dispatch += [f"    {where} vmap @services{family}", f"    {node} vmap @nodeports{family}"]
@@ -271,6 +293,7 @@ def _skeleton(node_ips: Iterable[str], outward: Iterable[str] = ()) -> str:
             f"  chain filter-{hook} {{ type filter hook {hook} priority filter; policy accept; jump check; }}"
             for hook in ("input", "forward", "output")
         ),
+        *(_REUSE if reuse else ()),
         "}",
         "",
     ]

@@ -188,3 +188,76 @@ def test_flows_move_and_clients_stay() -> None:
         "called again: 10.244.0.1",
         "stays",
     ], done.stderr
+
+
+REUSED = """
+import asyncio, socket, struct, subprocess, sys
+from kubeling.kubeproxy.backend import NftBackend
+from kubeling.kubeproxy.model import Endpoint, ServicePort
+from kubeling.kubeproxy.reuse import ReuseWatch
+
+def run(*lines):
+    for line in lines:
+        subprocess.run(line.split(), check=True)
+
+HERE, GONE, THERE, DIALLED, CLIENT = sys.argv[1:]
+BITS = 128 if ":" in HERE else 32
+
+def port(ip):
+    return ServicePort("x", "s", "", "TCP", 80, (DIALLED,), internal=(Endpoint(ip, 80),))
+
+def call():
+    sock = socket.socket(socket.AF_INET6 if BITS == 128 else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.settimeout(10 if WATCHED else 3)
+    sock.bind((CLIENT, 4000))
+    sock.connect((DIALLED, 80))
+    return sock, sock.recv(99).decode()
+
+async def main():
+    watch = ReuseWatch()
+    noticing = WATCHED and watch.open()
+    family = "-6" if BITS == 128 else "-4"
+    run("ip link set lo up", *(f"ip addr add {each}/{BITS} dev lo" for each in (GONE, THERE, CLIENT)), f"ip {family} route add default dev lo")
+    backend = NftBackend(cluster_cidrs=[], node_ips=[], reuse=noticing)
+    servers = [await asyncio.start_server(lambda r, w, ip=ip: w.write(ip.encode()), ip, 80) for ip in (GONE, THERE)]
+    await backend.sync({"p": port(GONE)})
+    following = asyncio.ensure_future(watch.run()) if noticing else None
+    old, answer = await asyncio.to_thread(call)
+    print("first:", answer)
+    # The endpoint's machine loses its power, and the client's says nothing that the kernel would hear of.
+    await backend.sync({"p": port(THERE)})
+    subprocess.run(["nft", "add table inet t; add chain inet t o { type filter hook output priority -400; }; add rule inet t o tcp sport 4000 drop; add rule inet t o tcp dport 4000 drop"], check=True)
+    run(f"ip addr del {GONE}/{BITS} dev lo")
+    old.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    old.close()
+    subprocess.run(["nft", "delete table inet t"], check=True)
+    run(f"ip {family} route add unreachable {GONE}/{BITS}")
+    try:
+        print("again:", (await asyncio.to_thread(call))[1])
+    except OSError as error:
+        print("again:", type(error).__name__)
+    if following is not None:
+        following.cancel()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root and nft")
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ("10.244.0.9", "10.244.0.1", "10.244.0.2", "10.96.0.1", "10.244.0.9"),
+        ("fd00::9", "fd00::1", "fd00::2", "fd96::1", "fd00::9"),
+    ],
+)
+@pytest.mark.parametrize("watched", [True, False])
+def test_an_old_connection_is_not_in_the_way_of_a_new_one(addresses: tuple[str, ...], watched: bool) -> None:
+    """From the same port, after the endpoint of the old one has gone without a word."""
+    command = ["unshare", "-n", sys.executable, "-P", "-c", REUSED.replace("WATCHED", str(watched)), *addresses]
+    done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=60)
+    first, again = done.stdout.splitlines() or ["", done.stderr]
+    assert first == f"first: {addresses[1]}"
+    # Without the watch this test would show nothing, did it not fail.
+    assert (again == f"again: {addresses[2]}") is watched, again
