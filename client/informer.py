@@ -115,8 +115,8 @@ class Informer:
                     log.info("the server wants to be asked for a list first", resource=self.resource.qualified, error=str(error))
                     self._lists = True
                     continue
-                # 410: our place in the history is gone. Anything else that a server answers may be cured by a fresh look as well.
-                self._afresh = True
+                # 410: our place in the history is gone. Anything else that a server answers may be cured by a fresh look as well, unless it says "not now".
+                self._afresh = self._afresh or error.code not in (429, 503, 504)
                 if is_expired(error):
                     self.resource_version = ""
                     log.info("the place in the history is gone, beginning anew", resource=self.resource.qualified)

@@ -207,6 +207,10 @@ class Cache:
         self._loaded = False
         self._epoch += 1
         self.encodings.clear()
+        self.cut_off()
+
+    def cut_off(self) -> None:
+        """End the watches, and keep what is known: it may be all that there is."""
         for watcher in self.watchers():
             watcher.close()
 
@@ -304,6 +308,11 @@ class Cache:
             group.discard(watcher)
             if not group:
                 del self._indexed[trigger]
+
+    @property
+    def lost(self) -> bool:
+        """Whether the store has been out of reach for so long that nobody should watch here."""
+        return self._hub.lost
 
     @property
     def trigger(self) -> str:

@@ -7,7 +7,8 @@ while and within bounds: a cache loads the state as of their beginning and repla
 watch begins somewhat in the past: a client of a server that was started anew goes on where it was.
 
 When the stream breaks it is resumed from the revision after the last one seen, on another member; when that revision is compacted away, every cache starts
-afresh.
+afresh. While no member can be watched, nothing new is known here: after some seconds the clients' watches are ended, so that those who know of another
+apiserver go there, and new ones are refused until the store is back.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ log = get_logger("hub")
 _EVERYTHING = b"\0"
 #: How far back the watch begins, in revisions.
 HISTORY_REVISIONS = 1000
+#: So long without a watch on the store, and clients had better ask another apiserver.
+LOST_SECONDS = 5.0
 #: Bounds of what is kept of all changes.
 _RECENT_MIN, _RECENT_MAX, _RECENT_BYTES, _RECENT_SECONDS = 1000, 5000, 8 << 20, 75.0
 
@@ -47,6 +50,9 @@ class Subscriber(Protocol):
 
     def reset(self) -> None:
         """History was lost: what is held may be out of date."""
+
+    def cut_off(self) -> None:
+        """The store is out of reach: end the watches of clients."""
 
 
 class Hub:
@@ -65,6 +71,9 @@ class Hub:
         self._recent_bytes = 0
         self._recent_start = 0
         self.connected = asyncio.Event()
+        #: Since when the watch is broken, where there was one; and whether that is so long that nobody should watch here.
+        self._broken_at: float | None = None
+        self.lost = False
         self._stream: Messages | None = None
         self._suspected = False
 
@@ -142,9 +151,21 @@ class Hub:
                 log.exception("the watch on the store failed, resuming", member=endpoint.target)
             finally:
                 self._suspected = False
-                self.connected.clear()
+                if self.connected.is_set():
+                    self._broken_at = self._clock.monotonic()
+                    self.connected.clear()
+            self._lose()
             self._kv.client.rotate(endpoint)
             await self._clock.sleep(backoff.next())
+
+    def _lose(self) -> None:
+        """End the clients' watches where the store's has been broken for long."""
+        if self._broken_at is None or self.lost or self._clock.monotonic() - self._broken_at < LOST_SECONDS:
+            return
+        log.warning("the store cannot be watched, ending the clients' watches", seconds=LOST_SECONDS)
+        self.lost = True
+        for each in self._subscribers.values():
+            each.cut_off()
 
     async def _follow(self, endpoint: Any, backoff: Backoff) -> None:
         stream = self._stream = await endpoint.watch()
@@ -165,6 +186,7 @@ class Hub:
                     return
                 if answer.created:
                     self.connected.set()
+                    self._broken_at, self.lost = None, False
                     backoff.reset()
                 if answer.events:
                     self._deliver(answer.events)

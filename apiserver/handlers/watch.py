@@ -43,6 +43,10 @@ async def watch(context: Context, request: Request, served: Served) -> None:
     seconds = _timeout(context, query.get("timeoutSeconds", ""))
     output = request.output
     since = parse_version(version) if version else 0
+    if cache.lost:
+        raise errors.service_unavailable(
+            "this apiserver has lost the store, so there is nothing to watch: try again, or another apiserver"
+        )
     if initial and not version:
         await cache.fresh()
     elif initial and since:

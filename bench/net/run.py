@@ -17,8 +17,9 @@ _INSIDE = "KUBELING_BENCH_NET_INSIDE"
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--services", default="10,1000,10000", help="how many Services there are, one run for each number")
+    flags.add_argument("--policies", default="100,1000,5000", help="how many NetworkPolicies there are, one run for each number")
     flags.add_argument("--changes", type=int, default=30, help="changes of endpoints that are timed")
-    flags.add_argument("--parts", default="services,dns", help="which of: services, dns")
+    flags.add_argument("--parts", default="services,policies,dns", help="which of: services, policies, dns")
     flags.add_argument("--json", type=Path, default=Path("bench/results/net.json"))
 
 
@@ -36,6 +37,11 @@ def run(args: argparse.Namespace) -> int:
 
             for number, count in enumerate(int(each) for each in args.services.split(",")):
                 figures += services.measure(Path(folder) / f"services{number}", count, args.changes)
+        if "policies" in parts:
+            from kubeling.bench.net import policies
+
+            for number, count in enumerate(int(each) for each in args.policies.split(",")):
+                figures += policies.measure(Path(folder) / f"policies{number}", count, args.changes)
         if "dns" in parts:
             from kubeling.bench.net import names
 

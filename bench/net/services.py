@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,25 @@ Obj = dict[str, Any]
 #: Two addresses of the namespace's loopback stand for pods.
 ENDPOINTS = ("10.244.0.1", "10.244.0.2")
 TARGET = "target"
+#: What the proxy takes its node's name to be.
+NODE = "bench"
 _PORT = 8080
 _CONNECTIONS = 3000
 _BYTES = 1 << 30
 _PARALLEL = 32
 _SILENCE_SECONDS = 3.0
+_RATE_SECONDS, _RATE_ROUNDS, _RATE_CLIENTS = 1.0, 4, 2
+#: A client that opens connections, one after another, for so many seconds, and says how many there were. None of them stays behind waiting for its end.
+_CLIENT = """
+import socket, struct, sys, time
+place, until, done = (sys.argv[1], int(sys.argv[2])), time.monotonic() + float(sys.argv[3]), 0
+while time.monotonic() < until:
+    with socket.create_connection(place) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.recv(1)
+    done += 1
+print(done)
+"""
 
 
 def service(name: str) -> Obj:
@@ -60,7 +74,7 @@ def measure(folder: Path, count: int, changes: int) -> list[Figure]:
         with Plane(folder) as plane:
             address = asyncio.run(_fill(plane, count))
             started = time.monotonic()
-            proxy = _proxy(plane)
+            proxy = start_proxy(plane)
             try:
                 asyncio.run(_answers(address))
                 figures = [Figure(f"{words}: proxy started until all are served", time.monotonic() - started, "s")]
@@ -76,8 +90,8 @@ def measure(folder: Path, count: int, changes: int) -> list[Figure]:
     return figures
 
 
-def _proxy(plane: Plane) -> subprocess.Popen[bytes]:
-    flags = [f"--kubeconfig={plane.kubeconfig}", "--proxy-mode=nftables", "--hostname-override=bench", "--node-ip=127.0.0.1"]
+def start_proxy(plane: Plane) -> subprocess.Popen[bytes]:
+    flags = [f"--kubeconfig={plane.kubeconfig}", "--proxy-mode=nftables", f"--hostname-override={NODE}", "--node-ip=127.0.0.1"]
     with open(plane.folder / "kubeproxy.log", "wb") as log:
         return subprocess.Popen([sys.executable, "-P", "-m", "kubeling.kubeproxy", *flags], stdout=log, stderr=log)
 
@@ -114,26 +128,38 @@ async def _answers(address: str) -> None:
                 return
 
 
-async def _changes(plane: Plane, words: str, changes: int) -> list[Figure]:
-    """From the apiserver's acknowledgement of a changed slice to the transaction in the kernel, which the kernel itself tells."""
+@contextlib.asynccontextmanager
+async def changes_of(table: str) -> AsyncIterator[asyncio.Queue[float]]:
+    """When a table of the kernel's is changed, as the kernel itself tells."""
     seen: asyncio.Queue[float] = asyncio.Queue()
     watch = NftWatch()
-    watch.listen("kubeling-proxy", lambda: seen.put_nowait(time.monotonic()))
+    watch.listen(table, lambda: seen.put_nowait(time.monotonic()))
     watching = asyncio.ensure_future(watch.run())
-    async with asyncio.timeout(10):
-        await watch.listening.wait()
-    times: list[float] = []
     try:
-        await _silence(seen)
-        async with plane.client() as client:
-            for number in range(changes):
-                while not seen.empty():
-                    seen.get_nowait()
-                began = await _flip(client, number)
-                times.append(await asyncio.wait_for(seen.get(), 60) - began)
-                await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            await watch.listening.wait()
+        yield seen
     finally:
         watching.cancel()
+
+
+async def timed(seen: asyncio.Queue[float], change: Callable[[int], Awaitable[float]], changes: int) -> list[float]:
+    """How long it takes, in seconds, until what `change` does (it returns when it began) is in the table."""
+    times = []
+    for number in range(changes):
+        while not seen.empty():
+            seen.get_nowait()
+        began = await change(number)
+        times.append(await asyncio.wait_for(seen.get(), 60) - began)
+        await asyncio.sleep(0.05)
+    return times
+
+
+async def _changes(plane: Plane, words: str, changes: int) -> list[Figure]:
+    """From the apiserver's acknowledgement of a changed slice to the transaction in the kernel, which the kernel itself tells."""
+    async with plane.client() as client, changes_of("kubeling-proxy") as seen:
+        await _silence(seen)
+        times = await timed(seen, lambda number: _flip(client, number), changes)
     aim = "100 ms" if "10,000" not in words else "1,000 ms"
     return [
         Figure(f"{words}: endpoints written until the rule is in force, p50", percentile(times, 0.5) * 1000, "ms", aim),
@@ -198,15 +224,32 @@ def _traffic(words: str, address: str) -> list[Figure]:
             with socket.create_connection(place) as connection:
                 connection.recv(1)
             times.append(time.perf_counter() - began)
+    rates: dict[tuple[str, int], list[float]] = {direct: [], through: []}
+    for _ in range(_RATE_ROUNDS):
+        for place, each in rates.items():
+            each.append(_rate(place))
     for place in costs:
         found[place] = _throughput(place)
     return [
         Figure(f"{words}: connection and first byte through the ClusterIP, p50", percentile(costs[through], 0.5) * 1e6, "µs"),
         Figure(f"{words}: the same directly", percentile(costs[direct], 0.5) * 1e6, "µs"),
         Figure(
+            f"{words}: connections a second through the ClusterIP, {_RATE_CLIENTS} clients",
+            percentile(rates[through], 0.5),
+            "/s",
+            note=f"directly {percentile(rates[direct], 0.5):,.0f}",
+        ),
+        Figure(
             f"{words}: throughput through the ClusterIP", found[through] / 1e9, "GB/s", note=f"directly {found[direct] / 1e9:.2f}"
         ),
     ]
+
+
+def _rate(place: tuple[str, int]) -> float:
+    """Connections a second, of some clients at once."""
+    argv = [sys.executable, "-c", _CLIENT, place[0], str(place[1]), str(_RATE_SECONDS)]
+    clients = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(_RATE_CLIENTS)]
+    return sum(int(each.communicate()[0]) for each in clients) / _RATE_SECONDS
 
 
 def _throughput(place: tuple[str, int]) -> float:
@@ -234,21 +277,23 @@ async def _rest(plane: Plane, words: str, pid: int) -> list[Figure]:
                 number += 1
                 await asyncio.sleep(max(0.0, 0.02 - (time.monotonic() - began)))
 
-    async def share(work: Callable[[], Awaitable[None]]) -> float:
-        before, began = _cpu(pid), time.monotonic()
-        await work()
-        return (_cpu(pid) - before) / (time.monotonic() - began) * 100
-
     return [
-        Figure(f"{words}: the proxy at rest", await share(nothing), "% of a core"),
+        Figure(f"{words}: the proxy at rest", await share_of(pid, nothing), "% of a core"),
         Figure(
             f"{words}: the proxy while endpoints change 50 times a second",
-            await share(churn),
+            await share_of(pid, churn),
             "% of a core",
             note="with the nft processes",
         ),
         Figure(f"{words}: the proxy's memory (PSS)", _pss(pid) / 1024, "MiB"),
     ]
+
+
+async def share_of(pid: int, work: Callable[[], Awaitable[None]]) -> float:
+    """The share of a core that a process uses meanwhile, in percent."""
+    before, began = _cpu(pid), time.monotonic()
+    await work()
+    return (_cpu(pid) - before) / (time.monotonic() - began) * 100
 
 
 def _cpu(pid: int) -> float:
