@@ -1,7 +1,7 @@
 """Who is selected by what, kept up change by change.
 
-The cost of a change is one look at each selection in use, however many pods and policies there are; the selections in use are those of the policies that
-concern pods of this node. Their members are frozen sets that are only made anew when they change, so that comparing states is cheap.
+The cost of a change is one look at each selection in use, and where a policy changes one at each pod of this node, however many pods and policies there are;
+the selections in use are those of the policies that concern pods of this node. Their members are frozen sets that are only made anew when they change, so that comparing states is cheap.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ class Index:
         self.local: dict[str, Pod] = {}
         self.namespaces: dict[str, Mapping[str, str]] = {}
         self._policies: dict[str, dict[str, Policy]] = {}
+        #: Pod of this node → the policies that select it, by name.
+        self._chosen: dict[str, dict[str, Policy]] = {}
         self._selections: dict[Scope, Selection] = {}
 
     @property
@@ -89,16 +91,20 @@ class Index:
 
     def set_pod(self, key: str, pod: Pod | None) -> bool:
         """Whether this changes anything."""
-        if self.pods.get(key) == pod:
+        before = self.pods.get(key)
+        if before == pod:
             return False
         if pod is None:
             del self.pods[key]
         else:
             self.pods[key] = pod
         if pod is not None and pod.node == self.node:
+            if key not in self.local or before is None or before.labels != pod.labels:
+                self._chosen[key] = self._choose(pod)
             self.local[key] = pod
         else:
             self.local.pop(key, None)
+            self._chosen.pop(key, None)
         for selection in self._selections.values():
             selection.note(key, pod)
         return True
@@ -127,14 +133,21 @@ class Index:
             del there[name]
             if not there:
                 del self._policies[namespace]
+        for key, chosen in self._chosen.items():
+            pod = self.local[key]
+            if policy is not None and pod.namespace == namespace and policy.subject.pods.matches(pod.labels):
+                chosen[name] = policy
+            elif pod.namespace == namespace:
+                chosen.pop(name, None)
         return True
 
-    def policies_for(self, pod: Pod) -> list[Policy]:
-        """Those that select it, by name."""
-        there = self._policies.get(pod.namespace)
-        if not there:
-            return []
-        return [each for _, each in sorted(there.items()) if each.subject.pods.matches(pod.labels)]
+    def _choose(self, pod: Pod) -> dict[str, Policy]:
+        there = self._policies.get(pod.namespace, {})
+        return {name: each for name, each in there.items() if each.subject.pods.matches(pod.labels)}
+
+    def policies_for(self, key: str) -> list[Policy]:
+        """Those that select a pod of this node, by name."""
+        return [each for _, each in sorted(self._chosen[key].items())]
 
     def selection(self, scope: Scope) -> Selection:
         found = self._selections.get(scope)

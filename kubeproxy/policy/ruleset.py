@@ -50,10 +50,10 @@ class Builder:
         isolated: dict[int, set[str]] = {4: set(), 6: set()}
         dual = any(":" in ip for pod in self._index.local.values() for ip in pod.ips)
         self._families = (4, 6) if dual else (4,)
-        for pod in self._index.local.values():
+        for key, pod in self._index.local.items():
             for ip in pod.ips:
                 known[family_of(ip)].add(ip)
-            policies = self._index.policies_for(pod)
+            policies = self._index.policies_for(key)
             for direction in ("ingress", "egress"):
                 chosen = [each for each in policies if getattr(each, direction) is not None]
                 if not chosen:

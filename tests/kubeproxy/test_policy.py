@@ -103,6 +103,37 @@ def test_a_change_touches_only_what_it_concerns() -> None:
     assert not index.any_policy
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_kept_up_change_by_change_is_what_would_be_found_anew(seed: int) -> None:
+    rand = random.Random(seed)
+    index = Index("n1")
+    pods: dict[str, Obj] = {}
+    policies: dict[tuple[str, str], Obj] = {}
+    for _ in range(300):
+        name, namespace = f"a{rand.randrange(6)}", rand.choice("xy")
+        if rand.random() < 0.5:
+            key = f"{namespace}/{name}"
+            pods.pop(key, None)
+            if rand.random() < 0.7:
+                ip = f"10.244.0.{rand.randrange(1, 250)}"
+                pods[key] = pod(name, (ip,), rand.choice(NODES), namespace, app=rand.choice("abc"))
+            if key in pods or key in index.pods:
+                index.set_pod(key, pod_of(slim(pods[key])) if key in pods else None)
+        else:
+            there = (namespace, name)
+            known = policies.pop(there, None) is not None
+            if rand.random() < 0.7:
+                selector = {"matchLabels": {"app": rand.choice("abc")}} if rand.random() < 0.8 else {}
+                policies[there] = policy(name, {"podSelector": selector}, namespace)
+            if there in policies:
+                index.set_policy(namespace, name, policy_of(policies[there]))
+            elif known:
+                index.set_policy(namespace, name, None)
+        namespaces = {each: {"metadata": {"labels": {}}} for each in "xy"}
+        anew = indexed("n1", list(pods.values()), namespaces, list(policies.values()))
+        assert {key: index.policies_for(key) for key in index.local} == {key: anew.policies_for(key) for key in anew.local}
+
+
 def test_policies_of_pods_elsewhere_cost_nothing_here() -> None:
     pods = [pod(f"p{number}", (f"10.1.{number // 250}.{number % 250}",), "n2", app=f"a{number % 7}") for number in range(1000)]
     policies = [
