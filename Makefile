@@ -61,8 +61,9 @@ chaos: $(STAMP)
 	$(BIN)/python -m tests.node.chaos --seed "$(SEED)" --rounds $(ROUNDS)
 
 # Traffic through Services of every type for SECONDS while pods, proxies, rules, DNS servers, apiservers and a node go, out of SEED (empty: a new one); needs root. See docs/network.md.
+FAMILIES ?= IPv4
 churn: $(STAMP)
-	$(BIN)/python -m kubeling.tests.churn --seed "$(SEED)" --seconds $(SECONDS)
+	$(BIN)/python -m kubeling.tests.churn --seed "$(SEED)" --seconds $(SECONDS) --ip-families $(FAMILIES)
 
 protos: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I .typing --python_out=.typing --pyi_out=.typing --grpc_python_out=.typing .typing/kubeling/proto/*.proto

@@ -36,6 +36,7 @@ def main() -> int:
     flags.add_argument("--seed", default="")
     flags.add_argument("--seconds", type=float, default=600)
     flags.add_argument("--control-planes", type=int, default=3)
+    flags.add_argument("--ip-families", default="IPv4", help="of the cluster; the first one's addresses are used")
     flags.add_argument("--use", metavar="HOME/NAME", help="a running cluster with three workers, instead of one of its own")
     flags.add_argument(
         "--only", default="", help="these things in this order, separated by commas, instead of what the seed says"
@@ -52,7 +53,12 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="kl-churn-") as folder:
             cluster = ClusterHandle("churn", Path(folder) / "home", Path(folder) / "kubeconfig")
             try:
-                cluster.up(f"--control-planes={args.control_planes}", "--workers=3", f"--owner={os.getpid()}")
+                cluster.up(
+                    f"--control-planes={args.control_planes}",
+                    "--workers=3",
+                    f"--ip-families={args.ip_families}",
+                    f"--owner={os.getpid()}",
+                )
                 report = asyncio.run(once(cluster, seed, args.seconds, menu))
             finally:
                 cluster.down()

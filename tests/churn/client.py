@@ -81,7 +81,7 @@ class Job:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         host = await lookup(self.dns, self.host) if self.dns else self.host
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock = socket.socket(family_of(host), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             # Before the whole request's patience ends, so that it is said what it was that did not come, and from which port.
             async with asyncio.timeout(PATIENCE - 1):
@@ -154,7 +154,7 @@ class Job:
     async def udp(self) -> None:
         """One socket for the whole time: one flow in the kernel's table."""
         loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        with socket.socket(family_of(self.host), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
             sock.connect((self.host, self.port))
             number = 0
             while True:
@@ -180,8 +180,12 @@ class Job:
         await asyncio.sleep(PAUSE)
 
 
+def family_of(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 async def lookup(server: str, name: str) -> str:
-    """An address of the name: a new socket for each question."""
+    """An address of the name, of the server's own family: a new socket for each question."""
     problem = "no answer"
     for _ in range(LOOKUPS):
         try:
@@ -198,9 +202,12 @@ async def lookup(server: str, name: str) -> str:
 async def _ask(server: str, name: str) -> str:
     loop, asked = asyncio.get_running_loop(), os.urandom(2)
     labels = b"".join(bytes([len(each)]) + each.encode() for each in name.split("."))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+    family = family_of(server)
+    kind, size = (28, 16) if family == socket.AF_INET6 else (1, 4)
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
         sock.connect((server, 53))
-        await loop.sock_sendall(sock, asked + struct.pack("!HHHHH", 0x100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1")
+        question = struct.pack("!HHHHH", 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", kind, 1)
+        await loop.sock_sendall(sock, asked + question)
         while (answer := await loop.sock_recv(sock, 4096))[:2] != asked:
             pass
     code, count = answer[3] & 15, int.from_bytes(answer[6:8], "big")
@@ -209,10 +216,10 @@ async def _ask(server: str, name: str) -> str:
     if code or not count:
         # The worst of all: it would be believed.
         raise Lost(f"{name}: code {code}, {count} records")
-    # The records are addresses: the last four bytes of the first one, behind a name of two bytes or of the question's length.
+    # The records are addresses: the last bytes of the first one, behind a name of two bytes or of the question's length.
     at = 12 + len(labels) + 1 + 4
     at += 2 if answer[at] & 0xC0 else len(labels) + 1
-    return socket.inet_ntoa(answer[at + 10 : at + 14])
+    return socket.inet_ntop(family, answer[at + 10 : at + 10 + size])
 
 
 async def main(jobs: list[dict[str, Any]], seconds: float) -> None:

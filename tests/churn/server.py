@@ -75,12 +75,25 @@ class Datagrams(asyncio.DatagramProtocol):
         self.transport.sendto(data + b" " + NAME.encode(), addr)  # type: ignore[arg-type]
 
 
+def bound(family: socket.AddressFamily, kind: socket.SocketKind, address: str, port: int) -> socket.socket:
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((address, port))
+    return sock
+
+
 async def main() -> None:
     server, loop = Server(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, server.ending.set)
-    await asyncio.start_server(server.http, "0.0.0.0", HTTP, backlog=1024)
-    await asyncio.start_server(server.echo, "0.0.0.0", ECHO, backlog=1024)
-    await loop.create_datagram_endpoint(Datagrams, ("0.0.0.0", UDP))
+    for family, everywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        try:
+            await loop.create_datagram_endpoint(Datagrams, sock=bound(family, socket.SOCK_DGRAM, everywhere, UDP))
+        except OSError:
+            continue  # A kernel without IPv6.
+        await asyncio.start_server(server.http, sock=bound(family, socket.SOCK_STREAM, everywhere, HTTP), backlog=1024)
+        await asyncio.start_server(server.echo, sock=bound(family, socket.SOCK_STREAM, everywhere, ECHO), backlog=1024)
     await server.end()
 
 

@@ -21,7 +21,6 @@ Obj = dict[str, Any]
 HERE = Path(__file__).parent
 IMAGE = "kubeling.local/host"
 LABELS = {"app": "web"}
-DNS = "10.96.0.10"
 #: Long enough for an endpoint to be taken away everywhere before its server is told to stop, also when a proxy or apiserver has to come back first.
 PRE_STOP_SECONDS = 6
 REPLICAS = 4
@@ -121,6 +120,7 @@ class World:
     def __init__(self, cluster: ClusterHandle, client: Client, namespace: str, *, replicas: int = REPLICAS) -> None:
         self.cluster, self.client, self.namespace, self._replicas = cluster, client, namespace, replicas
         self.services: dict[str, Obj] = {}
+        self._dns = ""
         self._local: list[tuple[asyncio.subprocess.Process, asyncio.Task[tuple[bytes, bytes]]]] = []
         self._pods: list[str] = []
 
@@ -136,6 +136,7 @@ class World:
         await self.client.create(DEPLOYMENTS, deployment(self._replicas), self.namespace)
         for each in SERVICES_OF_ALL_TYPES:
             await self.client.create(SERVICES, each, self.namespace)
+        self._dns = (await self.client.get(SERVICES, "kube-dns", "kube-system"))["spec"]["clusterIP"]
         await until("all servers are ready", self._all_ready, 120)
         await until("the balancer has an address", self._balanced, 30)
 
@@ -172,8 +173,8 @@ class World:
             *four("cluster", self.services["cluster"]["spec"]["clusterIP"], lambda name: self._port("cluster", name)),
             *four("nodeport", node_address, lambda name: self._port("nodeport", name, "nodePort")),
             {"name": f"{place}/sticky", "kind": "sticky", "host": sticky, "port": 80},
-            {"name": f"{place}/headless", "kind": "new", "host": full.format("headless"), "port": 8080, "dns": DNS},
-            {"name": f"{place}/dns", "kind": "names", "host": full.format("cluster"), "port": 0, "dns": DNS},
+            {"name": f"{place}/headless", "kind": "new", "host": full.format("headless"), "port": 8080, "dns": self._dns},
+            {"name": f"{place}/dns", "kind": "names", "host": full.format("cluster"), "port": 0, "dns": self._dns},
         ]
 
     async def start_clients(self, nodes: list[Node], seconds: float) -> None:
