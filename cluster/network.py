@@ -32,7 +32,7 @@ class Switch:
     def __init__(self, families: Sequence[Family]) -> None:
         self.fd = _new_namespace()
         self._cut: set[tuple[str, str]] = set()
-        self._borrowed = ""
+        self._families, self._borrowed = tuple(families), ""
         netns.ip_batch(
             [
                 "link set lo up",
@@ -75,7 +75,7 @@ class Switch:
     def lead_out(self, way: Uplink) -> None:
         """Be the cluster's router to what is behind `way`. An interface of the host's is plugged in; that of ``user`` comes when its process does."""
         netns.inside(self.path, _route)
-        self._nft(uplink.rules())
+        self._nft(uplink.rules(self._families))
         if not way.link:
             return
         netns.ip_batch([f"link set {way.link} netns {self.path}"])

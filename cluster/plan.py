@@ -283,8 +283,7 @@ def _masquerade(topology: Topology) -> tuple[str, ...]:
     """With an uplink, pods have their node's address outside of the cluster's own networks."""
     if not topology.spec.uplink:
         return ()
-    inside = [cidr for each in topology.spec.families for cidr in (each.cluster_cidr, f"{each.address(0)}/{each.bits}")]
-    return (f"--non-masquerade-cidr={','.join(inside)}",)
+    return (f"--non-masquerade-cidr={','.join(uplink.inside(topology.spec.families))}",)
 
 
 def _worker(topology: Topology, node: Node) -> list[Daemon]:

@@ -133,12 +133,27 @@ def resolv_conf(uplink: Uplink, families: Sequence[Family]) -> str:
     return "".join(f"nameserver {each}\n" for each in servers)
 
 
-def rules() -> str:
-    """For nft at the switch: what leaves has the switch's address, and fits; only answers come in."""
+def inside(families: Sequence[Family]) -> list[str]:
+    """The cluster's own networks, but for the Services', whose addresses are on no wire."""
+    return [cidr for each in families for cidr in (each.cluster_cidr, f"{each.address(0)}/{each.bits}")]
+
+
+def rules(families: Sequence[Family]) -> str:
+    """For nft at the switch: what leaves has the switch's address, and fits; only answers come in, and what is for somebody inside who is not there stays."""
+    ours = [*inside(families), *(each.service_cidr for each in families)]
+    stays = "".join(
+        f'    oifname "{LINK}" {header} daddr {{ {", ".join(chosen)} }} reject with icmpx host-unreachable\n'
+        for header, chosen in (
+            ("ip", [each for each in ours if ":" not in each]),
+            ("ip6", [each for each in ours if ":" in each]),
+        )
+        if chosen
+    )
     return (
         f"table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n"
         "  chain forward {\n"
         "    type filter hook forward priority filter; policy accept;\n"
+        f"{stays}"
         f'    oifname "{LINK}" tcp flags syn tcp option maxseg size set rt mtu\n'
         f'    iifname "{LINK}" ct state established,related accept\n'
         f'    iifname "{LINK}" drop\n'

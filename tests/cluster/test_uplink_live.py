@@ -120,6 +120,10 @@ def test_by_sockets_of_the_host(loopback: bool, stack: contextlib.ExitStack, tmp
     cluster.expect(f"http://[{OUTSIDE6}]:8000/", OUTSIDE6)
     cluster.expect(f"http://{NAME}:8000/", OUTSIDE)
     assert cluster.ask("http://10.0.2.2:8000/") == ("127.0.0.1" if loopback else "")
+    # What is for a pod that is not there does not leave the cluster.
+    ip_batch(["addr add 10.244.0.250/32 dev lo"], netns=place.net)
+    stack.enter_context(_running([*place.enter, sys.executable, str(SCRIPT), "10.244.0.250"]))
+    assert cluster.ask("http://10.244.0.250:8000/") == ""
     # Who makes the way may die.
     cluster.faults.kill("control-plane-1", "uplink")
     cluster.expect(f"http://{OUTSIDE}:8000/", OUTSIDE)
