@@ -69,6 +69,7 @@ async def run(args: argparse.Namespace) -> None:
         raise daemon.UsageError(
             "--proxy-mode=nftables needs the program nft: apt-get install nftables, or use --proxy-mode=userspace"
         )
+    cluster_cidrs = [each for each in args.cluster_cidr.split(",") if each]
     own = [each.strip() for each in args.node_ip.split(",") if each.strip()]
     backend: Backend
     watch, reuse = NftWatch(), ReuseWatch()
@@ -76,7 +77,7 @@ async def run(args: argparse.Namespace) -> None:
     if mode == "nftables":
         noticed = not args.cleanup and reuse.open()
         nft = NftBackend(
-            cluster_cidrs=filter(None, args.cluster_cidr.split(",")),
+            cluster_cidrs=cluster_cidrs,
             node_ips=[*own, "127.0.0.1"],
             inside=filter(None, args.non_masquerade_cidr.split(",")),
             reuse=noticed,
@@ -99,7 +100,7 @@ async def run(args: argparse.Namespace) -> None:
         raise daemon.UsageError(str(error)) from error
     async with Client(config, user_agent="kube-proxy") as client, Supervisor() as parts:
         informers = InformerFactory(client)
-        routes = RouteKeeper() if args.pod_routes else None
+        routes = RouteKeeper(cluster_cidrs) if args.pod_routes else None
         # Everybody's address of both families is "" (of IPv4, "0.0.0.0").
         everywhere = "" if any(":" in each for each in own) else "0.0.0.0"
         health = own[0] if own and own[0].startswith("127.") else everywhere

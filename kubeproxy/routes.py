@@ -1,6 +1,7 @@
 """Routes to the pods of the other nodes: each node's pod CIDRs by way of that node's address of the same family.
 
-The nodes share one switch, so nothing more than a route is needed ("host gateway"). Ours carry a protocol number of their own in the kernel's table,
+The nodes share one switch, so nothing more than a route is needed ("host gateway"). What is for a pod that is not there is unreachable at once, at the node,
+and does not wander off by the default route. Ours carry a protocol number of their own in the kernel's table,
 by which a restart finds and corrects what an earlier run left.
 """
 
@@ -50,12 +51,14 @@ def wanted_routes(nodes: Iterable[dict[str, Any]], own_name: str, own_ips: Colle
 class RouteKeeper:
     """Keeps the kernel's routes as wanted; knows what it applied, and reads the kernel's table once at the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, cluster_cidrs: Iterable[str] = ()) -> None:
+        """`cluster_cidrs`: where nothing is but the pods that there are routes to."""
+        self._nowhere = dict.fromkeys(cluster_cidrs, "")
         self._applied: dict[str, str] | None = None
 
     async def sync(self, wanted: dict[str, str]) -> None:
         """Make the routes exactly `wanted`. Raises CommandError where the kernel refuses; the next call starts from what is there."""
-        await asyncio.to_thread(self._sync, dict(wanted))
+        await asyncio.to_thread(self._sync, self._nowhere | wanted)
 
     def _sync(self, wanted: dict[str, str]) -> None:
         applied = _present() if self._applied is None else self._applied
@@ -63,11 +66,16 @@ class RouteKeeper:
             self._applied = wanted
             return
         self._applied = None
-        lines = [f"route del {cidr} via {ip} proto {PROTOCOL}" for cidr, ip in applied.items() if cidr not in wanted]
-        lines += [f"route replace {cidr} via {ip} proto {PROTOCOL}" for cidr, ip in wanted.items() if applied.get(cidr) != ip]
+        lines = [f"route del {_words(cidr, ip)}" for cidr, ip in applied.items() if cidr not in wanted]
+        lines += [f"route replace {_words(cidr, ip)}" for cidr, ip in wanted.items() if applied.get(cidr) != ip]
         ip_batch(lines)
         self._applied = wanted
         log.info("pod routes changed", routes=len(wanted))
+
+
+def _words(cidr: str, ip: str) -> str:
+    """As `ip` takes it; without a gateway nobody is there."""
+    return f"{cidr} via {ip} proto {PROTOCOL}" if ip else f"unreachable {cidr} proto {PROTOCOL}"
 
 
 def _present() -> dict[str, str]:
