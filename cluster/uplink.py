@@ -27,9 +27,8 @@ from kubeling.cluster.families import Family
 #: How the interface is called at the switch, whatever it was called before.
 LINK = "up0"
 TABLE = "inet kubeling_uplink"
-#: slirp4netns's own names for things: its servers of DNS, and where it puts the host's loopback.
+#: slirp4netns's servers of DNS.
 USER_DNS = {"IPv4": "10.0.2.3", "IPv6": "fd00::3"}
-HOST = "10.0.2.2"
 PROGRAM = "slirp4netns"
 _TUN = "/dev/net/tun"
 _HOST_LOOPBACK = "host-loopback"
