@@ -7,7 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +65,22 @@ class Bench:
         state = self.cli("get", "pods", "-o", "wide", check=False) + self.cli("get", "events", check=False)
         pytest.fail(f"after {seconds} s still not: {what}\n{state}", pytrace=False)
 
-    def run_once(self, name: str, *command: str, seconds: float = 60) -> str:
-        """Run a command in a pod of its own to its end; returns what it wrote."""
-        container = {"name": "main", "image": "kubeling.local/host", "command": list(command)}
+    def run_once(self, name: str, *command: str, seconds: float = 60, mounts: Mapping[str, str] | None = None) -> str:
+        """Run a command in a pod of its own to its end; returns what it wrote. `mounts`: folder of the host → where the pod has it."""
+        places = list(enumerate((mounts or {}).items()))
+        container = {
+            "name": "main",
+            "image": "kubeling.local/host",
+            "command": list(command),
+            "volumeMounts": [{"name": f"v{number}", "mountPath": there} for number, (_, there) in places],
+        }
+        volumes = [{"name": f"v{number}", "hostPath": {"path": here}} for number, (here, _) in places]
         self.apply(
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": {"name": name},
-                "spec": {"restartPolicy": "Never", "containers": [container]},
+                "spec": {"restartPolicy": "Never", "containers": [container], "volumes": volumes},
             }
         )
 
