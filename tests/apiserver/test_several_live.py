@@ -153,7 +153,7 @@ def test_a_watch_on_one_server_goes_on_at_the_other(three):
 
 
 def test_the_store_goes_and_comes_back(three):
-    """Nothing acknowledged is lost, watches go on, and meanwhile there is an answer."""
+    """Nothing acknowledged is lost, watches go on where they were, and meanwhile there is an answer."""
     world, servers = three
     with servers[0].client() as client:
         ns = make_namespace(client)
@@ -172,12 +172,19 @@ def test_the_store_goes_and_comes_back(three):
         assert time.monotonic() - began < 20
         cached = client.get(ns.path("configmaps"), params={"resourceVersion": "0"})
         assert [each["metadata"]["name"] for each in cached.json()["items"]] == ["before"]
+        # Who watches here would hear nothing, and cannot know it: there may be another apiserver that has a store.
+        assert stream.ended.wait(30)
+        watching = {"watch": "true", "resourceVersion": version}
+        assert client.get(ns.path("configmaps"), params=watching).status_code == 503
         world.start_store()
         harness.wait_until(
             "writes are taken again",
             lambda: client.post(ns.path("configmaps"), json=config_map("after")).status_code in (201, 409),
         )
-        assert stream.wait(2) == [("ADDED", "before"), ("ADDED", "after")]
+        harness.wait_until("it is ready again", lambda: client.get("/readyz").status_code == 200)
+        seen = stream.events[-1]["object"]["metadata"]["resourceVersion"]
+        again = Stream(client, ns.path("configmaps"), resourceVersion=seen)
+        assert again.wait(1) == [("ADDED", "after")]
         assert client.get(ns.path("configmaps", "before")).status_code == 200
 
 
