@@ -4,7 +4,7 @@ The rules, which are those of the Kubernetes documentation as we read it:
 
 - A pod that is deleted, or replaced by a rollout, loses nothing: it serves until its endpoint is gone everywhere, since it pauses before it is stopped.
 - A node that loses its power takes the connections of its pods with it; new ones may be led there until its endpoints are taken away (the grace period of
-  nodes, and a moment for the proxies). Then nothing.
+  nodes, and a moment for the proxies). Then nothing, unless it had all of them: then until there is one elsewhere.
 - Who flushes a node's rules loses what passes there before they are back, and the memory of which client stays with which pod.
 - The proxy, a DNS server or an apiserver that is killed loses nobody anything. A look-up may take a second question.
 - Session affinity: a client stays with its pod until that is no ready endpoint any more.
@@ -58,6 +58,13 @@ class History:
         for pod, spans in self.ready.items():
             if pod not in ready and spans[-1][1] == float("inf"):
                 spans[-1][1] = now
+
+    def over(self, fault: Done) -> float:
+        """When nobody need notice it any more: its endpoints are away, and there is one; where all had been on the lost node, that takes until the first one elsewhere."""
+        spans = [span for each in self.ready.values() for span in each]
+        if any(begin <= fault.ended < end for begin, end in spans):
+            return fault.ended
+        return min((begin for begin, _ in spans if begin > fault.ended), default=fault.ended)
 
     def was_ready(self, pod: str, since: float, until: float) -> bool:
         """All the time."""
@@ -117,7 +124,7 @@ def _of_loss(line: Obj, history: History) -> str:
     node = history.node_of.get(line["pod"], "")
     free = not line["established"] or "/balancer/" in line["job"]
     for each in history.faults:
-        overlaps = line["began"] <= each.ended + MOMENT and line["ended"] >= each.began
+        overlaps = line["began"] <= history.over(each) + MOMENT and line["ended"] >= each.began
         if each.what == "node lost" and overlaps and (free or node == each.node):
             return each.what
         # While the rules are gone nothing is translated, so that also what was established meets strangers, who refuse it.
@@ -130,9 +137,9 @@ def _of_silence(run: list[Obj], history: History) -> str:
     began, ended = run[0]["began"], run[-1]["ended"]
     pod = run[0]["pod"]
     node = history.node_of.get(pod, "")
-    # A flow that was never answered, or whose endpoint had gone, was led to whatever was drawn: to the dead node too.
-    drawn_anew = not history.was_ready(pod, began, began)
     for each in history.faults:
+        # A flow that was never answered, or whose endpoint goes meanwhile, is led to whatever is drawn: to the dead node too.
+        drawn_anew = not history.was_ready(pod, began, min(ended, each.ended))
         overlaps = began <= each.ended + MOMENT and ended >= each.began
         if each.what == "node lost" and overlaps and (node == each.node or drawn_anew):
             # Only until the endpoint is taken away: then the flow has to move.

@@ -102,3 +102,23 @@ def test_a_flow_that_moves_may_be_led_to_a_node_that_is_dead() -> None:
     assert judge([lost(at, at + 3, kind="udp", pod="b") for at in (20.0, 23.1)], past)[0]
     past.faults.append(Done("node lost", 19, 30, node="1"))
     assert judge([lost(at, at + 3, kind="udp", pod="b") for at in (20.0, 23.1)], past)[0]
+
+
+def test_where_all_endpoints_were_on_the_lost_node_there_is_none_for_a_while() -> None:
+    past = History()
+    past.see(0, {"a": "1"})
+    past.see(50, {})
+    past.see(55, {"c": "2"})
+    past.faults.append(Done("node lost", 20, 50, node="1"))
+    assert not judge([lost(53, 53), lost(56, 56)], past)[0]
+    assert judge([lost(58, 58)], past)[0]
+    # With another one there nobody has to notice.
+    past.ready["b"], past.node_of["b"] = [[0, 60]], "2"
+    assert judge([lost(53, 53)], past)[0]
+
+
+def test_a_flow_whose_endpoint_goes_is_led_to_a_node_that_dies_then() -> None:
+    past = history()
+    past.faults.append(Done("node lost", 52, 80, node="2"))
+    lines = [lost(at, at + 3, kind="udp") for at in (49.0, 52.1, 55.2)]
+    assert not judge(lines, past)[0]
