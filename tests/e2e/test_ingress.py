@@ -37,6 +37,7 @@ def fetch(address: str, host: str) -> str:
         return body.decode()
 
 
+@pytest.mark.xdist_group("cluster")  # As in test_web: not while others kill what it is served by.
 def test_an_ingress_is_served_and_a_rollout_behind_it_loses_nothing(bench: Bench, controller: str) -> None:
     bench.cli("apply", "-f", str(EXAMPLES / "web.yaml"))
     bench.cli("rollout", "status", "deployment/web", "--timeout=90s")

@@ -72,6 +72,7 @@ def test_scales_up_and_down(web: Bench) -> None:
     web.until("2 pods are left", lambda: ready(web, 2) and len(web.pods("app=web")) == 2, 90)
 
 
+@pytest.mark.xdist_group("cluster")  # Not while others kill kubelets, runtimes and nodes of the shared cluster.
 def test_a_rolling_update_loses_no_request_and_undo_goes_back(web: Bench) -> None:
     url = balancer(web)
     web.until("the balancer answers", lambda: _try(url), 30)
