@@ -9,14 +9,13 @@ were made anew: UDP flows, and TCP connections that nobody has answered yet, tha
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from kubeling.kubeproxy.model import ServicePort
-from kubeling.kubeproxy.nfnetlink import NETLINK_NETFILTER, attribute, attributes, attributes_of, message, messages
+from kubeling.kubeproxy.nfnetlink import NETLINK_NETFILTER, attribute, attributes, attributes_of, failure, message, messages
 from kubeling.kubeproxy.text import family_of
 
 _SUBSYSTEM = 1 << 8
@@ -122,7 +121,7 @@ def _flows(kernel: socket.socket, *, every: bool) -> Iterator[Flow]:
         for kind, body in messages(data):
             if kind == _DONE:
                 return
-            if kind == _ERROR and (error := _error(body)):
+            if kind == _ERROR and (error := failure(body, "conntrack")):
                 raise error
             if kind == _NEW and (flow := parse(body)):
                 yield flow
@@ -159,13 +158,8 @@ def _text(raw: bytes) -> str:
 def _delete(kernel: socket.socket, flow: Flow) -> int:
     kernel.send(message(_DELETE, _REQUEST | _ACK, flow.family, flow.handle))
     for kind, body in messages(kernel.recv(1 << 16)):
-        if kind == _ERROR and (error := _error(body)):
+        if kind == _ERROR and (error := failure(body, "conntrack")):
             if error.errno == errno.ENOENT:
                 return 0  # It ended by itself.
             raise error
     return 1
-
-
-def _error(body: bytes) -> OSError | None:
-    number = -int(struct.unpack_from("=i", body)[0])
-    return OSError(number, f"conntrack: {os.strerror(number)}") if number else None

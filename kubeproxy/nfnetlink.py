@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 
@@ -48,3 +49,9 @@ def attributes(data: bytes) -> dict[int, bytes]:
 
 def attribute(kind: int, content: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(content), kind) + content + b"\0" * (-len(content) % 4)
+
+
+def failure(body: bytes, about: str) -> OSError | None:
+    """What an NLMSG_ERROR says of `about`; None where it only acknowledges."""
+    number = -int(struct.unpack_from("=i", body)[0])
+    return OSError(number, f"{about}: {os.strerror(number)}") if number else None

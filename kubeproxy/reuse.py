@@ -17,7 +17,7 @@ import struct
 from kubeling.daemon.log import get_logger
 from kubeling.kubeproxy import flows
 from kubeling.kubeproxy.flows import Address
-from kubeling.kubeproxy.nfnetlink import NETLINK_NETFILTER, attribute, attributes_of, message, messages
+from kubeling.kubeproxy.nfnetlink import NETLINK_NETFILTER, attribute, attributes_of, failure, message, messages
 
 log = get_logger("kubeproxy.reuse")
 
@@ -53,12 +53,12 @@ class ReuseWatch:
             ):
                 sock.send(message(_CONFIG, _REQUEST | _ACK, socket.AF_UNSPEC, content, resource=GROUP))
                 for kind, body in messages(sock.recv(1 << 16)):
-                    if kind == _ERROR and (number := -int(struct.unpack_from("=i", body)[0])):
-                        raise OSError(number, "NFLOG")
-        except OSError as error:
+                    if kind == _ERROR and (error := failure(body, "NFLOG")):
+                        raise error
+        except OSError as refused:
             sock.close()
             log.warning(
-                "connections to endpoints that are gone may be in the way of new ones from the same port", error=str(error)
+                "connections to endpoints that are gone may be in the way of new ones from the same port", error=str(refused)
             )
             return False
         sock.setblocking(False)
