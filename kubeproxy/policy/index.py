@@ -135,9 +135,11 @@ class Index:
                 del self._policies[namespace]
         for key, chosen in self._chosen.items():
             pod = self.local[key]
-            if policy is not None and pod.namespace == namespace and policy.subject.pods.matches(pod.labels):
+            if pod.namespace != namespace:
+                continue
+            if policy is not None and policy.subject.pods.matches(pod.labels):
                 chosen[name] = policy
-            elif pod.namespace == namespace:
+            else:
                 chosen.pop(name, None)
         return True
 
